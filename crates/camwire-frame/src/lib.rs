@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod control;
+pub mod jpeg;
+mod pace;
+mod pattern;
+mod resolution;
+mod source;
+mod time;
+
+pub use control::{Control, ControlError, Quality, Ranged, Setting, SettingName};
+pub use pace::{FrameRate, Pacer, ParseFrameRateError};
+pub use pattern::{TestPattern, TestSource};
+pub use resolution::{ParseResolutionError, Resolution};
+pub use source::{Blocking, BlockingFrameSource, CaptureError, FrameInfo, FrameSource, Upstream};
+pub use time::{Clock, Instant};

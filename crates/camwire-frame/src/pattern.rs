@@ -1,0 +1,275 @@
+use core::convert::Infallible;
+use core::time::Duration;
+
+use crate::{
+    BlockingFrameSource, CaptureError, Clock, Control, ControlError, FrameInfo, FrameSource,
+    Quality, Ranged, Resolution, Setting, SettingName, Upstream,
+};
+use card::{Card, Color, Tile};
+use encoder::{Block, Encoder, MCU, Plane};
+
+mod card;
+mod encoder;
+mod font;
+#[cfg(test)]
+mod tests;
+
+/// A moving test card that is a real JPEG picture each time: baseline, 4:2:0, JFIF.
+///
+/// It shows colour bars, waves and a grey ramp, the size, the number of the picture and a time.
+/// A ball goes round, and the waves wander, with the *number*: a lost picture is a jump. The
+/// orange bar under the text fills up once a second with the *time*.
+///
+/// It is computed and encoded 16 by 16 pixels at a time into the caller's memory: about 4 KiB
+/// of stack whatever the size, no allocator, no floating point.
+///
+/// # Quality
+///
+/// The numbers are those of esp32-camera: 0 to 63, lower is better. Each step of the quantiser
+/// tables in T.81, K.1, is multiplied by `quality / 30` and kept within 1 to 255. So 12 gives
+/// exactly what libjpeg calls quality 80; 0 is its 100, 6 its 90, 15 its 75, 30 its 50, and 63
+/// its 24.
+///
+/// ```
+/// use camwire_frame::{Quality, Resolution, TestPattern};
+/// use core::time::Duration;
+///
+/// let pattern = TestPattern::new(Resolution::VGA, Quality::new(12).expect("in range"));
+/// let mut slot = [0; 64 * 1024];
+/// let len = pattern.encode(42, Duration::from_millis(1_400), &mut slot)?;
+/// assert!(slot[..len].starts_with(b"\xFF\xD8") && slot[..len].ends_with(b"\xFF\xD9"));
+/// # Ok::<(), camwire_frame::CaptureError<core::convert::Infallible>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestPattern {
+    resolution: Resolution,
+    quality: Quality,
+    brightness: Ranged<-2, 2>,
+    saturation: Ranged<-2, 2>,
+    hmirror: bool,
+    vflip: bool,
+    color_bar: bool,
+}
+
+impl TestPattern {
+    /// A pattern of that size and quality; the other settings are 0 and off.
+    #[must_use]
+    pub const fn new(resolution: Resolution, quality: Quality) -> Self {
+        const NEUTRAL: Ranged<-2, 2> = Ranged::new(0).expect("in range");
+        Self {
+            resolution,
+            quality,
+            brightness: NEUTRAL,
+            saturation: NEUTRAL,
+            hmirror: false,
+            vflip: false,
+            color_bar: false,
+        }
+    }
+
+    /// Applies a setting, as a sensor would:
+    ///
+    /// - [`Brightness`](Setting::Brightness) adds 24 of 255 levels per step.
+    /// - [`Saturation`](Setting::Saturation) multiplies the colours by 0, 1/2, 1, 3/2 or 2.
+    /// - [`HMirror`](Setting::HMirror) and [`VFlip`](Setting::VFlip) turn everything, text too.
+    /// - [`ColorBar`](Setting::ColorBar) leaves only the bars, the text and the ball.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Unsupported`] for settings that are not listed here, nor resolution or
+    /// quality; there are none yet.
+    pub const fn set(&mut self, setting: Setting) -> Result<(), ControlError<Infallible>> {
+        match setting {
+            Setting::Resolution(resolution) => self.resolution = resolution,
+            Setting::Quality(quality) => self.quality = quality,
+            Setting::Brightness(brightness) => self.brightness = brightness,
+            Setting::Saturation(saturation) => self.saturation = saturation,
+            Setting::HMirror(on) => self.hmirror = on,
+            Setting::VFlip(on) => self.vflip = on,
+            Setting::ColorBar(on) => self.color_bar = on,
+        }
+        Ok(())
+    }
+
+    /// The present value; `None` if there is no such setting.
+    #[must_use]
+    pub const fn get(&self, name: SettingName) -> Option<Setting> {
+        Some(match name {
+            SettingName::Resolution => Setting::Resolution(self.resolution),
+            SettingName::Quality => Setting::Quality(self.quality),
+            SettingName::Brightness => Setting::Brightness(self.brightness),
+            SettingName::Saturation => Setting::Saturation(self.saturation),
+            SettingName::HMirror => Setting::HMirror(self.hmirror),
+            SettingName::VFlip => Setting::VFlip(self.vflip),
+            SettingName::ColorBar => Setting::ColorBar(self.color_bar),
+        })
+    }
+
+    /// Writes picture `number` into `buf`, from its first byte; the answer is its length.
+    ///
+    /// `time` is shown as hours, minutes, seconds and milliseconds, modulo 24 hours: Unix time
+    /// becomes the time of day in UTC. Of the number, the last ten digits are shown. The same
+    /// number, time and settings give the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::TooLarge`] if the picture does not fit, with the exact number of bytes it
+    /// needs: it is encoded to the end, only not written. The contents of `buf` are of no use
+    /// then. There is no other error.
+    pub fn encode(
+        &self,
+        number: u64,
+        time: Duration,
+        buf: &mut [u8],
+    ) -> Result<usize, CaptureError<Infallible>> {
+        let room = buf.len();
+        let (width, height) = (self.resolution.width(), self.resolution.height());
+        let card = Card::new(self.resolution, number, time, self.color_bar);
+        let mut encoder = Encoder::new(buf, width, height, self.quality);
+        let mut tile = Tile::new();
+        for y in (0..height).step_by(MCU.into()) {
+            for x in (0..width).step_by(MCU.into()) {
+                // The tile that a mirror shows at this place. It hangs over the picture's edge
+                // where the size is no multiple of its own, like the last ones without a mirror.
+                let (x, y) = (i32::from(x), i32::from(y));
+                let mirrored = |size: u16, at: i32| i32::from(size) - i32::from(MCU) - at;
+                tile.move_to(
+                    if self.hmirror { mirrored(width, x) } else { x },
+                    if self.vflip { mirrored(height, y) } else { y },
+                );
+                card.paint(&mut tile);
+                self.encode_tile(&tile, &mut encoder);
+            }
+        }
+        match encoder.finish() {
+            len if len <= room => Ok(len),
+            needed => Err(CaptureError::TooLarge { needed }),
+        }
+    }
+
+    fn encode_tile(&self, tile: &Tile, encoder: &mut Encoder<'_>) {
+        if let Some(color) = tile.solid() {
+            let Color { y, cb, cr } = self.adjust(color);
+            for _ in 0..4 {
+                encoder.flat(Plane::Y, y);
+            }
+            encoder.flat(Plane::Cb, cb);
+            encoder.flat(Plane::Cr, cr);
+            return;
+        }
+        let pixels = tile.pixels();
+        // A row or column's number is turned around by inverting its bits.
+        let last = Tile::SIZE - 1;
+        let flip = if self.vflip { last } else { 0 };
+        let mirror = if self.hmirror { last } else { 0 };
+        let pixel = |x: usize, y: usize| pixels[(y ^ flip) & last][(x ^ mirror) & last];
+
+        for (left, top) in [(0, 0), (8, 0), (0, 8), (8, 8)] {
+            let block: Block = core::array::from_fn(|n| pixel(left + n % 8, top + n / 8).y);
+            let block = if self.brightness.get() == 0 {
+                block
+            } else {
+                block.map(|y| self.adjust(Color { y, ..Color::BLACK }).y)
+            };
+            encoder.block(Plane::Y, &block);
+        }
+        // Each chroma sample is the mean of two by two pixels.
+        let mean = |n: usize, of: fn(Color) -> u8| {
+            let (x, y) = (n % 8 * 2, n / 8 * 2);
+            let four = [pixel(x, y), pixel(x + 1, y), pixel(x, y + 1), pixel(x + 1, y + 1)];
+            ((four.into_iter().map(|pixel| u16::from(of(pixel))).sum::<u16>() + 2) / 4) as u8
+        };
+        let cb: Block = core::array::from_fn(|n| mean(n, |color| color.cb));
+        let cr: Block = core::array::from_fn(|n| mean(n, |color| color.cr));
+        encoder.block(Plane::Cb, &cb.map(|cb| self.adjust(Color { cb, ..Color::BLACK }).cb));
+        encoder.block(Plane::Cr, &cr.map(|cr| self.adjust(Color { cr, ..Color::BLACK }).cr));
+    }
+
+    /// What brightness and saturation make of a colour.
+    fn adjust(&self, color: Color) -> Color {
+        let brightness = i32::from(self.brightness.get()) * 24;
+        let saturation = i32::from(self.saturation.get()) + 2;
+        let chroma = |c: u8| (128 + (i32::from(c) - 128) * saturation / 2).clamp(0, 255) as u8;
+        Color {
+            y: (i32::from(color.y) + brightness).clamp(0, 255) as u8,
+            cb: chroma(color.cb),
+            cr: chroma(color.cr),
+        }
+    }
+}
+
+/// A [`TestPattern`] as a source: the camera for those who have none.
+///
+/// The pictures are numbered from 0, also those that did not fit. The time shown is UTC where
+/// the clock knows Unix time, else the time since the clock's start. Like a sensor that is never
+/// waited for it delivers at once; the capture loop decides how many pictures there are.
+///
+/// It is a [`FrameSource`], whose future is ready after the few milliseconds of encoding (many
+/// more on a microcontroller), and a [`BlockingFrameSource`]. Where both traits are in scope, name
+/// the one that is meant: `FrameSource::capture(&mut source, buf)`.
+///
+/// It obeys every [`Setting`], as [`TestPattern::set`] says.
+#[derive(Clone, Debug)]
+pub struct TestSource<C> {
+    clock: C,
+    pattern: TestPattern,
+    number: u64,
+}
+
+impl<C: Clock> TestSource<C> {
+    /// A source of pictures of that size and quality.
+    #[must_use]
+    pub const fn new(clock: C, resolution: Resolution, quality: Quality) -> Self {
+        Self { clock, pattern: TestPattern::new(resolution, quality), number: 0 }
+    }
+
+    /// The pattern with its present settings.
+    #[must_use]
+    pub const fn pattern(&self) -> &TestPattern {
+        &self.pattern
+    }
+
+    fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+        let captured_at = self.clock.now();
+        let offset = self.clock.unix_offset().unwrap_or(0);
+        let shown = Duration::from_micros(captured_at.as_micros().saturating_add(offset));
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        let len = self.pattern.encode(number, shown, buf)?;
+        Ok(FrameInfo {
+            len,
+            width: self.pattern.resolution.width(),
+            height: self.pattern.resolution.height(),
+            captured_at,
+            upstream: Upstream::default(),
+        })
+    }
+}
+
+impl<C: Clock> FrameSource for TestSource<C> {
+    type Error = Infallible;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+        self.next(buf)
+    }
+}
+
+impl<C: Clock> BlockingFrameSource for TestSource<C> {
+    type Error = Infallible;
+
+    fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+        self.next(buf)
+    }
+}
+
+impl<C: Clock> Control for TestSource<C> {
+    type Error = Infallible;
+
+    async fn set(&mut self, setting: Setting) -> Result<(), ControlError<Infallible>> {
+        self.pattern.set(setting)
+    }
+
+    fn get(&self, name: SettingName) -> Option<Setting> {
+        self.pattern.get(name)
+    }
+}

@@ -1,0 +1,179 @@
+use core::fmt;
+
+/// Most characters a boundary can have (RFC 2046, 5.1.1).
+pub(crate) const MAX_BOUNDARY: usize = 70;
+
+/// What separates the parts of a body: 1 to 70 characters that RFC 2046 (5.1.1) allows, without
+/// the dashes in front of it.
+///
+/// Letters and digits alone are the safest choice for writing: several clients misread anything
+/// else. A value of this type is always a valid boundary.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Boundary {
+    // Zero beyond `len`, so that the derived comparison is right.
+    bytes: [u8; MAX_BOUNDARY],
+    len: u8,
+}
+
+impl Boundary {
+    /// Letters and digits only, and long enough that no picture holds it by chance. That matters:
+    /// browsers look for it inside the pictures, too, whatever the Content-Length says.
+    pub const DEFAULT: Self = Self {
+        bytes: {
+            let mut bytes = [0; MAX_BOUNDARY];
+            let (text, mut n) = (b"camwireT8mQ4xV7kJ2sN9pB", 0);
+            while n < text.len() {
+                bytes[n] = text[n];
+                n += 1;
+            }
+            bytes
+        },
+        len: 23,
+    };
+
+    /// A boundary of this text.
+    ///
+    /// # Errors
+    ///
+    /// As [`BoundaryError`] says.
+    pub const fn new(text: &str) -> Result<Self, BoundaryError> {
+        let mut rest = text.as_bytes();
+        let mut boundary = Self { bytes: [0; MAX_BOUNDARY], len: 0 };
+        if rest.is_empty() {
+            return Err(BoundaryError::Empty);
+        }
+        while let [first, more @ ..] = rest {
+            let at = boundary.len as usize;
+            if at >= MAX_BOUNDARY {
+                return Err(BoundaryError::TooLong);
+            }
+            // bcharsnospace, except that a space may stand anywhere but last.
+            let inner_space = *first == b' ' && !more.is_empty();
+            if !is_boundary_char(*first) && !inner_space {
+                return Err(BoundaryError::Character { at: boundary.len });
+            }
+            boundary.bytes[at] = *first;
+            boundary.len = boundary.len.wrapping_add(1);
+            rest = more;
+        }
+        Ok(boundary)
+    }
+
+    /// Its text.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        // Always ASCII, so the fallback is never taken.
+        match core::str::from_utf8(self.as_bytes()) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
+
+    /// Its text, as bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        match self.bytes.split_at_checked(self.len as usize) {
+            Some((text, _)) => text,
+            None => &self.bytes,
+        }
+    }
+
+    /// Whether it must stand in quotes in a header (RFC 2045, 5.1: not a `token`).
+    #[must_use]
+    pub const fn needs_quotes(&self) -> bool {
+        let mut rest = self.as_bytes();
+        while let [first, more @ ..] = rest {
+            if matches!(*first, b'(' | b')' | b',' | b'/' | b':' | b'=' | b'?' | b' ') {
+                return true;
+            }
+            rest = more;
+        }
+        false
+    }
+}
+
+impl Default for Boundary {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl fmt::Display for Boundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Boundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Boundary").field(&self.as_str()).finish()
+    }
+}
+
+/// Why a text is no boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoundaryError {
+    /// It has no characters.
+    #[error("a boundary needs at least one character")]
+    Empty,
+    /// It has more than 70.
+    #[error("a boundary has at most 70 characters")]
+    TooLong,
+    /// A character that RFC 2046 does not allow there.
+    #[error("character {at} cannot be part of a boundary")]
+    Character {
+        /// Which, counted from 0.
+        at: u8,
+    },
+}
+
+/// `bcharsnospace` of RFC 2046, 5.1.1.
+pub(crate) const fn is_boundary_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'\'' | b'(' | b')' | b'+' | b'_' | b',' | b'-' | b'.' | b'/' | b':' | b'=' | b'?'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Boundary::new(Boundary::DEFAULT.as_str()), Ok(Boundary::DEFAULT));
+        assert!(Boundary::DEFAULT.as_bytes().iter().all(u8::is_ascii_alphanumeric));
+        assert!(!Boundary::DEFAULT.needs_quotes());
+    }
+
+    #[test]
+    fn what_is_a_boundary() {
+        let seventy = "x".repeat(70);
+        for (text, quotes) in [
+            ("FRAME", false),
+            ("+++===123454321===+++", true),
+            ("--dashed", false),
+            ("a b", true),
+            ("gc0p4Jq0M2Yt08jU534c0p", false),
+            ("it's_(ok)+,-./:=?", true),
+            (&seventy, false),
+        ] {
+            let boundary = Boundary::new(text).unwrap();
+            assert_eq!(boundary.as_str(), text);
+            assert_eq!(boundary.needs_quotes(), quotes, "{text}");
+        }
+        let long = "x".repeat(71);
+        for (text, error) in [
+            ("", BoundaryError::Empty),
+            (&*long, BoundaryError::TooLong),
+            ("a ", BoundaryError::Character { at: 1 }),
+            ("a\"b", BoundaryError::Character { at: 1 }),
+            ("\r\n", BoundaryError::Character { at: 0 }),
+            ("grün", BoundaryError::Character { at: 2 }),
+        ] {
+            assert_eq!(Boundary::new(text), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod boundary;
+mod config;
+mod content_type;
+mod decode;
+mod delimiter;
+mod encode;
+mod event;
+mod field;
+mod head;
+mod source;
+
+pub use boundary::{Boundary, BoundaryError};
+pub use config::{Config, Limits, Quirks, WrongLength};
+pub use content_type::ContentTypeError;
+pub use decode::Decoder;
+pub use encode::Encoder;
+pub use event::{DecodeError, DecodeErrorKind, DropReason, Dropped, Event};
+pub use field::ContentType;
+pub use head::PartHead;
+pub use source::{MissingEoi, MultipartSource, SourceCounts, SourceError};

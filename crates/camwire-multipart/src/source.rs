@@ -1,0 +1,416 @@
+use camwire_frame::jpeg::{JpegError, Picture, Scanner};
+use camwire_frame::{
+    BlockingFrameSource, CaptureError, Clock, FrameInfo, FrameSource, Instant, Upstream,
+};
+
+use crate::{ContentType, DecodeError, Decoder, DropReason, Event, PartHead};
+
+/// An MJPEG stream on a reader, as a source of pictures.
+///
+/// `R` reads the body of the response; who connects, sends the request and reads the response's
+/// head gives its `Content-Type` to [`Decoder::from_content_type`]. With an
+/// [`embedded_io_async::Read`] this is a [`FrameSource`], with an [`embedded_io::Read`] a
+/// [`BlockingFrameSource`].
+///
+/// - A picture is returned with the last byte of its EOI, and does not wait for the delimiter,
+///   which many servers send with the next picture only.
+/// - Where a `Content-Length` is given, what is not read together with the head goes from the
+///   reader straight into the slot. `N` is the size of the buffer for everything else.
+/// - What follows the EOI within the part is cut off. A part that is no whole picture is
+///   [`CaptureError::Broken`], and the next capture goes on behind it. A part of another content
+///   type is passed over. [`counts`](Self::counts) tells how often what happened.
+/// - [`CaptureError::TooLarge`] names the declared length; without one, the picture's.
+/// - `captured_at` is when the read that completed the part's head returned.
+/// - At the end of the body or of the stream the error is [`CaptureError::Ended`], forever. To
+///   connect again is the caller's work: make a new source.
+///
+/// # Pause and resume
+///
+/// They do nothing, since what is queued in the network cannot be flushed. Who pauses for long
+/// should disconnect.
+///
+/// # Cancel safety
+///
+/// If [`capture`](FrameSource::capture) is dropped, the picture under way is lost and the next
+/// capture returns the one after it, provided that the reader's `read` loses no bytes when
+/// dropped. If it does lose some, the decoder finds the next delimiter as after any other damage.
+#[derive(Debug)]
+pub struct MultipartSource<R, C, const N: usize = 1024> {
+    reader: R,
+    clock: C,
+    intake: Intake<N>,
+}
+
+/// What became of the parts that arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// Pictures returned.
+    pub pictures: u64,
+    /// Parts that were no whole picture, or given up by the decoder.
+    pub broken: u64,
+    /// Pictures larger than the slot, or than [`Limits::part_bytes`](crate::Limits::part_bytes).
+    pub too_large: u64,
+    /// Parts that are no JPEG pictures and do not say that they are.
+    pub not_jpeg: u64,
+    /// Parts whose `Content-Length` was wrong, whether the picture could be saved or not.
+    pub wrong_length: u64,
+}
+
+/// Why a stream brings no more pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError<E> {
+    /// The reader failed. It may be asked again.
+    #[error("{0}")]
+    Read(E),
+    /// It is no multipart stream any more. The same error comes forever.
+    #[error(transparent)]
+    Decode(DecodeError),
+}
+
+/// What to do with a picture that is whole but for the EOI at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingEoi {
+    /// It is [`CaptureError::Broken`]: such pictures usually lack their lower part, too.
+    #[default]
+    Broken,
+    /// It gets one, if the slot has room. For cameras that never send it.
+    Append,
+}
+
+impl<R, C, const N: usize> MultipartSource<R, C, N> {
+    /// A source of the pictures that `decoder` finds in what `reader` reads.
+    #[must_use]
+    pub const fn new(reader: R, decoder: Decoder, clock: C) -> Self {
+        const { assert!(N > 0, "a buffer is needed") };
+        let intake = Intake {
+            decoder,
+            buffer: [0; N],
+            start: 0,
+            end: 0,
+            arrived: Instant::ZERO,
+            ended: false,
+            phase: Phase::Between,
+            counts: SourceCounts {
+                pictures: 0,
+                broken: 0,
+                too_large: 0,
+                not_jpeg: 0,
+                wrong_length: 0,
+            },
+            missing_eoi: MissingEoi::Broken,
+        };
+        Self { reader, clock, intake }
+    }
+
+    /// What to do with a picture without EOI.
+    #[must_use]
+    pub const fn missing_eoi(mut self, missing_eoi: MissingEoi) -> Self {
+        self.intake.missing_eoi = missing_eoi;
+        self
+    }
+
+    /// What became of the parts up to now.
+    #[must_use]
+    pub const fn counts(&self) -> SourceCounts {
+        self.intake.counts
+    }
+
+    /// The reader.
+    #[must_use]
+    pub const fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// Gives the reader back. What had been read ahead is lost.
+    #[must_use]
+    pub fn into_reader(self) -> R {
+        self.reader
+    }
+}
+
+impl<R: embedded_io_async::Read, C: Clock, const N: usize> FrameSource
+    for MultipartSource<R, C, N>
+{
+    type Error = SourceError<R::Error>;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>> {
+        self.intake.begin();
+        loop {
+            if let Some(result) = self.intake.decode(buf) {
+                return result.map_err(with_read_error);
+            }
+            let read = self.reader.read(self.intake.room(buf)).await.map_err(SourceError::Read)?;
+            if let Some(result) = self.intake.filled(buf, read, self.clock.now()) {
+                return result.map_err(with_read_error);
+            }
+        }
+    }
+}
+
+impl<R: embedded_io::Read, C: Clock, const N: usize> BlockingFrameSource
+    for MultipartSource<R, C, N>
+{
+    type Error = SourceError<R::Error>;
+
+    fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>> {
+        self.intake.begin();
+        loop {
+            if let Some(result) = self.intake.decode(buf) {
+                return result.map_err(with_read_error);
+            }
+            let read = self.reader.read(self.intake.room(buf)).map_err(SourceError::Read)?;
+            if let Some(result) = self.intake.filled(buf, read, self.clock.now()) {
+                return result.map_err(with_read_error);
+            }
+        }
+    }
+}
+
+type Captured = Result<FrameInfo, CaptureError<DecodeError>>;
+
+fn with_read_error<E>(error: CaptureError<DecodeError>) -> CaptureError<SourceError<E>> {
+    match error {
+        CaptureError::TooLarge { needed } => CaptureError::TooLarge { needed },
+        CaptureError::Ended => CaptureError::Ended,
+        CaptureError::Source(error) => CaptureError::Source(SourceError::Decode(error)),
+        _ => CaptureError::Broken,
+    }
+}
+
+/// All of a source but the reading.
+#[derive(Debug)]
+struct Intake<const N: usize> {
+    decoder: Decoder,
+    buffer: [u8; N],
+    /// What of the buffer is still to be decoded.
+    start: usize,
+    end: usize,
+    /// When it was read.
+    arrived: Instant,
+    ended: bool,
+    phase: Phase,
+    counts: SourceCounts,
+    missing_eoi: MissingEoi,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// No part is under way.
+    Between,
+    /// A picture goes into the slot.
+    Taking(Taking),
+    /// What comes of this part is of no use.
+    Ignoring,
+}
+
+#[derive(Clone, Debug)]
+struct Taking {
+    /// Bytes that have come. More than the slot has if it is too small.
+    filled: usize,
+    scanner: Scanner,
+    content_type: ContentType,
+    captured_at: Instant,
+    upstream: Upstream,
+}
+
+impl<const N: usize> Intake<N> {
+    /// A capture begins. The slot may be another than that of one that was dropped.
+    fn begin(&mut self) {
+        if matches!(self.phase, Phase::Taking(_)) {
+            self.phase = Phase::Ignoring;
+        }
+    }
+
+    /// Decodes what was read. `None`: more must be read, to where [`room`](Self::room) says.
+    fn decode(&mut self, slot: &mut [u8]) -> Option<Captured> {
+        loop {
+            let mut input = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let event = match self.decoder.next(&mut input) {
+                Ok(event) => event,
+                Err(error) => return Some(Err(CaptureError::Source(error))),
+            };
+            self.start = self.end.saturating_sub(input.len());
+            let result = match event {
+                Some(Event::Payload(bytes)) => match &mut self.phase {
+                    Phase::Taking(taking) => {
+                        let to = taking.filled.saturating_add(bytes.len());
+                        let room = slot.get_mut(taking.filled..);
+                        if let Some(room) = room.and_then(|room| room.get_mut(..bytes.len())) {
+                            room.copy_from_slice(bytes);
+                        }
+                        taking.filled = to;
+                        let scanned = taking.scanner.push(bytes);
+                        self.scanned(scanned, slot.len())
+                    }
+                    _ => None,
+                },
+                Some(Event::PartStart { head, content_type }) => {
+                    self.part_start(&head, content_type, slot.len())
+                }
+                Some(Event::PartEnd) => self.part_end(slot),
+                Some(Event::PartDropped(dropped)) => self.part_dropped(dropped.reason),
+                Some(Event::BodyEnd) => {
+                    self.ended = true;
+                    Some(Err(CaptureError::Ended))
+                }
+                None if self.ended => match self.decoder.finish() {
+                    Some(Event::PartEnd) => self.part_end(slot),
+                    Some(Event::PartDropped(dropped)) => self.part_dropped(dropped.reason),
+                    _ => Some(Err(CaptureError::Ended)),
+                },
+                None => return None,
+            };
+            if result.is_some() {
+                return result;
+            }
+        }
+    }
+
+    /// Where to read to; never empty.
+    fn room<'s>(&'s mut self, slot: &'s mut [u8]) -> &'s mut [u8] {
+        match self.direct(slot) {
+            Some(room) => room,
+            None => &mut self.buffer,
+        }
+    }
+
+    /// The place in the slot for payload that certainly comes next, if there is such.
+    fn direct<'s>(&self, slot: &'s mut [u8]) -> Option<&'s mut [u8]> {
+        let Phase::Taking(taking) = &self.phase else { return None };
+        let to = taking.filled.checked_add(self.decoder.payload_ahead()?)?;
+        slot.get_mut(taking.filled..to).filter(|room| !room.is_empty())
+    }
+
+    /// So many bytes have been read to there.
+    fn filled(&mut self, slot: &mut [u8], read: usize, now: Instant) -> Option<Captured> {
+        if read == 0 {
+            self.ended = true;
+            return None;
+        }
+        let size = slot.len();
+        let Some(room) = self.direct(slot) else {
+            self.start = 0;
+            self.end = read.min(N);
+            self.arrived = now;
+            return None;
+        };
+        let bytes = room.get(..read).unwrap_or(room);
+        self.decoder.skip(bytes.len());
+        let Phase::Taking(taking) = &mut self.phase else { return None };
+        taking.filled = taking.filled.saturating_add(bytes.len());
+        let scanned = taking.scanner.push(bytes);
+        self.scanned(scanned, size)
+    }
+
+    fn part_start(
+        &mut self,
+        head: &PartHead,
+        content_type: ContentType,
+        size: usize,
+    ) -> Option<Captured> {
+        self.phase = Phase::Ignoring;
+        if content_type == ContentType::Other {
+            self.counts.not_jpeg = self.counts.not_jpeg.saturating_add(1);
+            return None;
+        }
+        // Of use only if the decoder believes it, too; else the picture may be smaller.
+        if self.decoder.payload_ahead().is_some_and(|ahead| ahead > size) {
+            return self.too_large(head.content_length.unwrap_or(u64::MAX));
+        }
+        self.phase = Phase::Taking(Taking {
+            filled: 0,
+            scanner: Scanner::new(),
+            content_type,
+            captured_at: self.arrived,
+            upstream: Upstream { sequence: head.sequence, timestamp_us: head.timestamp_us },
+        });
+        None
+    }
+
+    /// What the scanner says of the bytes that have come.
+    fn scanned(
+        &mut self,
+        scanned: Result<Option<Picture>, JpegError>,
+        size: usize,
+    ) -> Option<Captured> {
+        match scanned {
+            Ok(None) => None,
+            Ok(Some(picture)) => self.picture(picture, size),
+            Err(error) => self.broken(error),
+        }
+    }
+
+    /// The picture under way is whole.
+    fn picture(&mut self, picture: Picture, size: usize) -> Option<Captured> {
+        let Phase::Taking(taking) = core::mem::replace(&mut self.phase, Phase::Ignoring) else {
+            return None;
+        };
+        let Picture { width, height, len } = picture;
+        if len > size {
+            return self.too_large(len as u64);
+        }
+        self.counts.pictures = self.counts.pictures.saturating_add(1);
+        let Taking { captured_at, upstream, .. } = taking;
+        Some(Ok(FrameInfo { len, width, height, captured_at, upstream }))
+    }
+
+    fn broken(&mut self, error: JpegError) -> Option<Captured> {
+        let phase = core::mem::replace(&mut self.phase, Phase::Ignoring);
+        let Phase::Taking(Taking { content_type, .. }) = phase else { return None };
+        if error == JpegError::NotJpeg && content_type == ContentType::Missing {
+            self.counts.not_jpeg = self.counts.not_jpeg.saturating_add(1);
+            return None;
+        }
+        self.counts.broken = self.counts.broken.saturating_add(1);
+        Some(Err(CaptureError::Broken))
+    }
+
+    fn too_large(&mut self, needed: u64) -> Option<Captured> {
+        self.counts.too_large = self.counts.too_large.saturating_add(1);
+        let needed = usize::try_from(needed).unwrap_or(usize::MAX);
+        Some(Err(CaptureError::TooLarge { needed }))
+    }
+
+    /// The part has ended, but the picture in it, if it was one, has not.
+    fn part_end(&mut self, slot: &mut [u8]) -> Option<Captured> {
+        let result = match &mut self.phase {
+            Phase::Taking(taking) => {
+                let filled = taking.filled;
+                let error = taking.scanner.finish().err().unwrap_or(JpegError::NotJpeg);
+                match (self.missing_eoi, error) {
+                    (MissingEoi::Append, JpegError::Truncated { size: Some((width, height)) }) => {
+                        const EOI: [u8; 2] = [0xFF, 0xD9];
+                        let len = filled.saturating_add(EOI.len());
+                        let room = slot.get_mut(filled..).and_then(|room| room.first_chunk_mut());
+                        if let Some(room) = room {
+                            *room = EOI;
+                        }
+                        self.picture(Picture { width, height, len }, slot.len())
+                    }
+                    _ => self.broken(error),
+                }
+            }
+            _ => None,
+        };
+        self.phase = Phase::Between;
+        result
+    }
+
+    fn part_dropped(&mut self, reason: DropReason) -> Option<Captured> {
+        if matches!(reason, DropReason::LengthMismatch { .. }) {
+            self.counts.wrong_length = self.counts.wrong_length.saturating_add(1);
+        }
+        let result = match (&self.phase, reason) {
+            // Told already, or of no interest.
+            (Phase::Ignoring, _) => None,
+            (_, DropReason::TooLarge { needed, .. }) => self.too_large(needed),
+            _ => {
+                self.counts.broken = self.counts.broken.saturating_add(1);
+                Some(Err(CaptureError::Broken))
+            }
+        };
+        self.phase = Phase::Between;
+        result
+    }
+}

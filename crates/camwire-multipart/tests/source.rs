@@ -1,0 +1,357 @@
+//! `MultipartSource` over readers that cut, stop and fail.
+
+use camwire_frame::{
+    BlockingFrameSource, CaptureError, Clock, FrameInfo, FrameSource, Instant, Quality, Resolution,
+    TestPattern, jpeg,
+};
+use camwire_multipart::{
+    Boundary, Config, DecodeErrorKind, Decoder, Encoder, Limits, MissingEoi, MultipartSource,
+    PartHead, SourceError,
+};
+use embassy_futures::block_on;
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// Gives at most `piece` bytes at once; counts what went to a buffer other than the work buffer.
+#[derive(Debug)]
+struct Reader {
+    rest: Vec<u8>,
+    piece: usize,
+    direct: usize,
+    /// Every second read is pending once.
+    pending: Option<bool>,
+}
+
+const WORK: usize = 64;
+
+impl Reader {
+    fn read_now(&mut self, buf: &mut [u8]) -> usize {
+        assert!(!buf.is_empty(), "an empty read says nothing");
+        let n = buf.len().min(self.piece).min(self.rest.len());
+        buf[..n].copy_from_slice(&self.rest[..n]);
+        self.rest.drain(..n);
+        if buf.len() != WORK {
+            self.direct += n;
+        }
+        n
+    }
+}
+
+impl embedded_io::ErrorType for Reader {
+    type Error = Infallible;
+}
+
+impl embedded_io::Read for Reader {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        Ok(self.read_now(buf))
+    }
+}
+
+impl embedded_io_async::Read for Reader {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        if let Some(pending) = &mut self.pending {
+            *pending = !*pending;
+            if *pending {
+                embassy_futures::yield_now().await;
+            }
+        }
+        Ok(self.read_now(buf))
+    }
+}
+
+/// One microsecond later each time.
+#[derive(Debug, Default)]
+struct Ticks(std::cell::Cell<u64>);
+
+impl Clock for Ticks {
+    fn now(&self) -> Instant {
+        self.0.set(self.0.get() + 1);
+        Instant::from_micros(self.0.get())
+    }
+
+    async fn sleep_until(&self, _: Instant) {}
+}
+
+type Source = MultipartSource<Reader, Ticks, WORK>;
+
+fn source(body: Vec<u8>, piece: usize) -> Source {
+    source_by(Config::default(), body, piece)
+}
+
+fn source_by(config: Config, body: Vec<u8>, piece: usize) -> Source {
+    let decoder = Decoder::new(&Boundary::DEFAULT, config);
+    let reader = Reader { rest: body, piece, direct: 0, pending: None };
+    MultipartSource::new(reader, decoder, Ticks::default())
+}
+
+fn picture(number: u64) -> Vec<u8> {
+    let mut memory = vec![0; 8192];
+    let pattern = TestPattern::new(Resolution::QQVGA, Quality::MAX);
+    let len = pattern.encode(number, Duration::ZERO, &mut memory).unwrap();
+    memory.truncate(len);
+    memory
+}
+
+fn part(length: Option<usize>, sequence: u64, payload: &[u8]) -> Vec<u8> {
+    let head = PartHead {
+        content_length: length.map(|n| n as u64),
+        timestamp_us: Some(sequence * 1_000_000 + 5),
+        sequence: Some(sequence),
+        missed: None,
+    };
+    let head = head.encode(&mut [0; PartHead::MAX_LEN]).to_vec();
+    [&head, payload, Encoder::default().tail()].concat()
+}
+
+fn body(parts: &[Vec<u8>]) -> Vec<u8> {
+    [Encoder::default().opening(), &parts.concat()].concat()
+}
+
+type Captured = Result<(FrameInfo, Vec<u8>), CaptureError<SourceError<Infallible>>>;
+
+fn capture(source: &mut Source, slot: usize) -> Captured {
+    let mut slot = vec![0xA5; slot];
+    let info = BlockingFrameSource::capture(source, &mut slot)?;
+    slot.truncate(info.len);
+    Ok((info, slot))
+}
+
+const SLOT: usize = 8192;
+
+#[test]
+fn whole_pictures_come_whole() {
+    for with_length in [true, false] {
+        for piece in [1, 7, 63, 1000, 100_000] {
+            let pictures: Vec<_> = (0..4).map(picture).collect();
+            let parts: Vec<_> = pictures
+                .iter()
+                .zip(0..)
+                .map(|(p, n)| part(with_length.then_some(p.len()), n, p))
+                .collect();
+            let mut source = source(body(&parts), piece);
+            for (expected, n) in pictures.iter().zip(0u64..) {
+                let (info, slot) = capture(&mut source, SLOT).unwrap();
+                assert_eq!(&slot, expected);
+                assert_eq!((info.width, info.height), (160, 120));
+                assert_eq!(info.upstream.sequence, Some(n));
+                assert_eq!(info.upstream.timestamp_us, Some(n * 1_000_000 + 5));
+                assert!(info.captured_at > Instant::ZERO);
+            }
+            assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Ended));
+            assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Ended));
+            assert_eq!(source.counts().pictures, 4);
+            // All but what was read together with a head went straight to the slot.
+            let total: usize = pictures.iter().map(Vec::len).sum();
+            let direct = source.reader().direct;
+            match with_length {
+                true => assert!(direct + 4 * WORK >= total, "{direct} of {total}"),
+                false => assert_eq!(direct, 0),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_picture_does_not_wait_for_the_delimiter() {
+    for with_length in [true, false] {
+        let p = picture(1);
+        let mut all = body(&[part(with_length.then_some(p.len()), 1, &p)]);
+        all.truncate(all.len() - Encoder::default().tail().len());
+        let mut source = source(all, 50);
+        // Had it tried to read more, the end of the stream would have come first, too; so count.
+        assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
+        assert!(source.reader().rest.is_empty());
+        assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Ended));
+        let counts = source.counts();
+        assert_eq!((counts.pictures, counts.broken), (1, 0));
+    }
+}
+
+#[test]
+fn padding_behind_the_picture_is_cut_off() {
+    let p = picture(1);
+    let padded = [&p[..], &[0; 300]].concat();
+    let parts = [part(Some(padded.len()), 1, &padded), part(None, 2, &padded), part(None, 3, &p)];
+    let mut source = source(body(&parts), 1000);
+    for _ in 0..3 {
+        assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
+    }
+}
+
+#[test]
+fn too_large_names_what_is_needed_and_goes_on() {
+    let (small, large) = (picture(1), [&picture(2)[..], &[0; 100]].concat());
+    let parts = [
+        part(Some(large.len()), 1, &large),
+        part(None, 2, &large),
+        part(Some(small.len()), 3, &small),
+    ];
+    let mut source = source(body(&parts), 1000);
+    let needed = large.len();
+    assert_eq!(capture(&mut source, 1000), Err(CaptureError::TooLarge { needed }));
+    let needed = picture(2).len();
+    assert_eq!(capture(&mut source, 1000), Err(CaptureError::TooLarge { needed }));
+    assert_eq!(capture(&mut source, SLOT).unwrap().1, small);
+    assert_eq!(source.counts().too_large, 2);
+    // A slot without room is no reason to read into nothing.
+    let parts = [part(Some(small.len()), 3, &small), part(None, 3, &small)];
+    let mut source = self::source(body(&parts), 1000);
+    let needed = small.len();
+    assert_eq!(capture(&mut source, 0), Err(CaptureError::TooLarge { needed }));
+    assert_eq!(capture(&mut source, 0), Err(CaptureError::TooLarge { needed }));
+}
+
+#[test]
+fn broken_ones_are_told_and_others_go_on() {
+    let p = picture(1);
+    let cut = &p[..p.len() - 2];
+    let mut damaged = p.clone();
+    damaged[20] = 0xFF;
+    damaged.truncate(100);
+    let parts = [
+        part(Some(cut.len()), 1, cut),
+        part(Some(p.len()), 2, &p),
+        part(None, 3, cut),
+        part(None, 4, &damaged),
+        part(Some(9), 5, b"not JPEG!"),
+        b"Content-Length: x\r\n\r\n".iter().chain(Encoder::default().tail()).copied().collect(),
+        // Too short: no EOI. Too long: it is whole, although the length is wrong.
+        part(Some(p.len() - 10), 6, &p),
+        part(Some(p.len() + 50), 7, &p),
+        part(Some(p.len()), 8, &p),
+        part(Some(p.len()), 9, &p),
+    ];
+    for piece in [1, 100, 100_000] {
+        let mut source = source(body(&parts), piece);
+        let mut pictures = Vec::new();
+        let mut broken = 0;
+        loop {
+            match capture(&mut source, SLOT) {
+                Ok((info, slot)) => {
+                    assert_eq!(slot, p);
+                    pictures.push(info.upstream.sequence.unwrap());
+                }
+                Err(CaptureError::Broken) => broken += 1,
+                Err(CaptureError::Ended) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(pictures, [2, 7, 9], "{piece}");
+        assert_eq!(broken, 6);
+        let counts = source.counts();
+        assert_eq!((counts.broken, counts.wrong_length), (6, 2));
+    }
+}
+
+#[test]
+fn missing_eoi() {
+    let p = picture(1);
+    let cut = &p[..p.len() - 2];
+    let parts = [part(Some(cut.len()), 1, cut), part(None, 1, cut), part(None, 1, &p[..30])];
+    let mut source = source(body(&parts), 1000).missing_eoi(MissingEoi::Append);
+    assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
+    assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
+    assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Broken));
+    let mut source = self::source(body(&parts), 1000).missing_eoi(MissingEoi::Append);
+    let needed = p.len();
+    assert_eq!(capture(&mut source, cut.len()), Err(CaptureError::TooLarge { needed }));
+}
+
+#[test]
+fn other_parts_are_passed_over() {
+    let p = picture(1);
+    let text = b"Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+    let none = b"X-Frame: 1\r\n\r\nhello";
+    let tail = Encoder::default();
+    let parts = [
+        [&text[..], tail.tail()].concat(),
+        [&none[..], tail.tail()].concat(),
+        part(Some(p.len()), 1, &p),
+        tail.closing().to_vec(),
+        part(Some(p.len()), 1, &p),
+    ];
+    let mut source = source(body(&parts), 1000);
+    assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
+    assert_eq!(source.counts().not_jpeg, 2);
+    for _ in 0..3 {
+        assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Ended));
+    }
+}
+
+#[test]
+fn no_multipart_at_all() {
+    let limits = Limits { preamble_bytes: 100, ..Limits::DEFAULT };
+    let config = Config { limits, ..Config::default() };
+    let mut source = source_by(config, b"<html>".repeat(100), 1000);
+    for _ in 0..2 {
+        match capture(&mut source, SLOT) {
+            Err(CaptureError::Source(SourceError::Decode(error))) => {
+                assert_eq!(error.kind, DecodeErrorKind::PreambleTooLong { limit: 100 });
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_dropped_capture_loses_its_picture_only() {
+    let pictures: Vec<_> = (0..10).map(picture).collect();
+    for with_length in [true, false] {
+        let parts: Vec<_> = pictures
+            .iter()
+            .zip(0..)
+            .map(|(p, n)| part(with_length.then_some(p.len()), n, p))
+            .collect();
+        let mut source = source(body(&parts), 200);
+        source = {
+            let mut reader = source.into_reader();
+            reader.pending = Some(false);
+            let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+            MultipartSource::new(reader, decoder, Ticks::default())
+        };
+        let mut seen = Vec::new();
+        for polls in 0.. {
+            let mut slot = vec![0; SLOT];
+            {
+                let mut capture = std::pin::pin!(FrameSource::capture(&mut source, &mut slot));
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                for _ in 0..polls % 5 {
+                    // Ready only at the end of the stream.
+                    if capture.as_mut().poll(&mut context).is_ready() {
+                        break;
+                    }
+                }
+            }
+            // The next one goes to another slot, which has nothing of the one before.
+            let mut slot = vec![0xA5; SLOT];
+            match block_on(FrameSource::capture(&mut source, &mut slot)) {
+                Ok(info) => {
+                    let n = info.upstream.sequence.unwrap() as usize;
+                    assert_eq!(slot[..info.len], pictures[n]);
+                    assert!(jpeg::inspect(&slot).is_ok());
+                    seen.push(n);
+                }
+                Err(CaptureError::Ended) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(seen.is_sorted_by(|a, b| a < b));
+        assert!(seen.len() >= 4, "{seen:?}");
+    }
+}
+
+#[test]
+fn the_future_is_send() {
+    struct Plain;
+    impl Clock for Plain {
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+        async fn sleep_until(&self, _: Instant) {}
+    }
+    fn send<T: Send>(_: &T) {}
+    let mut source: MultipartSource<&[u8], Plain> =
+        MultipartSource::new(&[], Decoder::new(&Boundary::DEFAULT, Config::default()), Plain);
+    let mut slot = [0; 8];
+    send(&FrameSource::capture(&mut source, &mut slot));
+}

@@ -1,0 +1,67 @@
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::sync::Arc;
+use std::task::Wake;
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use crate::{FrameLease, Grant, Publisher, Reader};
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs `future` on this thread until it is done; sleeps while it waits.
+///
+/// For instance a [`capture_loop`](crate::capture_loop) with a
+/// [`Blocking`](camwire_frame::Blocking) source, on a thread of its own.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    match block_on_until(future, None) {
+        Some(output) => output,
+        None => unreachable!("without a deadline the future ends"),
+    }
+}
+
+/// As [`block_on`], but gives up at `deadline` and drops the future.
+fn block_on_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return Some(output);
+        }
+        match deadline {
+            None => thread::park(),
+            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                None | Some(Duration::ZERO) => return None,
+                Some(left) => thread::park_timeout(left),
+            },
+        }
+    }
+}
+
+impl<'r> Reader<'r> {
+    /// As [`next`](Self::next), but blocks the thread, at most for `timeout`.
+    pub fn next_blocking(&mut self, timeout: Duration) -> Option<FrameLease<'_, 'r>> {
+        block_on_until(self.next(), Instant::now().checked_add(timeout))?
+    }
+
+    /// As [`latest`](Self::latest), but blocks the thread, at most for `timeout`.
+    pub fn latest_blocking(&mut self, timeout: Duration) -> Option<FrameLease<'_, 'r>> {
+        block_on_until(self.latest(), Instant::now().checked_add(timeout))?
+    }
+}
+
+impl<'r> Publisher<'r> {
+    /// As [`grant`](Self::grant), but blocks the thread, at most for `timeout`.
+    pub fn grant_blocking(&mut self, timeout: Duration) -> Option<Grant<'r>> {
+        block_on_until(self.grant(), Instant::now().checked_add(timeout))
+    }
+}

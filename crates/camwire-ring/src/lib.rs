@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(any(feature = "std", test, loom))]
+extern crate std;
+
+#[cfg(feature = "std")]
+mod blocking;
+mod capture;
+mod publisher;
+mod reader;
+mod ring;
+mod slot;
+mod status;
+mod sync;
+
+#[cfg(feature = "std")]
+pub use blocking::block_on;
+pub use capture::{CaptureConfig, capture_loop};
+pub use publisher::{CommitError, Full, Grant, Publisher};
+pub use reader::{FrameLease, Reader};
+pub use ring::{Follow, FrameRing, MemoryError, Policy, ReaderSlot, RingMemory, TooManyReaders};
+pub use slot::Slot;
+pub use status::{SourceState, SourceStatus};

@@ -1,0 +1,317 @@
+use core::future::poll_fn;
+use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use camwire_frame::{FrameInfo, Instant};
+
+use crate::ring::{
+    FOR_PICTURE, FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after,
+};
+use crate::slot::{Meta, Slot};
+use crate::sync::{Ordering, fence};
+
+/// No slot is free, and by the ring's policy none can be made free now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no slot is free")]
+pub struct Full;
+
+/// Why a picture was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The grant is of another ring.
+    #[error("the grant is of another ring")]
+    OtherRing,
+    /// `info.len` is more than a slot holds.
+    #[error("the picture is longer than its slot")]
+    TooLong,
+}
+
+/// The one end of a [`FrameRing`] through which pictures come in.
+///
+/// When it is dropped the readers are told that the stream has ended; a later publisher goes on
+/// with the numbers where this one stopped.
+#[derive(Debug)]
+pub struct Publisher<'r> {
+    ring: &'r FrameRing<'r>,
+    next_sequence: u64,
+}
+
+/// A slot that its owner has for itself, to write a picture into.
+///
+/// Several may be open at once, for an input that interleaves pictures. Dropping it without
+/// [`Publisher::commit`] leaves no trace.
+#[derive(Debug)]
+#[must_use = "a grant that is dropped publishes nothing"]
+pub struct Grant<'r> {
+    ring: &'r FrameRing<'r>,
+    slot: &'r Slot,
+    number: u32,
+}
+
+impl<'r> Publisher<'r> {
+    pub(crate) fn new(ring: &'r FrameRing<'r>) -> Self {
+        let [low, high] = ring.next_sequence.each_ref().map(|half| half.load(Ordering::Relaxed));
+        Self { ring, next_sequence: u64::from(high) << 32 | u64::from(low) }
+    }
+
+    /// The ring it publishes to.
+    #[must_use]
+    pub fn ring(&self) -> &'r FrameRing<'r> {
+        self.ring
+    }
+
+    /// A slot to write the next picture into, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if every slot is leased or granted, holds the newest picture, or holds one that
+    /// the policy keeps. Nothing is counted; see [`skip`](Self::skip).
+    #[inline]
+    pub fn try_grant(&mut self) -> Result<Grant<'r>, Full> {
+        let ring = self.ring;
+        let grant = |number: u32, slot| Ok(Grant { ring, slot, number });
+        let head = ring.head.load(Ordering::Relaxed);
+        let mut tail = ring.tail.load(Ordering::Relaxed);
+        // When the ring offers as many pictures as there are slots, none can be free.
+        if (head.wrapping_sub(tail) as usize) < ring.slots.len() {
+            if let Some((number, slot)) = (0..).zip(ring.slots).find(|(_, slot)| slot.take()) {
+                return grant(number, slot);
+            }
+        }
+        let keep = self.keep_from(head);
+        while is_after(keep, tail) {
+            let number = ring.slot_at(tail);
+            tail = tail.wrapping_add(1);
+            // First the tail, then the withdrawal: a reader that is refused finds the new tail.
+            ring.tail.store(tail, Ordering::Release);
+            let slot = number.and_then(|n| Some((n, ring.slots.get(n as usize)?)));
+            if let Some((number, slot)) = slot.filter(|(_, slot)| slot.withdraw()) {
+                return grant(number, slot);
+            }
+        }
+        Err(Full)
+    }
+
+    /// The first position that must not be withdrawn.
+    fn keep_from(&self, head: u32) -> u32 {
+        // The newest picture always stays, for those who come now.
+        let newest = head.wrapping_sub(1);
+        let earlier = |a: u32, b: u32| if is_after(a, b) { b } else { a };
+        match self.ring.policy() {
+            Policy::DropOldest => newest,
+            Policy::DropNewest => earlier(newest, self.ring.passed.load(Ordering::Relaxed)),
+            Policy::KeepAll => self
+                .ring
+                .reader_slots()
+                .iter()
+                // Acquire: the cursor is at least the one that the kind was set with.
+                .filter(|reader| reader.kind.load(Ordering::Acquire) == ORDERED)
+                .map(|reader| reader.cursor.load(Ordering::Relaxed))
+                .fold(newest, earlier),
+        }
+    }
+
+    /// A slot to write the next picture into, as soon as there is one: under
+    /// [`Policy::KeepAll`], when the slowest ordered reader has moved on.
+    ///
+    /// Cancel-safe.
+    pub async fn grant(&mut self) -> Grant<'r> {
+        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.try_grant().ok())).await
+    }
+
+    /// Waits until there is a reader. Cancel-safe.
+    pub async fn demand(&mut self) {
+        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.has_demand().then_some(()))).await;
+    }
+
+    /// Waits until there is no reader. Cancel-safe.
+    pub async fn no_demand(&mut self) {
+        poll_fn(|cx| self.poll_until(cx, |publisher| (!publisher.has_demand()).then_some(())))
+            .await;
+    }
+
+    /// Whether there is any reader.
+    #[must_use]
+    pub fn has_demand(&self) -> bool {
+        self.ring.readers() != 0
+    }
+
+    /// Tries; if that fails, goes to sleep and tries once more, so that no change is missed.
+    fn poll_until<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Poll<T> {
+        if let Some(done) = attempt(self) {
+            return Poll::Ready(done);
+        }
+        self.ring.publisher_waker.register(cx.waker());
+        self.ring.publisher_waiting.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        match attempt(self) {
+            Some(done) => Poll::Ready(done),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Publishes the picture in `grant` and returns its sequence number. They start at 1 and rise
+    /// by one with every picture that is published or [skipped](Self::skip).
+    ///
+    /// Pictures are published in the order of the commits, whatever the order of the grants.
+    ///
+    /// # Errors
+    ///
+    /// As [`CommitError`] says; the grant is dropped then.
+    #[inline]
+    pub fn commit(&mut self, grant: Grant<'r>, info: FrameInfo) -> Result<u64, CommitError> {
+        let ring = self.ring;
+        if !core::ptr::eq(grant.ring, ring) {
+            return Err(CommitError::OtherRing);
+        }
+        if info.len > ring.slot_bytes() {
+            return Err(CommitError::TooLong);
+        }
+        let (slot, number) = (grant.slot, grant.number);
+        core::mem::forget(grant);
+        let sequence = self.number();
+        let position = ring.head.load(Ordering::Relaxed);
+        slot.publish(Meta { position, sequence, info });
+        ring.set_order(position, number);
+        self.tick(info.captured_at);
+        // Release: who sees the new head finds the slot through the table.
+        ring.head.store(position.wrapping_add(1), Ordering::Release);
+        self.wake_readers(FOR_PICTURE);
+        Ok(sequence)
+    }
+
+    /// Counts a picture that was not published because there was no slot for it. It has a
+    /// sequence number like any other, so readers see that they missed it.
+    pub fn skip(&mut self) {
+        self.number();
+        let dropped = self.ring.dropped.load(Ordering::Relaxed);
+        self.ring.dropped.store(dropped.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn number(&mut self) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// Tells the ring the time, so that it knows the age of leases. A commit does so too.
+    pub fn tick(&mut self, now: Instant) {
+        self.ring.clock_ms.store(millis(now), Ordering::Relaxed);
+    }
+
+    /// Withdraws every picture, so that nobody who comes later gets an old one. Leases stay valid.
+    pub fn clear(&mut self) {
+        let head = self.ring.head.load(Ordering::Relaxed);
+        let mut tail = self.ring.tail.load(Ordering::Relaxed);
+        while tail != head {
+            let slot = self.ring.slot_at(tail).and_then(|n| self.ring.slots.get(n as usize));
+            tail = tail.wrapping_add(1);
+            self.ring.tail.store(tail, Ordering::Release);
+            if let Some(slot) = slot.filter(|slot| slot.withdraw()) {
+                slot.abort();
+            }
+        }
+    }
+
+    /// If there is no slot left for the next picture, asks back the picture that has been leased
+    /// the longest, provided that is at least `grace`. Returns how many leases were asked back.
+    ///
+    /// Their holders see it in [`FrameLease::revoked`](crate::FrameLease::revoked) and should let
+    /// go, for a viewer by closing its connection. Call it after each commit, so that there is
+    /// time for that before the next picture. Under [`Policy::KeepAll`] it does nothing: there
+    /// the owner chose to wait.
+    pub fn revoke_oldest(&mut self, now: Instant, grace: Duration) -> usize {
+        let ring = self.ring;
+        let newest = ring.slot_at(ring.head.load(Ordering::Relaxed).wrapping_sub(1));
+        let is_spare = |(number, slot): (u32, &Slot)| Some(number) != newest && slot.is_unused();
+        if ring.policy() == Policy::KeepAll || (0..).zip(ring.slots).any(is_spare) {
+            return 0;
+        }
+        let now = millis(now);
+        let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        // What a reader leases, and for how long.
+        let lease = |reader: &ReaderSlot| {
+            let lease = reader.lease.load(Ordering::Relaxed);
+            let slot = lease & !LEASED;
+            let age = now.wrapping_sub(reader.leased_at.load(Ordering::Relaxed));
+            (lease & LEASED != 0 && Some(slot) != newest && age >= grace).then_some((age, slot))
+        };
+        let readers = ring.reader_slots();
+        let Some((_, oldest)) = readers.iter().filter_map(lease).max_by_key(|(age, _)| *age) else {
+            return 0;
+        };
+        let holders = readers.iter().filter(|r| lease(r).is_some_and(|(_, slot)| slot == oldest));
+        holders
+            .map(|reader| {
+                reader.revoked.store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                reader.wake(FOR_REVOCATION);
+            })
+            .count()
+    }
+
+    fn wake_readers(&self, reason: u32) {
+        fence(Ordering::SeqCst);
+        for reader in self.ring.reader_slots() {
+            reader.wake(reason);
+        }
+    }
+}
+
+impl Drop for Publisher<'_> {
+    fn drop(&mut self) {
+        let halves = [self.next_sequence as u32, (self.next_sequence >> 32) as u32];
+        for (half, value) in self.ring.next_sequence.iter().zip(halves) {
+            half.store(value, Ordering::Relaxed);
+        }
+        self.ring.closed.store(true, Ordering::Release);
+        self.wake_readers(FOR_PICTURE);
+        self.ring.has_publisher.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        self.slot.abort();
+        self.ring.wake_publisher();
+    }
+}
+
+impl Deref for Grant<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the slot's memory is the grant's alone until it is consumed: `Slot::take` and
+        // `Slot::withdraw` gave it to one grant and nobody leases it. `picture` is in bounds for
+        // `slot_bytes` bytes, which were initialised when the ring was made.
+        unsafe {
+            core::slice::from_raw_parts(
+                self.ring.picture(self.number).as_ptr(),
+                self.ring.slot_bytes(),
+            )
+        }
+    }
+}
+
+impl DerefMut for Grant<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` makes this the only slice of it.
+        unsafe {
+            core::slice::from_raw_parts_mut(
+                self.ring.picture(self.number).as_ptr(),
+                self.ring.slot_bytes(),
+            )
+        }
+    }
+}
+
+/// Milliseconds of a moment, wrapping around; ages of less than 49 days come out right.
+fn millis(at: Instant) -> u32 {
+    (at.as_micros() / 1000) as u32
+}

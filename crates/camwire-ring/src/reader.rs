@@ -1,0 +1,352 @@
+use core::future::poll_fn;
+use core::ops::Deref;
+use core::task::{Context, Poll};
+
+use camwire_frame::FrameInfo;
+
+use crate::ring::{
+    AWAKE, FOR_PICTURE, FOR_REVOCATION, Follow, FrameRing, LEASED, LIVE, ORDERED, Policy,
+    ReaderSlot, TooManyReaders, VACANT, is_after,
+};
+use crate::slot::Slot;
+use crate::sync::{Ordering, fence};
+
+/// One of the many ends of a [`FrameRing`] through which pictures go out.
+///
+/// While it lives there is demand.
+#[derive(Debug)]
+pub struct Reader<'r> {
+    ring: &'r FrameRing<'r>,
+    entry: &'r ReaderSlot,
+    /// The position it wants next. Everything before it has been lent, or is gone for it.
+    cursor: u32,
+    /// The number of the last picture it was lent, which stood just before the cursor; 0 for none.
+    last: u64,
+}
+
+/// A picture lent to a reader: a borrow of its bytes in the ring, which stay as they are until
+/// the lease ends.
+///
+/// A lease keeps its slot from the camera, so do not keep it for longer than it takes to send it.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped at once was for nothing"]
+pub struct FrameLease<'a, 'r> {
+    reader: &'a Reader<'r>,
+    slot: &'r Slot,
+    number: u32,
+    missed: u64,
+}
+
+/// A lease that was taken in the ring and is not yet a [`FrameLease`].
+struct Taken {
+    slot: u32,
+    missed: u64,
+}
+
+impl<'r> Reader<'r> {
+    pub(crate) fn new(ring: &'r FrameRing<'r>, follow: Follow) -> Result<Self, TooManyReaders> {
+        let kind = match follow {
+            Follow::Live => LIVE,
+            Follow::Ordered => ORDERED,
+        };
+        let claim = |reader: &ReaderSlot| {
+            reader.kind.load(Ordering::Relaxed) == VACANT
+                && reader
+                    .kind
+                    // LIVE at first: the cursor of the one before must hold nobody back.
+                    .compare_exchange(VACANT, LIVE, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+        };
+        let (place, entry) =
+            (1..).zip(ring.readers).find(|(_, entry)| claim(entry)).ok_or(TooManyReaders)?;
+        entry.lease.store(0, Ordering::Relaxed);
+        entry.revoked.store(false, Ordering::Relaxed);
+        entry.asleep.store(AWAKE, Ordering::Relaxed);
+        entry.cursor.store(ring.head.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+        // Release: a publisher that sees the kind sees the cursor.
+        entry.kind.store(kind, Ordering::Release);
+        ring.reader_places.fetch_max(place, Ordering::Relaxed);
+        ring.reader_count.fetch_add(1, Ordering::Relaxed);
+        // From here on the publisher either sees this reader before it withdraws anything, or has
+        // published what the next line finds.
+        ring.wake_publisher();
+        let head = ring.head.load(Ordering::Acquire);
+        let tail = ring.tail.load(Ordering::Acquire);
+        let cursor = if is_after(head, tail) { head.wrapping_sub(1) } else { head };
+        let reader = Self { ring, entry, cursor, last: 0 };
+        reader.show_cursor();
+        Ok(reader)
+    }
+
+    /// The ring it reads from.
+    #[must_use]
+    pub fn ring(&self) -> &'r FrameRing<'r> {
+        self.ring
+    }
+
+    /// Goes back to the oldest picture that the ring still offers.
+    ///
+    /// What it was lent already is lent again; nothing of that counts as missed.
+    pub fn rewind(&mut self) {
+        self.last = 0;
+        self.cursor = self.ring.tail.load(Ordering::Acquire);
+        self.show_cursor();
+    }
+
+    /// The next picture in order: the oldest that the ring still offers and that this reader has
+    /// not had. `None` if there is none yet.
+    #[inline]
+    pub fn try_next(&mut self) -> Option<FrameLease<'_, 'r>> {
+        let taken = self.take_next()?;
+        Some(self.lend(taken))
+    }
+
+    /// The newest picture, unless this reader has had it. `None` if there is none yet.
+    #[inline]
+    pub fn try_latest(&mut self) -> Option<FrameLease<'_, 'r>> {
+        let taken = self.take_latest()?;
+        Some(self.lend(taken))
+    }
+
+    /// The next picture in order, as soon as there is one; `None` when the publisher is gone and
+    /// nothing is left.
+    ///
+    /// Cancel-safe: a dropped wait loses no picture.
+    pub async fn next(&mut self) -> Option<FrameLease<'_, 'r>> {
+        let taken = poll_fn(|cx| self.poll_take(cx, Self::take_next)).await?;
+        Some(self.lend(taken))
+    }
+
+    /// The newest picture, as soon as there is one that this reader has not had; `None` when the
+    /// publisher is gone and nothing is left.
+    ///
+    /// Cancel-safe: a dropped wait loses no picture.
+    pub async fn latest(&mut self) -> Option<FrameLease<'_, 'r>> {
+        let taken = poll_fn(|cx| self.poll_take(cx, Self::take_latest)).await?;
+        Some(self.lend(taken))
+    }
+
+    /// The picture that this reader had last, once more, while the ring still offers it. It keeps
+    /// its number, and misses none.
+    pub fn repeat(&mut self) -> Option<FrameLease<'_, 'r>> {
+        let slot = self.ring.lease(self.cursor.wrapping_sub(1))?;
+        let lease = self.lend(Taken { slot, missed: 0 });
+        (lease.sequence() == lease.reader.last).then_some(lease)
+    }
+
+    #[inline]
+    fn take_next(&mut self) -> Option<Taken> {
+        self.take(|_, _, cursor| cursor)
+    }
+
+    #[inline]
+    fn take_latest(&mut self) -> Option<Taken> {
+        self.take(|head, _, _| head.wrapping_sub(1))
+    }
+
+    /// Leases the picture at the position that `choose` picks from head, tail and cursor, of
+    /// those that the ring offers from the cursor on.
+    #[inline]
+    fn take(&mut self, choose: impl Fn(u32, u32, u32) -> u32) -> Option<Taken> {
+        let ring = self.ring;
+        loop {
+            // The head first: the tail read after it may be past that head, never the other way.
+            let head = ring.head.load(Ordering::Acquire);
+            let tail = ring.tail.load(Ordering::Acquire);
+            let cursor = if is_after(tail, self.cursor) { tail } else { self.cursor };
+            if cursor == head {
+                return None;
+            }
+            if is_after(cursor, head) {
+                continue; // The publisher went on in between: look again.
+            }
+            let position = choose(head, tail, cursor);
+            if let Some(slot) = ring.lease(position) {
+                return Some(self.took(position, slot));
+            }
+            // It was withdrawn in between, so the tail has moved past it; or, which takes 65,535
+            // leases of one picture, it cannot be lent. Then it is missed.
+            if !is_after(ring.tail.load(Ordering::Acquire), position) {
+                self.cursor = position.wrapping_add(1);
+            }
+        }
+    }
+
+    #[inline]
+    fn took(&mut self, position: u32, slot: u32) -> Taken {
+        let sequence = self.ring.slots[slot as usize].meta(|meta| meta.sequence);
+        let missed = match self.last {
+            0 => 0,
+            last => sequence.wrapping_sub(last).wrapping_sub(1),
+        };
+        self.last = sequence;
+        self.cursor = position.wrapping_add(1);
+        self.show_cursor();
+        Taken { slot, missed }
+    }
+
+    /// Tells the publisher how far this reader is, where the policy makes that matter.
+    #[inline]
+    fn show_cursor(&self) {
+        match self.ring.policy() {
+            Policy::DropOldest => {}
+            Policy::DropNewest => {
+                let mut passed = self.ring.passed.load(Ordering::Relaxed);
+                while is_after(self.cursor, passed) && self.last != 0 {
+                    match self.ring.passed.compare_exchange_weak(
+                        passed,
+                        self.cursor,
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                    ) {
+                        Ok(_) => break,
+                        Err(now) => passed = now,
+                    }
+                }
+            }
+            Policy::KeepAll => self.entry.cursor.store(self.cursor, Ordering::Relaxed),
+        }
+    }
+
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl Fn(&mut Self) -> Option<Taken>,
+    ) -> Poll<Option<Taken>> {
+        if let Some(taken) = take(self) {
+            return Poll::Ready(Some(taken));
+        }
+        self.entry.waker.register(cx.waker());
+        self.entry.asleep.store(FOR_PICTURE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        // Closed first: what was published before that must still be taken.
+        let closed = self.ring.closed.load(Ordering::Acquire);
+        match take(self) {
+            Some(taken) => Poll::Ready(Some(taken)),
+            None if closed => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    #[inline]
+    fn lend(&mut self, taken: Taken) -> FrameLease<'_, 'r> {
+        let ring = self.ring;
+        let entry = self.entry;
+        if entry.revoked.load(Ordering::Relaxed) {
+            entry.revoked.store(false, Ordering::Relaxed);
+        }
+        entry.leased_at.store(ring.clock_ms.load(Ordering::Relaxed), Ordering::Relaxed);
+        entry.lease.store(LEASED | taken.slot, Ordering::Relaxed);
+        let slot = &ring.slots[taken.slot as usize];
+        FrameLease { reader: self, slot, number: taken.slot, missed: taken.missed }
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.entry.asleep.store(AWAKE, Ordering::Relaxed);
+        self.entry.waker.take();
+        self.entry.kind.store(VACANT, Ordering::Release);
+        self.ring.reader_count.fetch_sub(1, Ordering::Relaxed);
+        self.ring.wake_publisher();
+    }
+}
+
+impl FrameLease<'_, '_> {
+    /// What is known of the picture.
+    #[must_use]
+    pub fn info(&self) -> FrameInfo {
+        self.slot.meta(|meta| meta.info)
+    }
+
+    /// The number the ring gave it.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.slot.meta(|meta| meta.sequence)
+    }
+
+    /// How many pictures this reader missed between the last one it was lent and this one,
+    /// exactly; 0 for its first.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Waits until the ring wants the slot back, since it has none left for new pictures and
+    /// this lease is the oldest. See [`Publisher::revoke_oldest`](crate::Publisher::revoke_oldest).
+    ///
+    /// Cancel-safe.
+    pub async fn revoked(&self) {
+        let entry = self.reader.entry;
+        poll_fn(|cx| {
+            if !entry.revoked.load(Ordering::Relaxed) {
+                entry.waker.register(cx.waker());
+                entry.asleep.store(FOR_REVOCATION, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+            }
+            if entry.revoked.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Deref for FrameLease<'_, '_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let len = self.slot.meta(|meta| meta.info.len);
+        // SAFETY: while this lease is out nobody writes the slot (see `slot.rs`). `picture` is in
+        // bounds for `slot_bytes` initialised bytes, and `commit` let no longer picture in.
+        unsafe { core::slice::from_raw_parts(self.reader.ring.picture(self.number).as_ptr(), len) }
+    }
+}
+
+impl Drop for FrameLease<'_, '_> {
+    fn drop(&mut self) {
+        self.reader.entry.lease.store(0, Ordering::Relaxed);
+        self.reader.ring.release(self.slot);
+    }
+}
+
+#[cfg(feature = "bytes")]
+mod shared {
+    use super::FrameLease;
+    use crate::Slot;
+    use crate::ring::FrameRing;
+
+    /// One lease without a reader, for as long as any clone of the `Bytes` lives.
+    struct Shared {
+        ring: &'static FrameRing<'static>,
+        slot: &'static Slot,
+        number: u32,
+        len: usize,
+    }
+
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            // SAFETY: as for `FrameLease`; this is a lease of its own.
+            unsafe {
+                core::slice::from_raw_parts(self.ring.picture(self.number).as_ptr(), self.len)
+            }
+        }
+    }
+
+    impl Drop for Shared {
+        fn drop(&mut self) {
+            self.ring.release(self.slot);
+        }
+    }
+
+    impl FrameLease<'_, 'static> {
+        /// The picture as [`bytes::Bytes`], without a copy: it is a lease of its own, which ends
+        /// with the last clone. The ring cannot ask such a lease back.
+        ///
+        /// `None` if 65,535 leases of this picture are out.
+        #[must_use]
+        pub fn to_bytes(&self) -> Option<bytes::Bytes> {
+            let ring = self.reader.ring;
+            let (slot, number, len) = (self.slot, self.number, self.len());
+            slot.lease_again().then(|| bytes::Bytes::from_owner(Shared { ring, slot, number, len }))
+        }
+    }
+}

@@ -1,0 +1,207 @@
+use camwire_frame::FrameInfo;
+
+use crate::sync::{AtomicU32, Ordering, UnsafeCell};
+
+/// The state of one slot, in one word, so that every change of it is one atomic step:
+///
+/// ```text
+///  31        18   17      16   15         0
+/// +------------+-------+------+------------+
+/// |    tag     | GRANT | HELD |   leases   |
+/// +------------+-------+------+------------+
+/// ```
+///
+/// - free: neither bit, no leases. Only the publisher leaves this state.
+/// - `GRANT`: one [`Grant`](crate::Grant) has the slot for itself.
+/// - `HELD`: the ring offers the picture; a lease may be added.
+/// - neither, but leases: the ring no longer offers it; the last lease to end frees it.
+///
+/// The tag is the low bits of the picture's position, so that a reader who slept between reading
+/// the position and adding its lease does not get a later picture of the same slot by accident.
+const LEASES: u32 = 0xffff;
+const HELD: u32 = 1 << 16;
+const GRANT: u32 = 1 << 17;
+const TAG_SHIFT: u32 = 18;
+
+/// What is known of the picture in a slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Meta {
+    pub(crate) position: u32,
+    pub(crate) sequence: u64,
+    pub(crate) info: FrameInfo,
+}
+
+/// What a release left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// Others still lease it.
+    Leased,
+    /// Nobody leases it, the ring still offers it.
+    Held,
+    /// It is free.
+    Free,
+}
+
+/// The bookkeeping of one slot of a [`FrameRing`](crate::FrameRing); the picture itself lies
+/// apart from it.
+#[derive(Debug)]
+pub struct Slot {
+    state: AtomicU32,
+    /// Two places of the ring's table from positions to slots. The table has a power of two of
+    /// places, so that positions may wrap around, and no power of two from `n` up is larger than
+    /// `2n`: thus two places in each slot are enough.
+    pub(crate) order: [AtomicU32; 2],
+    meta: UnsafeCell<Meta>,
+}
+
+// SAFETY: the one field that is not Sync already is `meta`. It is written only by `publish`, for
+// the one grant of the slot, and read only under a lease; the state keeps the two apart.
+unsafe impl Sync for Slot {}
+
+macro_rules! const_unless_loom {
+    ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$attr])* $vis const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$attr])* $vis fn $($rest)*
+    };
+}
+pub(crate) use const_unless_loom;
+
+impl Slot {
+    const_unless_loom! {
+        /// A free slot.
+        #[must_use]
+        pub fn new() -> Self {
+            Self {
+                state: AtomicU32::new(0),
+                order: [AtomicU32::new(0), AtomicU32::new(0)],
+                meta: UnsafeCell::new(Meta {
+                    position: 0,
+                    sequence: 0,
+                    info: FrameInfo {
+                        len: 0,
+                        width: 0,
+                        height: 0,
+                        captured_at: camwire_frame::Instant::ZERO,
+                        upstream: camwire_frame::Upstream { sequence: None, timestamp_us: None },
+                    },
+                }),
+            }
+        }
+    }
+
+    /// Takes a free slot for a grant.
+    pub(crate) fn take(&self) -> bool {
+        // Acquire: what the last readers did with the memory happened before what the grant does.
+        let free = self.state.load(Ordering::Acquire) & (LEASES | HELD | GRANT) == 0;
+        if free {
+            // No race: only the publisher takes, and there is one; readers touch only HELD slots
+            // and those they lease.
+            self.state.store(GRANT, Ordering::Relaxed);
+        }
+        free
+    }
+
+    /// Gives a grant's slot back without a picture.
+    pub(crate) fn abort(&self) {
+        self.state.store(0, Ordering::Release);
+    }
+
+    /// Turns a grant into a picture that the ring offers.
+    pub(crate) fn publish(&self, meta: Meta) {
+        // SAFETY: the slot is in state GRANT, and the one grant of it was consumed by the caller,
+        // so nobody else reads or writes `meta`: readers do so only with a lease.
+        self.meta.with_mut(|cell| unsafe { *cell = meta });
+        self.state.store(HELD | (meta.position << TAG_SHIFT), Ordering::Release);
+    }
+
+    /// Takes a picture from those that the ring offers. True if that freed the slot, which then
+    /// is a grant's at once.
+    pub(crate) fn withdraw(&self) -> bool {
+        // Acquire: see `take`. Release: a reader that finds the picture gone also finds the
+        // ring's new tail, which was stored before.
+        let before = self.state.fetch_and(!HELD, Ordering::AcqRel);
+        let free = before & LEASES == 0;
+        if free {
+            self.state.store(GRANT, Ordering::Relaxed);
+        }
+        free
+    }
+
+    /// Adds a lease of the picture at `position`, if the slot still offers it.
+    ///
+    /// On success the caller has a lease, which it must [`release`](Self::release) once.
+    #[inline]
+    pub(crate) fn lease(&self, position: u32) -> bool {
+        let wanted = HELD | (position << TAG_SHIFT);
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            // The last lease that fits the count is never given, so the count cannot overflow.
+            if state & !LEASES != wanted || state & LEASES == LEASES {
+                // Synchronise with the withdrawal (see there) before the caller looks again.
+                crate::sync::fence(Ordering::Acquire);
+                return false;
+            }
+            // Acquire: pairs with the Release of `publish`, so meta and picture are visible.
+            match self.state.compare_exchange_weak(
+                state,
+                state + 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        // The tag is short; the whole position settles it.
+        if self.meta(|meta| meta.position) == position {
+            return true;
+        }
+        self.release();
+        false
+    }
+
+    /// Adds a second lease to one that the caller has. False if too many are out.
+    #[cfg(feature = "bytes")]
+    pub(crate) fn lease_again(&self) -> bool {
+        self.state
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
+                (state & LEASES != LEASES).then_some(state.wrapping_add(1))
+            })
+            .is_ok()
+    }
+
+    /// Ends a lease that the caller has.
+    #[inline]
+    pub(crate) fn release(&self) -> Released {
+        // Release: what this reader read happened before the next grant's writes.
+        let before = self.state.fetch_sub(1, Ordering::Release);
+        if before & LEASES != 1 {
+            Released::Leased
+        } else if before & HELD != 0 {
+            Released::Held
+        } else {
+            Released::Free
+        }
+    }
+
+    /// What is known of the picture. The caller must have a lease.
+    #[inline]
+    pub(crate) fn meta<T>(&self, get: impl FnOnce(&Meta) -> T) -> T {
+        // SAFETY: `meta` is written only in `publish`, in state GRANT, which cannot come while
+        // leases are out. A lease was taken with Acquire after that write.
+        self.meta.with(|cell| get(unsafe { &*cell }))
+    }
+
+    /// Whether the slot is free, or would be if the ring withdrew its picture.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & (LEASES | GRANT) == 0
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}

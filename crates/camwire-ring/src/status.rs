@@ -1,0 +1,311 @@
+use core::fmt::{self, Write};
+use core::time::Duration;
+
+use camwire_frame::{FrameInfo, Instant};
+use portable_atomic::{AtomicU32, Ordering};
+
+/// What a source is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SourceState {
+    /// Nobody wants pictures.
+    Idle,
+    /// Somebody wants pictures; none has come yet.
+    Starting,
+    /// Pictures come.
+    Streaming,
+    /// The last attempt failed; another follows.
+    Failed,
+    /// There are no more pictures.
+    Ended,
+}
+
+impl SourceState {
+    /// In lower case, as in `/stats`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Starting => "starting",
+            Self::Streaming => "streaming",
+            Self::Failed => "failed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+const ERROR_BYTES: usize = 96;
+
+/// What is known of a source, written by its [`capture_loop`](crate::capture_loop) and read by
+/// anyone at any time, for instance by the server's `/stats` and `/healthz`.
+///
+/// Counters wrap around at 2^32.
+#[derive(Debug)]
+pub struct SourceStatus {
+    kind: &'static str,
+    state: AtomicU32,
+    captured: AtomicU32,
+    errors: AtomicU32,
+    /// Width in the upper half, height in the lower.
+    size: AtomicU32,
+    /// Smoothed time between pictures; 0 while unknown.
+    interval_us: AtomicU32,
+    /// When the last picture came or, if later, when pictures began to be wanted.
+    quiet_since_ms: AtomicU32,
+    error: ErrorText,
+}
+
+impl SourceStatus {
+    /// The status of a source that has not begun. `kind` is a short name for people, such as
+    /// `test` or `ov2640`.
+    #[must_use]
+    pub const fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            state: AtomicU32::new(SourceState::Idle as u32),
+            captured: AtomicU32::new(0),
+            errors: AtomicU32::new(0),
+            size: AtomicU32::new(0),
+            interval_us: AtomicU32::new(0),
+            quiet_since_ms: AtomicU32::new(0),
+            error: ErrorText::new(),
+        }
+    }
+
+    /// The name it was made with.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// What the source is doing.
+    #[must_use]
+    pub fn state(&self) -> SourceState {
+        use SourceState::{Ended, Failed, Idle, Starting, Streaming};
+        let state = self.state.load(Ordering::Relaxed);
+        let states = [Idle, Starting, Streaming, Failed, Ended];
+        states.into_iter().find(|s| *s as u32 == state).unwrap_or(Idle)
+    }
+
+    /// Pictures that were published.
+    #[must_use]
+    pub fn captured(&self) -> u32 {
+        self.captured.load(Ordering::Relaxed)
+    }
+
+    /// Captures that failed.
+    #[must_use]
+    pub fn errors(&self) -> u32 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Width and height of the last picture, in pixels.
+    #[must_use]
+    pub fn size(&self) -> (u16, u16) {
+        let size = self.size.load(Ordering::Relaxed);
+        ((size >> 16) as u16, size as u16)
+    }
+
+    /// Pictures in 1000 seconds, smoothed over the last few; 0 when none come.
+    #[must_use]
+    pub fn millihertz(&self, now: Instant) -> u32 {
+        let interval = self.interval_us.load(Ordering::Relaxed);
+        let expected = Duration::from_micros(u64::from(interval) * 4).max(Duration::from_secs(2));
+        if interval == 0 || self.state() != SourceState::Streaming || self.quiet(now) > expected {
+            return 0;
+        }
+        1_000_000_000 / interval
+    }
+
+    /// For how long no picture has come although pictures are wanted; zero if nobody wants any.
+    #[must_use]
+    pub fn quiet(&self, now: Instant) -> Duration {
+        if self.state() == SourceState::Idle {
+            return Duration::ZERO;
+        }
+        let since = self.quiet_since_ms.load(Ordering::Relaxed);
+        let quiet = millis(now).wrapping_sub(since);
+        // A moment that another core has just written may lie ahead of `now`.
+        Duration::from_millis(u64::from(if (quiet as i32) < 0 { 0 } else { quiet }))
+    }
+
+    /// Writes the text of the last error, of which the first 96 bytes are kept; nothing if all
+    /// is well again.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_error(&self, out: &mut impl Write) -> fmt::Result {
+        let mut text = [0; ERROR_BYTES];
+        out.write_str(self.error.read(&mut text))
+    }
+
+    pub(crate) fn idle(&self) {
+        self.set(SourceState::Idle);
+        self.interval_us.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn starting(&self, now: Instant) {
+        self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        self.set(SourceState::Starting);
+    }
+
+    pub(crate) fn published(&self, info: &FrameInfo, previous: Option<Instant>, now: Instant) {
+        self.captured.store(self.captured().wrapping_add(1), Ordering::Relaxed);
+        self.size.store(u32::from(info.width) << 16 | u32::from(info.height), Ordering::Relaxed);
+        self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        if let Some(previous) = previous {
+            let gap = info.captured_at.saturating_since(previous).min(Duration::from_secs(1000));
+            let gap = gap.as_secs() as u32 * 1_000_000 + gap.subsec_micros();
+            let smoothed = match self.interval_us.load(Ordering::Relaxed) {
+                0 => gap,
+                interval => interval - interval / 8 + gap / 8,
+            };
+            self.interval_us.store(smoothed.max(1), Ordering::Relaxed);
+        }
+        if self.state() != SourceState::Streaming {
+            self.error.write(format_args!(""));
+            self.set(SourceState::Streaming);
+        }
+    }
+
+    pub(crate) fn failed(&self, error: fmt::Arguments<'_>) {
+        self.errors.store(self.errors().wrapping_add(1), Ordering::Relaxed);
+        self.error.write(error);
+        self.set(SourceState::Failed);
+    }
+
+    pub(crate) fn ended(&self) {
+        self.set(SourceState::Ended);
+    }
+
+    fn set(&self, state: SourceState) {
+        self.state.store(state as u32, Ordering::Relaxed);
+    }
+}
+
+/// A short text with one writer and any number of readers, without a lock: the version is odd
+/// while it is being written, and who has seen it change reads again.
+#[derive(Debug)]
+struct ErrorText {
+    version: AtomicU32,
+    len: AtomicU32,
+    words: [AtomicU32; ERROR_BYTES / 4],
+}
+
+impl ErrorText {
+    const fn new() -> Self {
+        Self {
+            version: AtomicU32::new(0),
+            len: AtomicU32::new(0),
+            words: [const { AtomicU32::new(0) }; ERROR_BYTES / 4],
+        }
+    }
+
+    fn write(&self, text: fmt::Arguments<'_>) {
+        let mut buffer = Truncated { bytes: [0; ERROR_BYTES], len: 0 };
+        let _ = buffer.write_fmt(text); // `Truncated` does not fail; a Display that does is cut.
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        portable_atomic::fence(Ordering::Release);
+        self.len.store(buffer.len as u32, Ordering::Relaxed);
+        for (word, bytes) in self.words.iter().zip(buffer.bytes.as_chunks::<4>().0) {
+            word.store(u32::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        self.version.store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    fn read<'b>(&self, buffer: &'b mut [u8; ERROR_BYTES]) -> &'b str {
+        // Writes are rare and short; whoever loses this often shows no text this time.
+        for _ in 0..8 {
+            let version = self.version.load(Ordering::Acquire);
+            let len = self.len.load(Ordering::Relaxed) as usize;
+            for (word, bytes) in self.words.iter().zip(buffer.as_chunks_mut::<4>().0) {
+                *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+            }
+            portable_atomic::fence(Ordering::Acquire);
+            if version % 2 == 0 && version == self.version.load(Ordering::Relaxed) {
+                let text = buffer.get(..len).unwrap_or_default();
+                return core::str::from_utf8(text).unwrap_or_default();
+            }
+        }
+        ""
+    }
+}
+
+/// As much of a text as fits, cut between two characters.
+struct Truncated {
+    bytes: [u8; ERROR_BYTES],
+    len: usize,
+}
+
+impl Write for Truncated {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = ERROR_BYTES - self.len;
+        let text = &text.as_bytes()[..text.floor_char_boundary(room)];
+        if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            to.copy_from_slice(text);
+            self.len += text.len();
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds of a moment, wrapping around; ages of less than 24 days come out right.
+fn millis(at: Instant) -> u32 {
+    (at.as_micros() / 1000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    fn error(status: &SourceStatus) -> String {
+        let mut text = String::new();
+        status.write_error(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn errors_are_kept_until_pictures_come_again() {
+        let status = SourceStatus::new("test");
+        assert_eq!(error(&status), "");
+        status.failed(format_args!("no route to {}", "camera"));
+        assert_eq!(
+            (error(&status).as_str(), status.state()),
+            ("no route to camera", SourceState::Failed)
+        );
+        status.published(&FrameInfo::default(), None, Instant::ZERO);
+        assert_eq!((error(&status).as_str(), status.errors()), ("", 1));
+    }
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        let status = SourceStatus::new("test");
+        let long: String = "é".repeat(47) + "xyé";
+        status.failed(format_args!("{long}"));
+        assert_eq!(error(&status), "é".repeat(47) + "xy");
+        status.failed(format_args!("{}{}", "a".repeat(95), "é"));
+        assert_eq!(error(&status), "a".repeat(95));
+    }
+
+    #[test]
+    fn the_rate_is_smoothed_and_ends_with_the_pictures() {
+        let status = SourceStatus::new("test");
+        let mut previous = None;
+        let mut at = Instant::ZERO;
+        for _ in 0..50 {
+            at = at + Duration::from_millis(40);
+            let info = FrameInfo { captured_at: at, ..FrameInfo::default() };
+            status.published(&info, previous, at);
+            previous = Some(at);
+        }
+        let rate = status.millihertz(at);
+        assert!((24_900..=25_100).contains(&rate), "{rate}");
+        assert_eq!(status.millihertz(at + Duration::from_secs(3)), 0);
+        assert_eq!(status.quiet(at + Duration::from_secs(3)), Duration::from_secs(3));
+        status.idle();
+        assert_eq!(status.quiet(at + Duration::from_secs(3)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,222 @@
+//! All interleavings of small cases:
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p camwire-ring --features alloc --test loom`
+#![cfg(loom)]
+
+use camwire_frame::{FrameInfo, Instant};
+use camwire_ring::{Follow, FrameLease, FrameRing, Policy, Publisher};
+use loom::future::block_on;
+use loom::thread;
+
+const LEN: usize = 4;
+
+fn ring(slots: usize, readers: usize, policy: Policy) -> &'static FrameRing<'static> {
+    FrameRing::leak(slots, LEN, readers, policy).unwrap()
+}
+
+fn info() -> FrameInfo {
+    FrameInfo { len: LEN, captured_at: Instant::ZERO, ..FrameInfo::default() }
+}
+
+/// All interleavings with at most two preemptions. That is where bugs live, as experience has it;
+/// without a bound the larger cases would take days.
+fn model(case: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.check(case);
+}
+
+/// Publishes a picture that is its own sequence number in each byte.
+fn publish(publisher: &mut Publisher<'_>, number: u8) -> bool {
+    let Ok(mut grant) = publisher.try_grant() else { return false };
+    grant.fill(number);
+    assert_eq!(publisher.commit(grant, info()), Ok(u64::from(number)));
+    true
+}
+
+fn check(lease: &FrameLease<'_, '_>) -> u64 {
+    let sequence = lease.sequence();
+    thread::yield_now();
+    assert_eq!(**lease, [sequence as u8; LEN]);
+    sequence
+}
+
+/// Two slots, one lease: the newest is never torn, and a slot that is leased is not reused.
+#[test]
+fn latest_is_whole() {
+    model(|| {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        let thread = thread::spawn(move || {
+            let mut last = 0;
+            for _ in 0..2 {
+                if let Some(lease) = reader.try_latest() {
+                    let sequence = check(&lease);
+                    assert_eq!(lease.missed(), if last == 0 { 0 } else { sequence - last - 1 });
+                    assert!(sequence > last);
+                    last = sequence;
+                }
+            }
+        });
+        let mut number = 1;
+        for _ in 0..3 {
+            if publish(&mut publisher, number) {
+                number += 1;
+            }
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// A reader that sleeps is woken, however publication and sleep interleave.
+#[test]
+fn no_wake_is_lost() {
+    model(|| {
+        let ring = ring(3, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        let thread = thread::spawn(move || {
+            let first = block_on(reader.next()).map(|lease| check(&lease));
+            assert_eq!(first, Some(1));
+            // The publisher is gone after two, so this ends too.
+            let second = block_on(reader.next()).map(|lease| check(&lease));
+            assert_eq!(second, Some(2));
+            assert!(block_on(reader.next()).is_none());
+        });
+        assert!(publish(&mut publisher, 1));
+        assert!(publish(&mut publisher, 2));
+        drop(publisher);
+        thread.join().unwrap();
+    });
+}
+
+/// With two slots the publisher must wait for the reader, and the reader for the publisher.
+#[test]
+fn keep_all_keeps_all() {
+    model(|| {
+        let ring = ring(2, 1, Policy::KeepAll);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Ordered).unwrap();
+        let thread = thread::spawn(move || {
+            for number in 1..=3 {
+                let lease = block_on(reader.next()).unwrap();
+                assert_eq!((check(&lease), lease.missed()), (number, 0));
+            }
+        });
+        for number in 1..=3 {
+            let mut grant = block_on(publisher.grant());
+            grant.fill(number);
+            publisher.commit(grant, info()).unwrap();
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// A reader that comes while pictures are published is either waited for, or starts later.
+#[test]
+fn keep_all_and_a_late_reader() {
+    model(|| {
+        let ring = ring(3, 1, Policy::KeepAll);
+        let mut publisher = ring.publisher().unwrap();
+        assert!(publish(&mut publisher, 1));
+        let thread = thread::spawn(move || {
+            let mut reader = ring.subscribe(Follow::Ordered).unwrap();
+            let mut last = None;
+            while let Some(lease) = reader.try_next() {
+                let sequence = check(&lease);
+                assert_eq!(lease.missed(), 0);
+                if let Some(last) = last.replace(sequence) {
+                    assert_eq!(sequence, last + 1);
+                }
+            }
+        });
+        let mut number = 2;
+        for _ in 0..2 {
+            if publish(&mut publisher, number) {
+                number += 1;
+            }
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// Two readers of one picture; the last to let go frees the slot.
+#[test]
+fn two_readers_share_a_slot() {
+    model(|| {
+        let ring = ring(2, 2, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        assert!(publish(&mut publisher, 1));
+        let threads = [(), ()].map(|()| {
+            let mut reader = ring.subscribe(Follow::Live).unwrap();
+            thread::spawn(move || {
+                if let Some(lease) = reader.try_latest() {
+                    check(&lease);
+                }
+            })
+        });
+        assert!(publish(&mut publisher, 2), "the second slot is free");
+        let number = if publish(&mut publisher, 3) { 4 } else { 3 };
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(publish(&mut publisher, number), "every lease has ended");
+    });
+}
+
+/// The publisher sleeps until there is demand, and until there is none.
+#[test]
+fn demand_comes_and_goes() {
+    model(|| {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let thread = thread::spawn(move || {
+            let reader = ring.subscribe(Follow::Live).unwrap();
+            thread::yield_now();
+            drop(reader);
+        });
+        // Demand that came and went unseen must not be waited for again.
+        if publisher.has_demand() {
+            block_on(publisher.no_demand());
+        }
+        thread.join().unwrap();
+        assert!(!publisher.has_demand());
+        let reader = ring.subscribe(Follow::Live).unwrap();
+        block_on(publisher.demand());
+        drop(reader);
+    });
+}
+
+#[test]
+fn the_first_reader_wakes_the_publisher() {
+    model(|| {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let thread = thread::spawn(move || ring.subscribe(Follow::Live).unwrap());
+        block_on(publisher.demand());
+        drop(thread.join().unwrap());
+    });
+}
+
+/// A holder of the oldest lease that sleeps until it is asked for it is woken.
+#[test]
+fn a_lease_is_asked_back() {
+    model(|| {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        assert!(publish(&mut publisher, 1));
+        let lease = reader.try_latest().unwrap();
+        let thread = thread::spawn(move || {
+            assert!(publish(&mut publisher, 2));
+            assert!(!publish(&mut publisher, 3), "both slots are taken");
+            assert_eq!(publisher.revoke_oldest(Instant::ZERO, core::time::Duration::ZERO), 1);
+            publisher
+        });
+        block_on(lease.revoked());
+        check(&lease);
+        drop(lease);
+        let mut publisher = thread.join().unwrap();
+        assert!(publish(&mut publisher, 3));
+    });
+}

@@ -1,0 +1,51 @@
+use core::time::Duration;
+
+/// Whether pages of other origins may read what the server sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cors {
+    /// They may show the pictures, as any page may, but not read them.
+    #[default]
+    SameOrigin,
+    /// `Access-Control-Allow-Origin: *` with every answer.
+    AnyOrigin,
+}
+
+/// How a [`Server`](crate::Server) behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Whether pages of other origins may read what the server sends.
+    pub cors: Cors,
+    /// How long the head of a request may take to arrive.
+    pub head_timeout: Duration,
+    /// How long a connection may take nothing of what it is sent.
+    pub progress_timeout: Duration,
+    /// How long a connection may take for one picture.
+    pub picture_timeout: Duration,
+    /// How long `/capture` waits for its picture.
+    pub capture_timeout: Duration,
+    /// After this long without a new picture the last one is sent again, so that browsers draw it
+    /// and dead viewers are found.
+    pub repeat_after: Duration,
+    /// After this long without a picture that somebody wants, `/healthz` says 503.
+    pub health_deadline: Duration,
+    /// What `Retry-After` says when the server is full.
+    pub retry_after: Duration,
+}
+
+/// 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture; a picture is
+/// repeated after 950 ms; 5 s until `/healthz` complains; `Retry-After: 5`.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cors: Cors::SameOrigin,
+            head_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(10),
+            picture_timeout: Duration::from_secs(30),
+            capture_timeout: Duration::from_secs(10),
+            repeat_after: Duration::from_millis(950),
+            health_deadline: Duration::from_secs(5),
+            retry_after: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod connection;
+mod head;
+mod io;
+mod request;
+mod server;
+mod stats;
+mod stream;
+mod viewers;
+
+pub use config::{Config, Cors};
+pub use connection::Disconnect;
+pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX};
+pub use io::{Sequential, WriteVectored};
+pub use request::{Method, Mode, Request, RequestError, Route, StreamOptions};
+pub use server::Server;
+pub use viewers::ViewerSlot;

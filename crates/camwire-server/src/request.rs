@@ -1,0 +1,243 @@
+use camwire_frame::FrameRate;
+
+/// What the server does with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Route {
+    /// `/`
+    Page,
+    /// `/stream` and `/mjpeg/1`
+    Stream(StreamOptions),
+    /// `/capture` and `/jpg`
+    Capture,
+    /// `/stats`
+    Stats,
+    /// `/healthz`
+    Health,
+}
+
+/// The methods there are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The whole answer.
+    Get,
+    /// Only its head.
+    Head,
+}
+
+/// Which pictures a viewer gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Always the newest.
+    #[default]
+    Live,
+    /// All of them, in order, as far as the ring keeps them.
+    All,
+}
+
+impl Mode {
+    /// As in the query and in `/stats`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::All => "all",
+        }
+    }
+}
+
+/// The query of `/stream`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// `mode=live` (default) or `mode=all`.
+    pub mode: Mode,
+    /// `fps=`: at most so many pictures a second.
+    pub rate: Option<FrameRate>,
+    /// `advance_headers=1`: the head of a part is sent with the end of the part before it, so
+    /// that Chromium draws at once; there is no `Content-Length` then.
+    pub advance_headers: bool,
+}
+
+/// What somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The path, understood.
+    pub route: Route,
+}
+
+/// Why a request cannot be answered as it wishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It is no HTTP/1 request: 400.
+    #[error("not an HTTP/1 request")]
+    Malformed,
+    /// There is nothing at this path: 404.
+    #[error("there is nothing here")]
+    NotFound,
+    /// The path is there, for GET and HEAD: 405.
+    #[error("only GET and HEAD")]
+    Method,
+    /// The value of `fps` is no frame rate: 400.
+    #[error("fps must be a number from 0.001 to 1000")]
+    Rate,
+    /// The value of `mode` is neither `live` nor `all`: 400.
+    #[error("mode must be live or all")]
+    Mode,
+    /// A rate and all pictures cannot both be had: 400.
+    #[error("fps cannot be combined with mode=all")]
+    RateOfAll,
+    /// The value of `advance_headers` is neither 0 nor 1: 400.
+    #[error("advance_headers must be 0 or 1")]
+    AdvanceHeaders,
+}
+
+impl Request {
+    /// Understands a request line, its line end included. What follows it does not matter.
+    ///
+    /// Parameters that the server does not know are ignored: people add such things to a URL to
+    /// get around caches.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestError`] says.
+    pub fn parse(request_line: &[u8]) -> Result<Self, RequestError> {
+        let mut no_headers = [];
+        let mut head = httparse::Request::new(&mut no_headers);
+        head.parse(request_line).map_err(|_| RequestError::Malformed)?;
+        // httparse has these as soon as it has seen the line's end, though not the head's.
+        let (Some(method), Some(target)) = (head.method, head.path) else {
+            return Err(RequestError::Malformed);
+        };
+        if head.version.is_none() {
+            return Err(RequestError::Malformed);
+        }
+        let target = origin_form(target);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let route = match path {
+            "/" => Route::Page,
+            "/stream" | "/mjpeg/1" => Route::Stream(StreamOptions::default()),
+            "/capture" | "/jpg" => Route::Capture,
+            "/stats" => Route::Stats,
+            "/healthz" => Route::Health,
+            _ => return Err(RequestError::NotFound),
+        };
+        let method = match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            _ => return Err(RequestError::Method),
+        };
+        let route = match route {
+            Route::Stream(_) => Route::Stream(StreamOptions::parse(query)?),
+            route => route,
+        };
+        Ok(Self { method, route })
+    }
+}
+
+/// A server must take the absolute form, too (RFC 9112, section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    let Some(rest) = target.strip_prefix("http://") else { return target };
+    rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+}
+
+impl StreamOptions {
+    fn parse(query: &str) -> Result<Self, RequestError> {
+        let mut options = Self::default();
+        for parameter in query.split('&') {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            match (name, value) {
+                ("fps", _) => {
+                    options.rate = Some(value.parse().map_err(|_| RequestError::Rate)?);
+                }
+                ("mode", "live") => options.mode = Mode::Live,
+                ("mode", "all") => options.mode = Mode::All,
+                ("mode", _) => return Err(RequestError::Mode),
+                ("advance_headers", "1") => options.advance_headers = true,
+                ("advance_headers", "0") => options.advance_headers = false,
+                ("advance_headers", _) => return Err(RequestError::AdvanceHeaders),
+                _ => {}
+            }
+        }
+        if options.mode == Mode::All && options.rate.is_some() {
+            return Err(RequestError::RateOfAll);
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(target: &str) -> Result<Request, RequestError> {
+        Request::parse(std::format!("GET {target} HTTP/1.1\r\n").as_bytes())
+    }
+
+    fn stream(options: StreamOptions) -> Result<Request, RequestError> {
+        Ok(Request { method: Method::Get, route: Route::Stream(options) })
+    }
+
+    #[test]
+    fn routes() {
+        let get = |route| Ok(Request { method: Method::Get, route });
+        assert_eq!(parse("/"), get(Route::Page));
+        assert_eq!(parse("/?anything"), get(Route::Page));
+        assert_eq!(parse("/capture?_cb=1234"), get(Route::Capture));
+        assert_eq!(parse("/jpg"), get(Route::Capture));
+        assert_eq!(parse("/stats"), get(Route::Stats));
+        assert_eq!(parse("/healthz"), get(Route::Health));
+        assert_eq!(parse("http://camera.local/stats"), get(Route::Stats));
+        assert_eq!(parse("http://camera.local"), get(Route::Page));
+        for target in ["/stream/", "/Stream", "/../stats", "*", "stats", "/%73tats", "http:/stats"]
+        {
+            assert_eq!(parse(target), Err(RequestError::NotFound), "{target}");
+        }
+    }
+
+    #[test]
+    fn stream_options() {
+        let live = StreamOptions::default();
+        assert_eq!(parse("/stream"), stream(live));
+        assert_eq!(parse("/mjpeg/1?1699999999"), stream(live));
+        let rate = FrameRate::from_millihertz(2500);
+        assert_eq!(parse("/stream?fps=2.5&mode=live"), stream(StreamOptions { rate, ..live }));
+        assert_eq!(parse("/stream?mode=all"), stream(StreamOptions { mode: Mode::All, ..live }));
+        let advance = StreamOptions { advance_headers: true, ..live };
+        assert_eq!(parse("/stream?advance_headers=1"), stream(advance));
+        assert_eq!(parse("/stream?fps=0"), Err(RequestError::Rate));
+        assert_eq!(parse("/stream?fps="), Err(RequestError::Rate));
+        assert_eq!(parse("/stream?fps=fast"), Err(RequestError::Rate));
+        assert_eq!(parse("/stream?mode=some"), Err(RequestError::Mode));
+        assert_eq!(parse("/stream?fps=5&mode=all"), Err(RequestError::RateOfAll));
+        assert_eq!(parse("/stream?advance_headers=yes"), Err(RequestError::AdvanceHeaders));
+    }
+
+    #[test]
+    fn methods() {
+        let line = |method: &str, path: &str| {
+            Request::parse(std::format!("{method} {path} HTTP/1.0\r\n").as_bytes())
+        };
+        assert_eq!(line("HEAD", "/"), Ok(Request { method: Method::Head, route: Route::Page }));
+        assert_eq!(line("POST", "/stream"), Err(RequestError::Method));
+        assert_eq!(line("get", "/stream"), Err(RequestError::Method));
+        assert_eq!(line("POST", "/nothing"), Err(RequestError::NotFound));
+    }
+
+    #[test]
+    fn what_is_no_request() {
+        for line in ["", "\r\n", "GET\r\n", "GET /\r\n", "GET / HTTP/2.0\r\n", "\x16\x03\x01\r\n"] {
+            assert_eq!(Request::parse(line.as_bytes()), Err(RequestError::Malformed), "{line:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Request::parse(&line);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+use core::fmt::Write as _;
+use core::net::SocketAddr;
+
+use camwire_frame::{Clock, Instant};
+use camwire_ring::{FrameRing, SourceStatus};
+use embassy_futures::select::{Either, select};
+use embedded_io_async::Read;
+use portable_atomic::{AtomicU32, Ordering};
+
+use crate::connection::{Connection, Disconnect, Outlet};
+use crate::io::WriteVectored;
+use crate::{Config, HeadError, HeadReader, Method, Request, RequestError, Route, ViewerSlot};
+
+const PAGE: &[u8] = include_bytes!("page.html");
+
+/// The page loads nothing but its own pictures and figures, and no other page frames it unasked.
+const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; img-src 'self' data:; \
+    connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\r\n";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The front door: everything that is the same for all connections.
+///
+/// It holds no sockets and spawns nothing. The platform accepts connections and calls
+/// [`serve`](Self::serve) for each, on tasks of its own.
+#[derive(Debug)]
+pub struct Server<'s, C> {
+    pub(crate) ring: &'s FrameRing<'s>,
+    pub(crate) status: &'s SourceStatus,
+    pub(crate) viewers: &'s [ViewerSlot],
+    pub(crate) clock: C,
+    pub(crate) config: Config,
+    pub(crate) started: Instant,
+    last_id: AtomicU32,
+}
+
+impl<'s, C: Clock> Server<'s, C> {
+    /// A server of the pictures in `ring`, which `status` tells about, for as many viewers at
+    /// once as there are places in `viewers`.
+    ///
+    /// The ring needs a place for each viewer, and a few more, so that `/capture` is answered
+    /// while every viewer's place is taken.
+    #[must_use]
+    pub fn new(
+        ring: &'s FrameRing<'s>,
+        status: &'s SourceStatus,
+        viewers: &'s [ViewerSlot],
+        clock: C,
+        config: Config,
+    ) -> Self {
+        let started = clock.now();
+        Self { ring, status, viewers, clock, config, started, last_id: AtomicU32::new(0) }
+    }
+
+    /// How it behaves.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Serves one connection: one request, and its answer until that has ended.
+    ///
+    /// The caller closes the transport afterwards. `peer` is for the statistics.
+    ///
+    /// # Errors
+    ///
+    /// A [`Disconnect`] if the answer could not be completed. That is how every stream ends, so
+    /// it is nothing to worry about.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time, after which the connection must be closed: a
+    /// picture may have been sent in part.
+    pub async fn serve<R, W>(
+        &self,
+        read: R,
+        write: W,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Disconnect<R::Error>>
+    where
+        R: Read,
+        W: WriteVectored<Error = R::Error>,
+    {
+        let (clock, config) = (&self.clock, &self.config);
+        let out = Outlet { write, clock, config };
+        let mut connection = Connection { peer, read, out };
+        let request = match self.read_request(&mut connection).await? {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse_request(&mut connection, refusal).await,
+        };
+        let asked_at = self.clock.now();
+        let body = request.method == Method::Get;
+        match request.route {
+            Route::Page => {
+                let html = "text/html; charset=utf-8";
+                connection.out.answer("200 OK", html, PAGE, PAGE_POLICY, body).await
+            }
+            Route::Stream(options) => self.stream(&mut connection, options, body).await,
+            Route::Capture => self.capture(&mut connection, asked_at, body).await,
+            Route::Stats => self.stats(&mut connection.out, body).await,
+            Route::Health => self.health(&mut connection.out, body).await,
+        }
+    }
+
+    /// Reads the head of the request. The outer error is the connection's, the inner one the
+    /// request's.
+    async fn read_request<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+    ) -> Result<Result<Request, Refusal>, Disconnect<R::Error>>
+    where
+        R: Read,
+        W: WriteVectored<Error = R::Error>,
+    {
+        let deadline = self.clock.now() + self.config.head_timeout;
+        let mut head = HeadReader::new();
+        let mut buffer = [0; 128];
+        loop {
+            let read = connection.read.read(&mut buffer);
+            let count = match select(read, self.clock.sleep_until(deadline)).await {
+                Either::First(count) => count?,
+                Either::Second(()) => return Err(Disconnect::NoRequest),
+            };
+            let input = buffer.get(..count).unwrap_or_default();
+            if input.is_empty() {
+                return Err(Disconnect::Closed);
+            }
+            match head.feed(input) {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    return Ok(Request::parse(head.request_line()).map_err(Refusal::Request));
+                }
+                Err(error) => return Ok(Err(Refusal::Head(error))),
+            }
+        }
+    }
+
+    async fn refuse_request<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        refusal: Refusal,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        let mut reason = heapless::String::<64>::new();
+        let _ = match refusal {
+            Refusal::Head(error) => write!(reason, "{error}"),
+            Refusal::Request(error) => write!(reason, "{error}"),
+        };
+        let status = match refusal {
+            Refusal::Head(HeadError::TooLarge) => "431 Request Header Fields Too Large",
+            Refusal::Request(RequestError::NotFound) => "404 Not Found",
+            Refusal::Request(RequestError::Method) => {
+                let (status, allow) = ("405 Method Not Allowed", "Allow: GET, HEAD\r\n");
+                connection.out.answer(status, TEXT, reason.as_bytes(), allow, true).await?;
+                connection.drain().await;
+                return Ok(());
+            }
+            Refusal::Head(_) | Refusal::Request(_) => "400 Bad Request",
+        };
+        self.refuse(connection, status, &reason).await
+    }
+
+    pub(crate) async fn refuse_full<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        self.refuse(connection, "503 Service Unavailable", "too many viewers").await
+    }
+
+    /// A refusal with a reason. A 503 says when to come again.
+    pub(crate) async fn refuse<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        status: &str,
+        reason: &str,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        let mut retry = heapless::String::<48>::new();
+        if status.starts_with("503") {
+            let seconds = self.config.retry_after.as_secs();
+            let _ = write!(retry, "Retry-After: {seconds}\r\n");
+        }
+        connection.out.answer(status, TEXT, reason.as_bytes(), &retry, true).await?;
+        connection.drain().await;
+        Ok(())
+    }
+
+    /// `/healthz`: whether those who want pictures get them.
+    async fn health<W: WriteVectored>(
+        &self,
+        out: &mut Outlet<'_, W, C>,
+        with_body: bool,
+    ) -> Result<(), Disconnect<W::Error>> {
+        let quiet = self.status.quiet(self.clock.now());
+        let (status, body): (_, &[u8]) = if quiet <= self.config.health_deadline {
+            ("200 OK", b"ok\n")
+        } else {
+            ("503 Service Unavailable", b"somebody wants pictures and none come\n")
+        };
+        out.answer(status, TEXT, body, "", with_body).await
+    }
+
+    pub(crate) fn next_id(&self) -> u32 {
+        // Neither 0 nor the largest, which mean something else to a ViewerSlot.
+        (self.last_id.fetch_add(1, Ordering::Relaxed) % (u32::MAX - 1)) + 1
+    }
+}
+
+/// Why a request is answered with an error.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    Head(HeadError),
+    Request(RequestError),
+}

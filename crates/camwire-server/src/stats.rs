@@ -1,0 +1,147 @@
+use core::fmt::{self, Write as _};
+
+use camwire_frame::{Clock, FrameRate};
+
+use crate::connection::{Disconnect, Outlet, Text};
+use crate::io::WriteVectored;
+use crate::server::Server;
+use crate::viewers::ViewerStats;
+
+impl<C: Clock> Server<'_, C> {
+    /// `/stats`: JSON, written as it goes, since there may be more viewers than fit any buffer.
+    pub(crate) async fn stats<W: WriteVectored>(
+        &self,
+        out: &mut Outlet<'_, W, C>,
+        with_body: bool,
+    ) -> Result<(), Disconnect<W::Error>> {
+        let head = out.head("200 OK", "application/json", format_args!(""));
+        out.send_text(&head).await?;
+        if !with_body {
+            return out.flush().await;
+        }
+        let mut text = Text::new();
+        // Each piece is shorter than the text's room, so nothing is ever cut.
+        let _ = self.write_source(&mut text);
+        let _ = text.write_str(",\n\"viewers\":[");
+        out.send_text(&text).await?;
+        text.clear();
+        let mut separator = "\n";
+        for slot in self.viewers {
+            let now = self.clock.now();
+            let Some(viewer) = slot.read(now) else { continue };
+            let _ = write!(text, "{separator}{}", Json(viewer));
+            separator = ",\n";
+            out.send_text(&text).await?;
+            text.clear();
+        }
+        let uptime = self.clock.now().saturating_since(self.started);
+        let clock = if self.clock.unix_offset().is_some() { "unix" } else { "boot" };
+        let _ = write!(
+            text,
+            "],\n\"uptime_s\":{}.{:03},\"clock\":\"{clock}\"}}\n",
+            uptime.as_secs(),
+            uptime.subsec_millis()
+        );
+        out.send_text(&text).await?;
+        out.flush().await
+    }
+
+    fn write_source(&self, out: &mut Text) -> fmt::Result {
+        let status = self.status;
+        let now = self.clock.now();
+        let (width, height) = status.size();
+        write!(
+            out,
+            "{{\"source\":{{\"kind\":\"{}\",\"state\":\"{}\",\"fps\":{},\
+             \"captured\":{},\"dropped\":{},\"width\":{width},\"height\":{height},\
+             \"errors\":{},\"error\":",
+            status.kind(),
+            status.state().as_str(),
+            Millihertz(status.millihertz(now)),
+            status.captured(),
+            self.ring.dropped(),
+            status.errors(),
+        )?;
+        let mut error = heapless::String::<96>::new();
+        status.write_error(&mut error)?;
+        if error.is_empty() { out.write_str("null}") } else { write!(out, "{}}}", Quoted(&error)) }
+    }
+}
+
+struct Json(ViewerStats);
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let viewer = &self.0;
+        write!(f, "{{\"id\":{},\"peer\":", viewer.id)?;
+        match viewer.peer {
+            Some(peer) => write!(f, "\"{peer}\"")?,
+            None => f.write_str("null")?,
+        }
+        write!(
+            f,
+            ",\"transport\":\"mjpeg\",\"mode\":\"{}\",\"fps\":{},\"fps_cap\":",
+            viewer.mode.as_str(),
+            Millihertz(viewer.millihertz)
+        )?;
+        match viewer.cap {
+            Some(cap) => write!(f, "{cap}")?,
+            None => f.write_str("null")?,
+        }
+        write!(
+            f,
+            ",\"sent\":{},\"missed\":{},\"bytes\":{},\"age_ms\":",
+            viewer.sent, viewer.missed, viewer.bytes
+        )?;
+        match viewer.age_ms {
+            Some(age) => write!(f, "{age}}}"),
+            None => f.write_str("null}"),
+        }
+    }
+}
+
+/// A measured rate as a JSON number with one place.
+struct Millihertz(u32);
+
+impl fmt::Display for Millihertz {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths =
+            FrameRate::from_millihertz(self.0).map_or(0, |r| (r.as_millihertz() + 50) / 100);
+        write!(f, "{}.{}", tenths / 10, tenths % 10)
+    }
+}
+
+/// A JSON string (RFC 8259, section 7).
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\0'..'\x20' => f.write_char(' ')?,
+                _ => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn strings_are_quoted() {
+        assert_eq!(Quoted("a \"b\"\\\n\u{e4}").to_string(), "\"a \\\"b\\\"\\\\ \u{e4}\"");
+    }
+
+    #[test]
+    fn rates_have_one_place() {
+        for (millihertz, text) in [(0, "0.0"), (29_970, "30.0"), (29_949, "29.9"), (500, "0.5")] {
+            assert_eq!(Millihertz(millihertz).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+use core::pin::pin;
+
+use camwire_frame::{Clock, Instant, Pacer};
+use camwire_multipart::{Encoder, PartHead};
+use camwire_ring::{Follow, FrameLease, Reader};
+use embassy_futures::select::{Either, Either3, select, select3};
+use embedded_io_async::Read;
+
+use crate::connection::{Connection, Disconnect, Outlet, gone};
+use crate::io::WriteVectored;
+use crate::server::Server;
+use crate::viewers::Viewer;
+use crate::{Mode, StreamOptions};
+
+/// It has no state, so one serves everybody.
+static ENCODER: Encoder = Encoder::new(&camwire_multipart::Boundary::DEFAULT);
+
+impl<C: Clock> Server<'_, C> {
+    /// `/stream`: pictures for as long as the viewer takes them.
+    pub(crate) async fn stream<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        options: StreamOptions,
+        with_body: bool,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        let out = &mut connection.out;
+        if !with_body {
+            out.send_text(&out.head("200 OK", ENCODER.content_type(), format_args!(""))).await?;
+            return out.flush().await;
+        }
+        let follow = match options.mode {
+            Mode::Live => Follow::Live,
+            Mode::All => Follow::Ordered,
+        };
+        let id = self.next_id();
+        let viewer = Viewer::enter(self.viewers, id, connection.peer, options.mode, options.rate);
+        let (Some(viewer), Ok(reader)) = (viewer, self.ring.subscribe(follow)) else {
+            return self.refuse_full(connection).await;
+        };
+        let opening =
+            if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() };
+        out.send_text(&out.head("200 OK", ENCODER.content_type(), format_args!(""))).await?;
+        let by = out.picture_deadline();
+        out.send(&mut [opening], by, None, Some(&viewer)).await?;
+        out.flush().await?;
+        self.pictures(connection, options, viewer, reader).await
+    }
+
+    async fn pictures<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        options: StreamOptions,
+        mut viewer: Viewer<'_>,
+        mut reader: Reader<'_>,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        let Connection { read, out, .. } = connection;
+        let mut pacer = options.rate.map(Pacer::new);
+        // Pictures that the reader missed since the last one that was sent.
+        let mut missed = 0;
+        // The number of the last picture that was sent.
+        let mut sent = 0;
+        // The timer is not set anew for each picture, but when it fires too early. With hundreds
+        // of viewers that is much less work.
+        let mut repeat_at = self.clock.now() + self.config.repeat_after;
+        let mut timer = pin!(self.clock.sleep_until(repeat_at));
+        let mut gone = pin!(gone(read));
+        loop {
+            let picture = async {
+                match options.mode {
+                    Mode::Live => reader.latest().await,
+                    Mode::All => reader.next().await,
+                }
+            };
+            let timer_fired = match select3(picture, gone.as_mut(), timer.as_mut()).await {
+                Either3::First(Some(lease)) => {
+                    let now = self.clock.now();
+                    repeat_at = now + self.config.repeat_after;
+                    missed += lease.missed();
+                    let captured_at = lease.info().captured_at;
+                    if let Some(pacer) = &mut pacer {
+                        let Some(empty) = pacer.admit(captured_at) else { continue };
+                        // What the cap would have skipped anyway was not missed.
+                        missed = missed.min(empty);
+                    }
+                    self.send_picture(out, options, &lease, missed, &viewer, now).await?;
+                    viewer.sent_picture(missed, captured_at, now);
+                    (sent, missed) = (lease.sequence(), 0);
+                    false
+                }
+                Either3::First(None) => {
+                    // The source has ended, and so does the stream.
+                    let by = out.picture_deadline();
+                    out.send(&mut [ENCODER.closing()], by, None, Some(&viewer)).await?;
+                    return out.flush().await;
+                }
+                Either3::Second(()) => return Err(Disconnect::Closed),
+                Either3::Third(()) => true,
+            };
+            if timer_fired {
+                let now = self.clock.now();
+                if now >= repeat_at {
+                    if let Some(lease) = reader.repeat() {
+                        self.send_picture(out, options, &lease, 0, &viewer, now).await?;
+                        // The cap had skipped it, but then none came after it.
+                        if lease.sequence() != sent {
+                            viewer.sent_picture(0, lease.info().captured_at, now);
+                            (sent, missed) = (lease.sequence(), 0);
+                        }
+                    }
+                    repeat_at = now + self.config.repeat_after;
+                }
+                timer.set(self.clock.sleep_until(repeat_at));
+            }
+        }
+    }
+
+    /// One picture, from its first byte to its last, or the connection is lost.
+    async fn send_picture<W: WriteVectored>(
+        &self,
+        out: &mut Outlet<'_, W, C>,
+        options: StreamOptions,
+        lease: &FrameLease<'_, '_>,
+        missed: u64,
+        viewer: &Viewer<'_>,
+        now: Instant,
+    ) -> Result<(), Disconnect<W::Error>> {
+        let mut memory = [0; PartHead::MAX_LEN];
+        let (head, tail): (&[u8], _) = if options.advance_headers {
+            (&[], ENCODER.advance_tail())
+        } else {
+            let head = PartHead {
+                content_length: Some(lease.len() as u64),
+                timestamp_us: Some(self.timestamp_us(lease.info().captured_at)),
+                sequence: Some(lease.sequence()),
+                missed: Some(missed),
+            };
+            (head.encode(&mut memory), ENCODER.tail())
+        };
+        let by = now + self.config.picture_timeout;
+        out.send(&mut [head, lease, tail], by, Some(lease), Some(viewer)).await?;
+        out.flush().await
+    }
+
+    /// `/capture`: one picture that was captured after it was asked for.
+    pub(crate) async fn capture<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        asked_at: Instant,
+        with_body: bool,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        let Ok(mut reader) = self.ring.subscribe(Follow::Live) else {
+            return self.refuse_full(connection).await;
+        };
+        let until = self.clock.now() + self.config.capture_timeout;
+        loop {
+            let deadline = select(gone(&mut connection.read), self.clock.sleep_until(until));
+            let lease = match select(reader.latest(), deadline).await {
+                Either::First(Some(lease)) if lease.info().captured_at < asked_at => continue,
+                Either::First(Some(lease)) => lease,
+                Either::Second(Either::First(())) => return Err(Disconnect::Closed),
+                Either::First(None) | Either::Second(Either::Second(())) => {
+                    let status = "503 Service Unavailable";
+                    return self.refuse(connection, status, "no picture came").await;
+                }
+            };
+            let out = &mut connection.out;
+            let timestamp = Instant::from_micros(self.timestamp_us(lease.info().captured_at));
+            let head = out.head(
+                "200 OK",
+                "image/jpeg",
+                format_args!(
+                    "Content-Length: {}\r\nX-Timestamp: {timestamp}\r\nX-Frame: {}\r\n",
+                    lease.len(),
+                    lease.sequence()
+                ),
+            );
+            let body: &[u8] = if with_body { &lease } else { &[] };
+            let by = out.picture_deadline();
+            out.send(&mut [head.as_bytes(), body], by, Some(&lease), None).await?;
+            return out.flush().await;
+        }
+    }
+
+    /// What `X-Timestamp` says of a moment: Unix time where the platform knows it.
+    fn timestamp_us(&self, at: Instant) -> u64 {
+        at.as_micros().saturating_add(self.clock.unix_offset().unwrap_or(0))
+    }
+}

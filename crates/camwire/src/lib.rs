@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[doc(inline)]
+pub use camwire_frame as frame;
+#[cfg(feature = "multipart")]
+#[doc(inline)]
+pub use camwire_multipart as multipart;
+#[cfg(feature = "ring")]
+#[doc(inline)]
+pub use camwire_ring as ring;
+#[cfg(feature = "server")]
+#[doc(inline)]
+pub use camwire_server as server;

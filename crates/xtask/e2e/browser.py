@@ -1,0 +1,214 @@
+"""Chromium and Firefox without a screen, each driven over the WebSocket it offers itself:
+the Chrome DevTools Protocol, and WebDriver BiDi."""
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy
+from websockets.sync.client import connect
+
+from camwire import OUT, PATIENCE, die_with_parent, eventually
+
+WIDTH, HEIGHT = 1100, 800
+
+# The rectangle of the (first) picture on the page, once it has a size.
+RECTANGLE = """(() => {
+    const image = document.images[0];
+    if (!image || !image.naturalWidth) return "";
+    const r = image.getBoundingClientRect();
+    return JSON.stringify([r.x, r.y, r.width, r.height]);
+})()"""
+
+
+class Browser:
+    def __init__(self, command, home):
+        self.log = []
+        self.resources = contextlib.ExitStack()
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "HOME": home, "XDG_RUNTIME_DIR": home, "XDG_CACHE_HOME": home},
+            preexec_fn=die_with_parent,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        self.numbers = itertools.count(1)
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.log.append(line.decode(errors="replace"))
+
+    def _connect(self, address):
+        options = {"max_size": None, "compression": None, "open_timeout": PATIENCE}
+        self.socket = self.resources.enter_context(connect(address, **options))
+
+    def _call(self, method, **params):
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self.socket.recv(timeout=PATIENCE))
+            if answer.get("id") != number:
+                continue  # an event
+            if "result" not in answer:
+                raise AssertionError(f"{method}: {answer}")
+            return answer["result"]
+
+    def picture(self):
+        """Where the page shows its picture: x, y, width, height."""
+        found = eventually("the page shows a picture", lambda: self.evaluate(RECTANGLE))
+        return [round(number) for number in json.loads(found)]
+
+    def screenshot(self, name):
+        """What is on the screen, also left in the folder for a person to look at."""
+        png = base64.b64decode(self._screenshot())
+        (OUT / f"{name}.png").write_bytes(png)
+        return cv2.imdecode(numpy.frombuffer(png, numpy.uint8), cv2.IMREAD_COLOR)
+
+    def close(self):
+        with contextlib.suppress(Exception):
+            self.resources.close()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        for _ in range(20):
+            # Its helpers may still be writing.
+            try:
+                self.folder.cleanup()
+                return
+            except OSError:
+                time.sleep(0.2)
+
+
+class Chromium(Browser):
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="camwire-chromium-")
+        super().__init__(
+            [
+                find("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+                *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+                *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+                *("--disable-component-update", "--disable-dev-shm-usage", "--disable-extensions"),
+                f"--window-size={WIDTH},{HEIGHT}",
+                f"--user-data-dir={self.folder.name}/profile",
+                *("--remote-debugging-port=0", "about:blank"),
+            ],
+            self.folder.name,
+        )
+        port = Path(self.folder.name, "profile/DevToolsActivePort")
+        eventually("Chromium listens", lambda: port.exists() and port.read_text().strip())
+        port = port.read_text().split()[0]
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            self._connect(json.load(answer)["webSocketDebuggerUrl"])
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            **{"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False},
+        )
+
+    def open(self, url):
+        # The answer comes when the document has begun, not when it has ended.
+        answer = self._call("Page.navigate", url=url)
+        assert "errorText" not in answer, answer
+
+    def evaluate(self, script):
+        return self._call("Runtime.evaluate", expression=script)["result"].get("value")
+
+    def _screenshot(self):
+        return self._call("Page.captureScreenshot", format="png")["data"]
+
+
+class Firefox(Browser):
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="camwire-firefox-")
+        profile = Path(self.folder.name, "profile")
+        profile.mkdir()
+        super().__init__(
+            [
+                find("firefox-esr", "firefox"),
+                *("--headless", "--no-remote", "--profile", str(profile)),
+                *(f"--width={WIDTH}", f"--height={HEIGHT}", "--remote-debugging-port=0"),
+            ],
+            self.folder.name,
+        )
+        address = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
+        found = eventually("Firefox listens", lambda: address.search("".join(self.log)))
+        self._connect(found[1] + "/session")
+        self._call("session.new", capabilities={})
+        self.context = self._call("browsingContext.getTree")["contexts"][0]["context"]
+        self._call(
+            "browsingContext.setViewport",
+            **{"context": self.context, "viewport": {"width": WIDTH, "height": HEIGHT}},
+        )
+
+    def open(self, url):
+        self._call("browsingContext.navigate", context=self.context, url=url, wait="none")
+
+    def evaluate(self, script):
+        answer = self._call(
+            "script.evaluate",
+            **{"expression": script, "target": {"context": self.context}, "awaitPromise": False},
+        )
+        return answer["result"].get("value") if answer["type"] == "success" else None
+
+    def _screenshot(self):
+        return self._call("browsingContext.captureScreenshot", context=self.context)["data"]
+
+
+def find(*names):
+    from shutil import which
+
+    return next(filter(None, map(which, names)))
+
+
+# Yellow, cyan, green, magenta, red and blue, as the test pattern has them (red, green, blue).
+BARS = [
+    *[(225, 215, 20), (20, 200, 210), (25, 180, 40)],
+    *[(205, 30, 190), (210, 30, 30), (25, 40, 200)],
+]
+
+
+def assert_moving_picture(case, browser, name, size=(640, 480)):
+    """The browser shows the test pattern: its bars in order, and something in it moves."""
+    x, y, width, height = browser.picture()
+    case.assertGreater(width, 300)
+    case.assertAlmostEqual(width / height, size[0] / size[1], delta=0.02)
+
+    def shot(which):
+        return browser.screenshot(f"{name}-{which}")[y : y + height, x : x + width]
+
+    def bars(picture):
+        """Where each colour is, as its middle column; None if it is hardly there."""
+        places = []
+        for red, green, blue in BARS:
+            near = numpy.abs(picture.astype(int) - (blue, green, red)).max(axis=2) < 40
+            columns = numpy.nonzero(near)[1]
+            if len(columns) < near.size / 500:
+                return None
+            places.append(float(numpy.median(columns)))
+        return places
+
+    places = eventually("the colour bars are on the screen", lambda: bars(shot(1)))
+    case.assertEqual(places, sorted(places))
+    first = shot(1)
+
+    def moved():
+        change = numpy.abs(first.astype(int) - shot(2).astype(int)).max(axis=2) > 40
+        return change.mean() > 0.001
+
+    eventually("the picture moves", moved)

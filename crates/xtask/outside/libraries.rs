@@ -1,0 +1,8 @@
+//! Every library crate, named so that it is compiled.
+#![no_std]
+
+pub use camwire;
+pub use camwire_frame;
+pub use camwire_multipart;
+pub use camwire_ring;
+pub use camwire_server;

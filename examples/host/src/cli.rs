@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use camwire::frame::{FrameRate, Quality, Resolution};
+use camwire::ring::Policy;
+use clap::{Args, Parser, Subcommand};
+use hyper::Uri;
+
+/// Streams a camera's pictures to browsers, players and scripts.
+///
+/// Without a command it serves a moving test pattern on http://127.0.0.1:8080/.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve pictures from a source
+    #[command(after_help = EXAMPLES)]
+    Serve(ServeArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  camwire-host
+      a moving test pattern on http://127.0.0.1:8080/
+  camwire-host serve --source http://192.168.1.20:81/stream
+      relay a camera that serves one viewer only, to any number of them
+  camwire-host serve --source dir:pictures --fps 5 --listen 0.0.0.0:8080
+      the JPEG files of a directory in turn, for everybody in the network
+  camwire-host serve --source file:video.mjpeg --policy keep-all
+      a recording, of which viewers with ?mode=all get every picture";
+
+impl Cli {
+    /// No command means `serve`.
+    pub(crate) fn serve(self) -> ServeArgs {
+        match self.command {
+            Some(Command::Serve(args)) => args,
+            None => self.serve,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where the pictures come from: test, dir:PATH, file:PATH or http://HOST[:PORT]/PATH
+    #[arg(long, default_value = "test", value_name = "SOURCE")]
+    pub(crate) source: SourceArg,
+
+    /// Address and port to serve on; may be given several times. Port 0 takes any free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
+    /// or its size (640x480)
+    #[arg(long, default_value = "VGA", value_parser = resolution)]
+    pub(crate) resolution: Resolution,
+
+    /// Most pictures a second. Of the test pattern and of files 15 unless said otherwise; a relay
+    /// passes on what it gets
+    #[arg(long, value_name = "RATE")]
+    pub(crate) fps: Option<FrameRate>,
+
+    /// Quality of the test pattern's JPEG on esp32-camera's scale: 0 to 63, lower is better
+    #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
+    pub(crate) quality: Quality,
+
+    /// What gives way when viewers are slower than the source: drop-oldest (the live view),
+    /// drop-newest, or keep-all, under which viewers with ?mode=all hold the source back
+    #[arg(long, default_value = "drop-oldest", value_parser = policy)]
+    pub(crate) policy: Policy,
+
+    /// Most viewers at once; who comes after that is asked to try again later
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=50_000))]
+    pub(crate) max_viewers: u16,
+
+    /// Let pages of other origins read the pictures (Access-Control-Allow-Origin: *)
+    #[arg(long)]
+    pub(crate) cors: bool,
+}
+
+/// What `--source` names.
+#[derive(Clone, Debug)]
+pub(crate) enum SourceArg {
+    Test,
+    Directory(PathBuf),
+    File(PathBuf),
+    Http(Uri),
+}
+
+impl FromStr for SourceArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const KINDS: &str = "a source is test, dir:PATH, file:PATH or http://HOST[:PORT]/PATH";
+        match text.split_once(':') {
+            None if text == "test" => Ok(Self::Test),
+            Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(("http", _)) => match text.parse::<Uri>() {
+                Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self::Http(uri)),
+                _ => Err("not a URL like http://HOST[:PORT]/PATH"),
+            },
+            Some(("https", _)) => Err("TLS is not supported; use http://"),
+            _ => Err(KINDS),
+        }
+    }
+}
+
+fn resolution(text: &str) -> Result<Resolution, String> {
+    text.parse().map_err(|error| {
+        let names: Vec<_> = Resolution::ALL.iter().map(|r| r.name()).collect();
+        format!("{error}; there are {}", names.join(", "))
+    })
+}
+
+fn quality(text: &str) -> Result<Quality, &'static str> {
+    text.parse().ok().and_then(Quality::new).ok_or("quality is a number from 0 to 63")
+}
+
+fn policy(text: &str) -> Result<Policy, &'static str> {
+    match text {
+        "drop-oldest" => Ok(Policy::DropOldest),
+        "drop-newest" => Ok(Policy::DropNewest),
+        "keep-all" => Ok(Policy::KeepAll),
+        _ => Err("a policy is drop-oldest, drop-newest or keep-all"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_serve() {
+        let bare = Cli::try_parse_from(["camwire-host"]).unwrap().serve();
+        let named = Cli::try_parse_from(["camwire-host", "serve"]).unwrap().serve();
+        assert_eq!(format!("{bare:?}"), format!("{named:?}"));
+        assert!(Cli::try_parse_from(["camwire-host", "--fps", "5"]).is_ok());
+    }
+
+    #[test]
+    fn sources() {
+        let parse = |text: &str| text.parse::<SourceArg>();
+        assert!(matches!(parse("test"), Ok(SourceArg::Test)));
+        assert!(
+            matches!(parse("dir:a:b"), Ok(SourceArg::Directory(path)) if path.as_os_str() == "a:b")
+        );
+        assert!(matches!(parse("http://cam:81/stream?a=b"), Ok(SourceArg::Http(_))));
+        for text in
+            ["", "tests", "dir:", "file", "http://", "http:cam", "https://cam/", "ftp://cam/"]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

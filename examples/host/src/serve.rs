@@ -1,0 +1,252 @@
+//! `camwire-host serve`: one source, one ring, any number of viewers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use camwire::frame::FrameRate;
+use camwire::ring::{CaptureConfig, FrameRing, MemoryError, Publisher, SourceStatus, capture_loop};
+use camwire::server::{Config, Cors, Disconnect, Server, ViewerSlot};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cli::{ServeArgs, SourceArg};
+use crate::clock::HostClock;
+use crate::net;
+use crate::source::{AnySource, SourceError};
+
+/// Slots of the ring. A viewer that has had a picture for a second (the default grace) may lose
+/// it when the ring is full; at 60 pictures a second that takes 60 slots, so with these there is
+/// always a lease that may be asked back, however many viewers stall.
+const SLOTS: usize = 64;
+
+/// Places for readers beyond the viewers', for `/capture`.
+const SPARE_READERS: usize = 256;
+
+/// Of sources that have no rate of their own.
+const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
+
+/// Files and sockets that the program may have open, if the system lets it.
+const OPEN_FILES: u64 = 65_536;
+
+/// How long connections have to end after Ctrl-C.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+type HostServer = Server<'static, HostClock>;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, Because),
+    #[error("{0}")]
+    Source(#[from] SourceError),
+    #[error("no memory for the ring: {0}")]
+    Ring(#[from] MemoryError),
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// An error of the system in words, without its number where that says nothing more.
+#[derive(Debug)]
+pub(crate) struct Because(io::Error);
+
+impl std::fmt::Display for Because {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::AddrInUse => f.write_str("another program uses that port"),
+            io::ErrorKind::AddrNotAvailable => f.write_str("this machine has no such address"),
+            io::ErrorKind::PermissionDenied => f.write_str("permission denied"),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// Serves until Ctrl-C.
+pub(crate) fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    raise_open_files();
+    let first = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let workers = Workers::start(first.handle().clone())?;
+    first.block_on(serve(args, workers))
+}
+
+async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
+    let clock = HostClock::start();
+    let source = AnySource::open(args, clock)?;
+    let mut listeners = Vec::new();
+    for &address in &args.listen {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.map_err(|error| ServeError::Listen(address, Because(error)))?);
+    }
+
+    // All of this lives as long as the program does.
+    let viewers = usize::from(args.max_viewers);
+    let ring = FrameRing::leak(SLOTS, source.slot_bytes(), viewers + SPARE_READERS, args.policy)?;
+    let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new(source.kind())));
+    let slots = (0..viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
+    let mut config = Config::default();
+    config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
+    let server: Arc<HostServer> = Arc::new(Server::new(ring, status, slots, clock, config));
+
+    let mut capture = CaptureConfig::default();
+    let paced = !matches!(args.source, SourceArg::Http(_));
+    capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
+    let publisher = ring.publisher().expect("the first of this ring");
+    let capture = tokio::spawn(capture_pictures(source, publisher, clock, capture, status));
+
+    for listener in &listeners {
+        println!("camwire-host: http://{}/", listener.local_addr()?);
+    }
+    let (stop, stopped) = watch::channel(());
+    let mut tasks = JoinSet::new();
+    let workers = Arc::new(workers);
+    for listener in listeners {
+        let (server, workers) = (Arc::clone(&server), Arc::clone(&workers));
+        tasks.spawn(accept(listener, server, workers, stopped.clone()));
+    }
+    drop(stopped);
+
+    interrupted().await?;
+    // Without a publisher the streams end as they should, with their closing delimiter; the
+    // listeners go at once, and with them whatever has not ended in time.
+    capture.abort();
+    let _ = stop.send(());
+    let all_gone = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELL, all_gone).await;
+    Ok(())
+}
+
+/// Captures on the first worker's thread. To draw a picture or read a file takes a millisecond or
+/// so; to wake another thread for it, and from there hundreds of viewers here, would take more.
+async fn capture_pictures(
+    mut source: AnySource,
+    mut publisher: Publisher<'static>,
+    clock: HostClock,
+    config: CaptureConfig,
+    status: &'static SourceStatus,
+) {
+    capture_loop(&mut publisher, &mut source, &clock, &config, status).await;
+    log::info!("the source has ended");
+}
+
+/// Threads that serve connections, each with an executor of its own: a viewer stays on its thread,
+/// and is woken there without a lock or a system call.
+///
+/// A second thread gets work only when the first has plenty, and so on. To wake a core costs more
+/// than to serve dozens of viewers on one that is awake.
+struct Workers {
+    runtimes: Vec<Handle>,
+    connections: Vec<AtomicUsize>,
+}
+
+/// Connections of one thread before the next one gets any.
+const PLENTY: usize = 512;
+
+impl Workers {
+    /// A worker for each core; the first is the caller's own.
+    fn start(first: Handle) -> io::Result<Self> {
+        let mut runtimes = vec![first];
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        for number in 1..cores {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtimes.push(runtime.handle().clone());
+            let run = move || runtime.block_on(std::future::pending::<()>());
+            std::thread::Builder::new().name(format!("worker {number}")).spawn(run)?;
+        }
+        let connections = runtimes.iter().map(|_| AtomicUsize::new(0)).collect();
+        Ok(Self { runtimes, connections })
+    }
+
+    /// The first worker that has not got plenty, or the one that has least.
+    fn choose(&self) -> usize {
+        let load = |worker: usize| self.connections[worker].load(Ordering::Relaxed);
+        let workers = 0..self.runtimes.len();
+        let free = workers.clone().find(|&worker| load(worker) < PLENTY);
+        free.or_else(|| workers.min_by_key(|&worker| load(worker))).unwrap_or(0)
+    }
+}
+
+/// Accepts connections and gives each to a worker, until it is told to stop; then waits for them.
+async fn accept(
+    listener: TcpListener,
+    server: Arc<HostServer>,
+    workers: Arc<Workers>,
+    mut stop: watch::Receiver<()>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = connections.join_next() => continue,
+            _ = stop.changed() => break,
+        };
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => {
+                let worker = workers.choose();
+                workers.connections[worker].fetch_add(1, Ordering::Relaxed);
+                let (server, workers_) = (Arc::clone(&server), Arc::clone(&workers));
+                let serve = async move {
+                    if let Err(error) = connection(&server, stream, peer).await {
+                        log::debug!("{peer}: {error}");
+                    }
+                    workers_.connections[worker].fetch_sub(1, Ordering::Relaxed);
+                };
+                connections.spawn_on(serve, &workers.runtimes[worker]);
+            }
+            Err(error) => {
+                // Usually too many open files: the connections there are must end first.
+                log::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    server: &HostServer,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+) -> Result<(), Disconnect<io::Error>> {
+    // Registered with the worker's own executor.
+    let mut stream = TcpStream::from_std(stream)?;
+    net::prepare(&stream)?;
+    let (read, write) = stream.split();
+    server.serve(net::Reader(read), net::Writer(write), Some(peer)).await
+}
+
+/// Returns at Ctrl-C, and where there is such a thing when the system asks the program to end.
+async fn interrupted() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// A socket for each viewer is more than many systems allow a program unless it asks.
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        let most = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+        if limit.current.is_some_and(|current| current < most) {
+            limit.current = Some(most);
+            if let Err(error) = setrlimit(Resource::Nofile, limit) {
+                log::debug!("cannot raise the limit of open files: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Another camera's MJPEG stream as a source.
+
+use std::io;
+
+use camwire::frame::{CaptureError, Clock, FrameInfo, FrameSource, Upstream, jpeg};
+use camwire::multipart::{self, ContentTypeError, Decoder, MultipartSource};
+use embedded_io_async::{ErrorType, Read};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::clock::HostClock;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RelayError {
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, io::Error),
+    #[error("no HTTP from {0}: {1}")]
+    Http(String, hyper::Error),
+    #[error("{0} answers {1}")]
+    Status(String, StatusCode),
+    #[error("{0} sends no MJPEG stream: {1}")]
+    NotMultipart(String, ContentTypeError),
+    #[error("{0} sends no JPEG picture: {1}")]
+    NotJpeg(String, jpeg::JpegError),
+    #[error("the stream of {0} has ended")]
+    Ended(String),
+    #[error("{0}: {1}")]
+    Stream(String, multipart::SourceError<io::Error>),
+}
+
+/// Connects when pictures are wanted, and again when the connection is lost; the capture loop
+/// waits between attempts. A camera that answers with a single JPEG picture is asked for one
+/// after another.
+pub(crate) struct RelaySource {
+    uri: Uri,
+    /// Host and port, for connecting and for messages.
+    authority: String,
+    clock: HostClock,
+    stream: Option<MultipartSource<Body, HostClock>>,
+}
+
+impl RelaySource {
+    pub(crate) fn new(uri: Uri, clock: HostClock) -> Self {
+        let host = uri.host().unwrap_or_default();
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        Self { uri, authority, clock, stream: None }
+    }
+
+    async fn request(&self) -> Result<Response<Body>, RelayError> {
+        let name = || self.authority.clone();
+        let connect = TcpStream::connect(&self.authority).await;
+        let stream = connect.map_err(|error| RelayError::Connect(name(), error))?;
+        let http = |error| RelayError::Http(name(), error);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+        let mut task = JoinSet::new();
+        task.spawn(async {
+            // An error of the connection comes out of the body, too.
+            let _ = connection.await;
+        });
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let host = self.uri.authority().map_or(self.authority.as_str(), |a| a.as_str());
+        let request = Request::get(path)
+            .header(HOST, host)
+            .header(USER_AGENT, concat!("camwire/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "multipart/x-mixed-replace, image/jpeg")
+            .body(Empty::<Bytes>::new())
+            .expect("a path of a URL, and constants");
+        let response = sender.send_request(request).await.map_err(http)?;
+        match response.status() {
+            StatusCode::OK => {
+                Ok(response.map(|body| Body { body, rest: Bytes::new(), _task: task }))
+            }
+            status => Err(RelayError::Status(name(), status)),
+        }
+    }
+}
+
+impl RelaySource {
+    /// The next picture of the stream, which is opened if need be.
+    async fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<RelayError>> {
+        let name = self.authority.clone();
+        if self.stream.is_none() {
+            let response = self.request().await?;
+            let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
+            let content_type = content_type.unwrap_or_default();
+            if content_type.trim_ascii_start().starts_with(b"image/jpeg") {
+                return self.still(response.into_body(), buf).await;
+            }
+            let decoder = Decoder::from_content_type(content_type, multipart::Config::default())
+                .map_err(|error| RelayError::NotMultipart(name.clone(), error))?;
+            log::info!("relaying {name}");
+            let body = response.into_body();
+            self.stream = Some(MultipartSource::new(body, decoder, self.clock));
+        }
+        let Some(stream) = &mut self.stream else { return Err(CaptureError::Ended) };
+        let before = stream.counts();
+        let captured = FrameSource::capture(stream, buf).await;
+        let counts = stream.counts();
+        if counts.wrong_length > before.wrong_length {
+            log::warn!("{name}: a part's Content-Length is wrong ({} so far)", counts.wrong_length);
+        }
+        captured.map_err(|error| match error {
+            CaptureError::TooLarge { needed } => CaptureError::TooLarge { needed },
+            CaptureError::Broken => CaptureError::Broken,
+            CaptureError::Source(error) => {
+                self.stream = None;
+                RelayError::Stream(name, error).into()
+            }
+            // Not for good: the camera may come back.
+            _ => {
+                self.stream = None;
+                RelayError::Ended(name).into()
+            }
+        })
+    }
+
+    /// The picture of a camera that gives one at a time.
+    async fn still(
+        &self,
+        mut body: Body,
+        buf: &mut [u8],
+    ) -> Result<FrameInfo, CaptureError<RelayError>> {
+        let captured_at = self.clock.now();
+        let stream =
+            |error| RelayError::Stream(self.authority.clone(), multipart::SourceError::Read(error));
+        let mut len = 0;
+        while len < buf.len() {
+            match body.read(&mut buf[len..]).await.map_err(stream)? {
+                0 => break,
+                n => len += n,
+            }
+        }
+        if len == buf.len() && body.read(&mut [0]).await.map_err(stream)? != 0 {
+            return Err(CaptureError::TooLarge { needed: len + 1 });
+        }
+        let picture = jpeg::inspect(&buf[..len])
+            .map_err(|error| RelayError::NotJpeg(self.authority.clone(), error))?;
+        Ok(FrameInfo {
+            len: picture.len,
+            width: picture.width,
+            height: picture.height,
+            captured_at,
+            upstream: Upstream::default(),
+        })
+    }
+}
+
+impl FrameSource for RelaySource {
+    type Error = RelayError;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<RelayError>> {
+        let captured = self.next(buf).await;
+        if let Err(error) = &captured {
+            log::warn!("{error}");
+        }
+        captured
+    }
+
+    /// Disconnects: what the network has queued would be old when it is wanted again.
+    async fn pause(&mut self) {
+        self.stream = None;
+    }
+}
+
+/// The body of a response, and the task that reads the connection; dropping it closes both.
+struct Body {
+    body: Incoming,
+    rest: Bytes,
+    _task: JoinSet<()>,
+}
+
+impl ErrorType for Body {
+    type Error = io::Error;
+}
+
+/// Cancel-safe: what has arrived waits in `rest`.
+impl Read for Body {
+    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.body.frame().await {
+                None => return Ok(0),
+                Some(frame) => {
+                    let data = frame.map_err(io::Error::other)?.into_data();
+                    self.rest = data.unwrap_or_default(); // Trailers have nothing to say.
+                }
+            }
+        }
+        let count = buf.len().min(self.rest.len());
+        buf[..count].copy_from_slice(&self.rest.split_to(count));
+        Ok(count)
+    }
+}
