@@ -3,13 +3,18 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use camwire_multipart::{Boundary, Config, DropReason, Decoder, Encoder, Event, PartHead};
+use camwire_multipart::{Boundary, Config, Decoder, DropReason, Encoder, Event, PartHead};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 enum Op {
     /// A part with the right length, whatever it holds.
-    Counted { payload: Vec<u8>, timestamp_us: Option<u64>, sequence: Option<u32>, missed: Option<u8> },
+    Counted {
+        payload: Vec<u8>,
+        timestamp_us: Option<u64>,
+        sequence: Option<u32>,
+        missed: Option<u8>,
+    },
     /// A part without a length.
     Scanned { payload: Vec<u8> },
     /// As for a viewer that gets heads in advance.
@@ -60,7 +65,8 @@ fuzz_target!(|input: Input| {
             body.extend_from_slice(payload);
             body.extend_from_slice(encoder.tail());
         };
-        let with_length = |n: usize| PartHead { content_length: Some(n as u64), ..Default::default() };
+        let with_length =
+            |n: usize| PartHead { content_length: Some(n as u64), ..Default::default() };
         match op {
             Op::Counted { payload, timestamp_us, sequence, missed } => {
                 let head = PartHead {
@@ -94,7 +100,8 @@ fuzz_target!(|input: Input| {
                 let payload = clean(payload);
                 let length = payload.len().saturating_sub(usize::from(*by).max(1));
                 // What is cut off must not look like the line end before the delimiter.
-                if payload.len() > length && !payload[length..].iter().all(|b| b"\r\n".contains(b)) {
+                if payload.len() > length && !payload[length..].iter().all(|b| b"\r\n".contains(b))
+                {
                     part(with_length(length), &payload);
                 }
             }

@@ -13,3 +13,9 @@ pub use camwire_ring as ring;
 #[cfg(feature = "server")]
 #[doc(inline)]
 pub use camwire_server as server;
+
+/// The example of the repository's README, compiled.
+#[cfg(doctest)]
+#[cfg(feature = "ring")]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,5 +1,8 @@
 //! A camera server for a computer: `camwire-host serve`.
 
+// The doc comments of the command line are its help text, not rustdoc.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
+
 mod cli;
 mod clock;
 mod net;

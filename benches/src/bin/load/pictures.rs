@@ -4,6 +4,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use camwire::frame::{Quality, Resolution, TestPattern};
 
 /// How many bytes of a picture have to be looked at to find its number.
 pub(crate) const TAG_LEN: usize = 6 + TAG.len() + 8;
@@ -84,23 +87,21 @@ pub(crate) fn tagged(jpeg: &[u8], number: u32, bytes: usize) -> Vec<u8> {
     picture
 }
 
-/// A 640x480 picture of `bytes`: the structure of a JPEG around noise.
+/// The test card, at the best quality that fits `bytes`, and padded to that.
 fn picture(number: u32, bytes: usize) -> Vec<u8> {
-    const BEFORE_SCAN: &[u8] = &[
-        0xff, 0xd8, // SOI
-        0xff, 0xc0, 0, 11, 8, 0x01, 0xe0, 0x02, 0x80, 1, 1, 0x11, 0, // SOF0: 480 by 640, grey
-        0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, // SOS
-    ];
-    let noise = bytes.saturating_sub(BEFORE_SCAN.len() + TAG_LEN);
-    let mut jpeg = BEFORE_SCAN.to_vec();
-    let mut state = u64::from(number) * 2 + 1;
-    jpeg.extend((0..noise).map(|_| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        // A scan holds no FF except before a marker.
-        ((state >> 56) as u8).min(0xfe)
-    }));
-    jpeg.extend_from_slice(&[0xff, 0xd9]);
-    tagged(&jpeg, number, bytes)
+    let room = bytes.saturating_sub(TAG_LEN);
+    let time = Duration::from_secs_f64(f64::from(number) / 30.0);
+    let mut jpeg = vec![0; 1 << 20];
+    for quality in (0..=Quality::MAX.get()).filter_map(Quality::new) {
+        let pattern = TestPattern::new(Resolution::VGA, quality);
+        // At the worst quality there is, it is larger than what was asked for.
+        if let Ok(len) = pattern.encode(number.into(), time, &mut jpeg)
+            && (len <= room || quality == Quality::MAX)
+        {
+            return tagged(&jpeg[..len], number, bytes);
+        }
+    }
+    unreachable!("a megabyte holds any test card of that size")
 }
 
 #[cfg(test)]
@@ -113,8 +114,8 @@ mod tests {
             let picture = picture(number, 27_000);
             assert_eq!(picture.len(), 27_000);
             assert_eq!(tag_number(&picture[..TAG_LEN]), Some(number));
-            assert_eq!(picture.windows(2).filter(|w| w == b"\xff\xd8").count(), 1);
-            assert_eq!(picture.windows(2).filter(|w| w == b"\xff\xd9").count(), 1);
+            let inspected = camwire::frame::jpeg::inspect(&picture).unwrap();
+            assert_eq!((inspected.width, inspected.height, inspected.len), (640, 480, 27_000));
         }
     }
 
