@@ -50,6 +50,18 @@ pub enum CaptureError<E> {
     Source(E),
 }
 
+impl<E> CaptureError<E> {
+    /// The same, with the driver's own error made another.
+    pub fn map_source<F>(self, convert: impl FnOnce(E) -> F) -> CaptureError<F> {
+        match self {
+            Self::TooLarge { needed } => CaptureError::TooLarge { needed },
+            Self::Broken => CaptureError::Broken,
+            Self::Ended => CaptureError::Ended,
+            Self::Source(error) => CaptureError::Source(convert(error)),
+        }
+    }
+}
+
 impl<E> From<E> for CaptureError<E> {
     fn from(error: E) -> Self {
         Self::Source(error)

@@ -100,11 +100,10 @@ where
     let mut previous = None;
     let mut failures = 0u32;
     while publisher.has_demand() {
-        if let Some(due) = pacer.as_ref().and_then(Pacer::due) {
-            if let Either::Second(()) = select(clock.sleep_until(due), publisher.no_demand()).await
-            {
-                continue;
-            }
+        if let Some(due) = pacer.as_ref().and_then(Pacer::due)
+            && let Either::Second(()) = select(clock.sleep_until(due), publisher.no_demand()).await
+        {
+            continue;
         }
         // A source that is always ready must not keep the executor from the viewers.
         yield_now().await;
@@ -184,13 +183,14 @@ async fn wait_for_slot<'r, C: Clock>(
         // so this ends.
         return Some(publisher.grant().await);
     }
-    publisher.skip();
     publisher.revoke_oldest(clock.now(), config.lease_grace);
-    if paced {
-        return None; // The next picture is tried in its time.
+    if !paced {
+        // Nothing else says when the next picture is due.
+        let until = clock.sleep_until(clock.now() + SLOT_WAIT);
+        if let Either::First(grant) = select(publisher.grant(), until).await {
+            return Some(grant);
+        }
     }
-    match select(publisher.grant(), clock.sleep_until(clock.now() + SLOT_WAIT)).await {
-        Either::First(grant) => Some(grant),
-        Either::Second(()) => None,
-    }
+    publisher.skip();
+    None
 }

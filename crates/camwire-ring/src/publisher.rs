@@ -75,10 +75,10 @@ impl<'r> Publisher<'r> {
         let head = ring.head.load(Ordering::Relaxed);
         let mut tail = ring.tail.load(Ordering::Relaxed);
         // When the ring offers as many pictures as there are slots, none can be free.
-        if (head.wrapping_sub(tail) as usize) < ring.slots.len() {
-            if let Some((number, slot)) = (0..).zip(ring.slots).find(|(_, slot)| slot.take()) {
-                return grant(number, slot);
-            }
+        if (head.wrapping_sub(tail) as usize) < ring.slots.len()
+            && let Some((number, slot)) = (0..).zip(ring.slots).find(|(_, slot)| slot.take())
+        {
+            return grant(number, slot);
         }
         let keep = self.keep_from(head);
         while is_after(keep, tail) {

@@ -129,8 +129,8 @@ impl SourceStatus {
         Duration::from_millis(u64::from(if (quiet as i32) < 0 { 0 } else { quiet }))
     }
 
-    /// Writes the text of the last error, of which the first 96 bytes are kept; nothing if all
-    /// is well again.
+    /// Writes the text of the last error there was, of which the first 96 bytes are kept. Whether
+    /// it is over is for [`state`](Self::state) to say.
     ///
     /// # Errors
     ///
@@ -163,10 +163,7 @@ impl SourceStatus {
             };
             self.interval_us.store(smoothed.max(1), Ordering::Relaxed);
         }
-        if self.state() != SourceState::Streaming {
-            self.error.write(format_args!(""));
-            self.set(SourceState::Streaming);
-        }
+        self.set(SourceState::Streaming);
     }
 
     pub(crate) fn failed(&self, error: fmt::Arguments<'_>) {
@@ -224,7 +221,7 @@ impl ErrorText {
                 *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
             }
             portable_atomic::fence(Ordering::Acquire);
-            if version % 2 == 0 && version == self.version.load(Ordering::Relaxed) {
+            if version.is_multiple_of(2) && version == self.version.load(Ordering::Relaxed) {
                 let text = buffer.get(..len).unwrap_or_default();
                 return core::str::from_utf8(text).unwrap_or_default();
             }
@@ -268,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_kept_until_pictures_come_again() {
+    fn the_last_error_is_kept() {
         let status = SourceStatus::new("test");
         assert_eq!(error(&status), "");
         status.failed(format_args!("no route to {}", "camera"));
@@ -277,7 +274,8 @@ mod tests {
             ("no route to camera", SourceState::Failed)
         );
         status.published(&FrameInfo::default(), None, Instant::ZERO);
-        assert_eq!((error(&status).as_str(), status.errors()), ("", 1));
+        assert_eq!((error(&status).as_str(), status.errors()), ("no route to camera", 1));
+        assert_eq!(status.state(), SourceState::Streaming);
     }
 
     #[test]

@@ -31,9 +31,13 @@ impl<C: Clock> Server<'_, C> {
             let Some(viewer) = slot.read(now) else { continue };
             let _ = write!(text, "{separator}{}", Json(viewer));
             separator = ",\n";
-            out.send_text(&text).await?;
-            text.clear();
+            if text.capacity() - text.len() < VIEWER_MAX {
+                out.send_text(&text).await?;
+                text.clear();
+            }
         }
+        out.send_text(&text).await?;
+        text.clear();
         let uptime = self.clock.now().saturating_since(self.started);
         let clock = if self.clock.unix_offset().is_some() { "unix" } else { "boot" };
         let _ = write!(
@@ -67,6 +71,9 @@ impl<C: Clock> Server<'_, C> {
         if error.is_empty() { out.write_str("null}") } else { write!(out, "{}}}", Quoted(&error)) }
     }
 }
+
+/// Bytes of the longest line about a viewer, and of what may stand before it.
+const VIEWER_MAX: usize = 256;
 
 struct Json(ViewerStats);
 

@@ -105,7 +105,7 @@ impl FromStr for SourceArg {
             None if text == "test" => Ok(Self::Test),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            Some(("http", _)) => match text.parse::<Uri>() {
+            Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
                 Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self::Http(uri)),
                 _ => Err("not a URL like http://HOST[:PORT]/PATH"),
             },

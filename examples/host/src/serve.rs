@@ -1,7 +1,7 @@
 //! `camwire-host serve`: one source, one ring, any number of viewers.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,7 +99,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let capture = tokio::spawn(capture_pictures(source, publisher, clock, capture, status));
 
     for listener in &listeners {
-        println!("camwire-host: http://{}/", listener.local_addr()?);
+        announce(listener.local_addr()?);
     }
     let (stop, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
@@ -118,6 +118,27 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let all_gone = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(FAREWELL, all_gone).await;
     Ok(())
+}
+
+/// Prints the addresses to open.
+fn announce(listening: SocketAddr) {
+    let ip = listening.ip();
+    let mut addresses = vec![listening];
+    if ip.is_unspecified() {
+        // All addresses of this machine, of which the ones in the network are those to open.
+        let all = if_addrs::get_if_addrs().unwrap_or_default();
+        let ours = all.iter().map(if_addrs::Interface::ip).filter(|a| a.is_ipv4() || ip.is_ipv6());
+        let ours = ours.filter(|a| !matches!(a, IpAddr::V6(a) if a.is_unicast_link_local()));
+        addresses = ours.map(|a| SocketAddr::new(a, listening.port())).collect();
+    }
+    let mut out = io::stdout().lock();
+    for address in addresses {
+        // Nobody may be there to read it, which is no reason to stop.
+        let _ = writeln!(out, "camwire-host: http://{address}/");
+    }
+    if !ip.is_loopback() {
+        log::warn!("there is no password: whoever reaches {listening} can watch");
+    }
 }
 
 /// Captures on the first worker's thread. To draw a picture or read a file takes a millisecond or

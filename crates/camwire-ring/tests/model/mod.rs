@@ -72,7 +72,7 @@ impl Model {
     fn take(&mut self, reader: usize, latest: bool) -> Option<(u64, u64)> {
         let state = self.readers[reader].as_mut()?;
         let mut fresh = self.offered.iter().copied().filter(|p| *p > state.last);
-        let picture = if latest { fresh.last() } else { fresh.next() }?;
+        let picture = if latest { fresh.next_back() } else { fresh.next() }?;
         let missed = if state.started { picture - state.last - 1 } else { 0 };
         (state.last, state.started) = (picture, true);
         self.passed = self.passed.max(picture);

@@ -3,9 +3,8 @@
 mod files;
 mod relay;
 
-use std::convert::Infallible;
-use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use camwire::frame::{CaptureError, FrameInfo, FrameSource, TestSource};
 
@@ -29,9 +28,19 @@ pub(crate) enum SourceError {
 /// a computer has plenty: memory is taken only as pictures fill it.
 const LARGEST_PICTURE: usize = 4 << 20;
 
+/// How long an error that repeats itself is not told again.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Any source that `--source` can name.
-pub(crate) enum AnySource {
-    Test { source: TestSource<HostClock>, slot_bytes: usize },
+pub(crate) struct AnySource {
+    kind: Kind,
+    slot_bytes: usize,
+    /// The error that was told last, and when.
+    told: Option<(String, Instant)>,
+}
+
+enum Kind {
+    Test(TestSource<HostClock>),
     Directory(DirectorySource),
     File(FileSource),
     Relay(Box<RelaySource>),
@@ -40,36 +49,35 @@ pub(crate) enum AnySource {
 impl AnySource {
     /// Opens what `args` name. A camera that cannot be reached now is no error: it may come.
     pub(crate) fn open(args: &ServeArgs, clock: HostClock) -> Result<Self, SourceError> {
-        Ok(match &args.source {
+        let mut slot_bytes = LARGEST_PICTURE;
+        let kind = match &args.source {
             SourceArg::Test => {
                 let (resolution, quality) = (args.resolution, args.quality);
                 let pixels = usize::from(resolution.width()) * usize::from(resolution.height());
                 // Even at the best quality the pattern takes less than a byte for a pixel.
-                let slot_bytes = pixels + 4096;
-                Self::Test { source: TestSource::new(clock, resolution, quality), slot_bytes }
+                slot_bytes = pixels + 4096;
+                Kind::Test(TestSource::new(clock, resolution, quality))
             }
-            SourceArg::Directory(path) => Self::Directory(DirectorySource::open(path, clock)?),
-            SourceArg::File(path) => Self::File(FileSource::open(path, clock)?),
-            SourceArg::Http(uri) => Self::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
-        })
+            SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
+            SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
+            SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
+        };
+        Ok(Self { kind, slot_bytes, told: None })
     }
 
     /// A word for it in `/stats`.
     pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Test { .. } => "test",
-            Self::Directory(_) => "dir",
-            Self::File(_) => "file",
-            Self::Relay(_) => "http",
+        match self.kind {
+            Kind::Test(_) => "test",
+            Kind::Directory(_) => "dir",
+            Kind::File(_) => "file",
+            Kind::Relay(_) => "http",
         }
     }
 
     /// Bytes of the largest picture it can give.
     pub(crate) fn slot_bytes(&self) -> usize {
-        match self {
-            Self::Test { slot_bytes, .. } => *slot_bytes,
-            _ => LARGEST_PICTURE,
-        }
+        self.slot_bytes
     }
 }
 
@@ -82,38 +90,49 @@ pub(crate) enum AnyError {
     Relay(#[from] RelayError),
 }
 
-impl FrameSource for AnySource {
-    type Error = AnyError;
-
-    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<AnyError>> {
-        match self {
-            Self::Test { source, .. } => FrameSource::capture(source, buf)
+impl AnySource {
+    async fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<AnyError>> {
+        match &mut self.kind {
+            Kind::Test(source) => FrameSource::capture(source, buf)
                 .await
-                .map_err(|e| convert(e, |never| match never {})),
-            Self::Directory(source) => source.capture(buf).map_err(|e| convert(e, AnyError::File)),
-            Self::File(source) => source.capture(buf).map_err(|e| convert(e, AnyError::File)),
-            Self::Relay(source) => {
-                source.capture(buf).await.map_err(|e| convert(e, AnyError::Relay))
+                .map_err(|error| error.map_source(|never| match never {})),
+            Kind::Directory(source) => {
+                source.capture(buf).map_err(|error| error.map_source(AnyError::File))
+            }
+            Kind::File(source) => {
+                source.capture(buf).map_err(|error| error.map_source(AnyError::File))
+            }
+            Kind::Relay(source) => {
+                source.capture(buf).await.map_err(|error| error.map_source(AnyError::Relay))
             }
         }
     }
 
-    async fn pause(&mut self) {
-        if let Self::Relay(source) = self {
-            source.pause().await;
+    /// An error that repeats itself is told once in a while, not with every picture.
+    fn log(&mut self, error: &CaptureError<AnyError>) {
+        let text = error.to_string();
+        let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < SILENCE;
+        if !self.told.as_ref().is_some_and(told) {
+            log::warn!("{text}");
+            self.told = Some((text, Instant::now()));
         }
     }
 }
 
-/// The same error, with the source's own part of another type.
-fn convert<E: fmt::Debug, F>(error: CaptureError<E>, own: impl FnOnce(E) -> F) -> CaptureError<F> {
-    match error {
-        CaptureError::TooLarge { needed } => CaptureError::TooLarge { needed },
-        CaptureError::Broken => CaptureError::Broken,
-        CaptureError::Ended => CaptureError::Ended,
-        CaptureError::Source(error) => CaptureError::Source(own(error)),
-        other => unreachable!("a kind of error that is not known here: {other:?}"),
+impl FrameSource for AnySource {
+    type Error = AnyError;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<AnyError>> {
+        let captured = self.next(buf).await;
+        if let Err(error) = &captured {
+            self.log(error);
+        }
+        captured
+    }
+
+    async fn pause(&mut self) {
+        if let Kind::Relay(source) = &mut self.kind {
+            source.pause().await;
+        }
     }
 }
-
-const _: fn(Infallible) -> AnyError = |never| match never {};

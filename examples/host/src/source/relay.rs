@@ -29,6 +29,8 @@ pub(crate) enum RelayError {
     NotJpeg(String, jpeg::JpegError),
     #[error("the stream of {0} has ended")]
     Ended(String),
+    #[error("{0}: the Content-Length of a part is wrong")]
+    WrongLength(String),
     #[error("{0}: {1}")]
     Stream(String, multipart::SourceError<io::Error>),
 }
@@ -99,24 +101,20 @@ impl RelaySource {
             self.stream = Some(MultipartSource::new(body, decoder, self.clock));
         }
         let Some(stream) = &mut self.stream else { return Err(CaptureError::Ended) };
-        let before = stream.counts();
+        let lies = stream.counts().wrong_length;
         let captured = FrameSource::capture(stream, buf).await;
-        let counts = stream.counts();
-        if counts.wrong_length > before.wrong_length {
-            log::warn!("{name}: a part's Content-Length is wrong ({} so far)", counts.wrong_length);
-        }
+        let lied = stream.counts().wrong_length > lies;
         captured.map_err(|error| match error {
-            CaptureError::TooLarge { needed } => CaptureError::TooLarge { needed },
-            CaptureError::Broken => CaptureError::Broken,
-            CaptureError::Source(error) => {
-                self.stream = None;
-                RelayError::Stream(name, error).into()
-            }
+            CaptureError::Broken if lied => RelayError::WrongLength(name).into(),
             // Not for good: the camera may come back.
-            _ => {
+            CaptureError::Ended => {
                 self.stream = None;
                 RelayError::Ended(name).into()
             }
+            error => error.map_source(|error| {
+                self.stream = None;
+                RelayError::Stream(name, error)
+            }),
         })
     }
 
@@ -155,11 +153,7 @@ impl FrameSource for RelaySource {
     type Error = RelayError;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<RelayError>> {
-        let captured = self.next(buf).await;
-        if let Err(error) = &captured {
-            log::warn!("{error}");
-        }
-        captured
+        self.next(buf).await
     }
 
     /// Disconnects: what the network has queued would be old when it is wanted again.
