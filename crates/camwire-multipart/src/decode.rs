@@ -136,17 +136,27 @@ impl Decoder {
     ///
     /// [`DecodeError`] if the rest of the stream is lost, the same for every later call. Parts
     /// that are dropped while the stream goes on are events.
+    #[inline]
     pub fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'d>>, DecodeError> {
-        // Nearly all calls are for bytes in the middle of a part.
-        if let Some(payload) = self.plain_payload(input) {
-            return Ok(Some(Event::Payload(payload)));
+        // Nearly all calls are in the middle of a part. They are kept apart, since moving the other
+        // outcomes around costs more than all there is to do then.
+        if self.is_plain() {
+            if input.is_empty() {
+                return Ok(None);
+            }
+            let bytes = self.plain_payload(input);
+            if bytes > 0 {
+                return Ok(Some(Event::Payload(self.consume(input, bytes))));
+            }
         }
         self.next_of_all(input)
     }
 
+    /// As [`next`](Self::next), in all cases.
+    #[inline(never)]
     fn next_of_all<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
@@ -247,7 +257,12 @@ impl Decoder {
             return Ok(self.replay());
         }
         match self.state {
-            State::Counted => Ok(self.counted(input)),
+            // Its payload is plain, so it is over.
+            State::Counted => {
+                self.spent = 0;
+                self.state = State::AfterCounted;
+                Ok(Progress::Again)
+            }
             State::Scanned => Ok(self.scanned(input)),
             State::Head => Ok(self.in_head(input)),
             State::AfterCounted => self.after_counted(input),
@@ -269,53 +284,33 @@ impl Decoder {
 
     // --- Payload ---
 
-    /// Payload, if it comes next and all there is of it can be told: what
-    /// [`counted`](Self::counted) and [`scanned`](Self::scanned) do, without the rest of them.
-    #[inline]
-    fn plain_payload<'i>(&mut self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
-        let bytes = match self.state {
-            State::Counted => {
-                let bytes = input.len().min(self.left);
-                self.left = self.left.wrapping_sub(bytes);
-                bytes
-            }
-            State::Scanned if self.is_plain() && !input.is_empty() => {
-                let bytes = self.finder.before_delimiter(input, &self.delimiter);
-                let limit = self.config.limits.part_bytes as usize;
-                if bytes > limit.saturating_sub(self.taken) {
-                    return None;
-                }
-                bytes
-            }
-            _ => return None,
-        };
-        self.taken = self.taken.wrapping_add(bytes);
-        let payload = self.consume(input, bytes);
-        if payload.is_empty() { None } else { Some(payload) }
-    }
-
-    /// The part has been announced, and nothing is held back.
+    /// The next byte belongs to a part that has been told of, and nothing is held back.
     #[inline]
     fn is_plain(&self) -> bool {
-        let held = self.line.len > 0 || self.replay != [(0, 0); 2];
-        self.announced && self.partial.is_none() && !held
+        match self.state {
+            State::Counted => self.left > 0,
+            State::Scanned => {
+                let held = self.line.len > 0 || self.replay != [(0, 0); 2];
+                self.announced && self.partial.is_none() && !held
+            }
+            _ => false,
+        }
     }
 
+    /// How many bytes at the start of `input` are payload and within the limit. They are counted.
     #[inline]
-    fn counted<'i>(&mut self, input: &mut &'i [u8]) -> Progress<'i> {
-        if self.left == 0 {
-            self.spent = 0;
-            self.state = State::AfterCounted;
-            return Progress::Again;
-        }
-        if input.is_empty() {
-            return Progress::Hungry;
-        }
-        let piece = self.consume(input, self.left);
-        let len = piece.len();
-        self.taken = self.taken.saturating_add(len);
-        self.left = self.left.saturating_sub(len);
-        Progress::Payload(piece)
+    fn plain_payload(&mut self, input: &[u8]) -> usize {
+        let bytes = if self.state == State::Counted {
+            let bytes = input.len().min(self.left);
+            self.left = self.left.wrapping_sub(bytes);
+            bytes
+        } else {
+            let limit = self.config.limits.part_bytes as usize;
+            let bytes = self.finder.before_delimiter(input, &self.delimiter);
+            bytes.min(limit.saturating_sub(self.taken))
+        };
+        self.taken = self.taken.wrapping_add(bytes);
+        bytes
     }
 
     /// The delimiter must follow. If it does not, the length was wrong.
@@ -349,7 +344,6 @@ impl Decoder {
         Ok(self.drop_part(DropReason::LengthMismatch { declared }))
     }
 
-    #[inline]
     fn scanned<'i>(&mut self, input: &mut &'i [u8]) -> Progress<'i> {
         if self.line.len > 0 {
             return self.payload_of_line();
@@ -358,9 +352,12 @@ impl Decoder {
             return Progress::Hungry;
         }
         if self.partial.is_none() {
-            let certain = self.finder.before_delimiter(input, &self.delimiter);
-            if certain > 0 {
-                return self.payload(input, certain);
+            let bytes = self.finder.before_delimiter(input, &self.delimiter);
+            if bytes > 0 {
+                return match self.grant(bytes) {
+                    Ok(granted) => Progress::Payload(self.consume(input, granted)),
+                    Err(progress) => progress,
+                };
             }
         }
         match self.step(input) {
@@ -371,15 +368,6 @@ impl Decoder {
             }
             Step::Delimiter => self.part_end(State::Padding),
             Step::Close => self.part_end(State::Closing),
-        }
-    }
-
-    /// So many bytes of `input`, which has them, are payload.
-    #[inline]
-    fn payload<'i>(&mut self, input: &mut &'i [u8], bytes: usize) -> Progress<'i> {
-        match self.grant(bytes) {
-            Ok(granted) => Progress::Payload(self.consume(input, granted)),
-            Err(progress) => progress,
         }
     }
 
@@ -417,9 +405,7 @@ impl Decoder {
         }
     }
 
-    /// How many of so many bytes, at least one, may be told as payload now. The event to tell
-    /// instead if none.
-    #[inline]
+    /// How many of so many bytes, at least one, may be told as payload now, or what to tell instead.
     fn grant<'i>(&mut self, bytes: usize) -> Result<usize, Progress<'i>> {
         if !self.announced {
             return Err(self.part_start());
@@ -429,7 +415,7 @@ impl Decoder {
         if granted == 0 {
             return Err(self.too_large());
         }
-        self.taken = self.taken.saturating_add(granted);
+        self.taken = self.taken.wrapping_add(granted);
         Ok(granted)
     }
 
