@@ -37,8 +37,11 @@ impl Default for CaptureConfig {
     }
 }
 
-/// How long an unpaced source waits for a slot before it counts a picture as dropped.
+/// How long to wait for a slot at a time. An unpaced source then counts a picture as dropped.
 const SLOT_WAIT: Duration = Duration::from_millis(100);
+
+/// How many pictures from before they were wanted a driver may have queued; more are an error.
+const STALE_MAX: u32 = 8;
 
 /// Captures pictures into the ring while anybody reads it, until the source has ended.
 ///
@@ -49,7 +52,8 @@ const SLOT_WAIT: Duration = Duration::from_millis(100);
 /// - When the ring has no slot for a new picture, that is dropped and counted, or with
 ///   [`Policy::KeepAll`] waited for; the longest lease is asked back after its grace.
 ///
-/// `status` tells others how it goes. Returns when the source says that it has ended.
+/// `status` tells others how it goes. When the source has ended, every reader is told so behind its
+/// last picture, and the loop returns when they have gone.
 ///
 /// # Cancel safety
 ///
@@ -74,10 +78,15 @@ pub async fn capture_loop<S, C>(
         source.resume().await;
         let ended = capture_while_wanted(publisher, source, clock, config, status, wanted_since);
         if ended.await {
-            publisher.clear();
+            // What the ring still offers is for those who have not had it, and for nobody else.
             status.ended();
+            publisher.close();
+            publisher.no_demand().await;
+            publisher.clear();
             return;
         }
+        // First nothing old is left to those who come during the pause, then the pause.
+        publisher.clear();
         source.pause().await;
     }
 }
@@ -98,7 +107,7 @@ where
 {
     let mut pacer = config.rate.map(Pacer::new);
     let mut previous = None;
-    let mut failures = 0u32;
+    let (mut stale, mut failures) = (0, 0u32);
     while publisher.has_demand() {
         if let Some(due) = pacer.as_ref().and_then(Pacer::due)
             && let Either::Second(()) = select(clock.sleep_until(due), publisher.no_demand()).await
@@ -107,10 +116,8 @@ where
         }
         // A source that is always ready must not keep the executor from the viewers.
         yield_now().await;
-        let now = clock.now();
-        publisher.tick(now);
         if let Some(pacer) = &mut pacer {
-            pacer.admit(now);
+            pacer.admit(clock.now());
         }
 
         let mut grant = match publisher.try_grant() {
@@ -126,11 +133,17 @@ where
         let captured = select3(
             source.capture(&mut grant),
             publisher.no_demand(),
-            clock.sleep_until(now + config.timeout),
+            clock.sleep_until(clock.now() + config.timeout),
         );
         let error = match captured.await {
+            // The source should have flushed this; nobody may see it.
+            Either3::First(Ok(info)) if info.captured_at < wanted_since && stale < STALE_MAX => {
+                stale += 1;
+                continue;
+            }
             Either3::First(Ok(info)) if info.captured_at < wanted_since => {
-                continue; // The source should have flushed this; nobody may see it.
+                status.failed(format_args!("pictures are from before they were wanted"));
+                None
             }
             Either3::First(Ok(info)) => match publisher.commit(grant, info) {
                 Ok(_sequence) => {
@@ -178,19 +191,21 @@ async fn wait_for_slot<'r, C: Clock>(
     config: &CaptureConfig,
     paced: bool,
 ) -> Option<crate::Grant<'r>> {
-    if publisher.ring().policy() == Policy::KeepAll {
+    let keep_all = publisher.ring().policy() == Policy::KeepAll;
+    loop {
+        publisher.revoke_oldest(clock.now(), config.lease_grace);
+        if keep_all || !paced {
+            // Nothing else says when to look again.
+            let until = clock.sleep_until(clock.now() + SLOT_WAIT);
+            if let Either::First(grant) = select(publisher.grant(), until).await {
+                return Some(grant);
+            }
+        }
         // A reader that stops reading loses its connection, and a ring without readers has room,
-        // so this ends.
-        return Some(publisher.grant().await);
-    }
-    publisher.revoke_oldest(clock.now(), config.lease_grace);
-    if !paced {
-        // Nothing else says when the next picture is due.
-        let until = clock.sleep_until(clock.now() + SLOT_WAIT);
-        if let Either::First(grant) = select(publisher.grant(), until).await {
-            return Some(grant);
+        // so waiting for it ends.
+        if !keep_all {
+            publisher.skip();
+            return None;
         }
     }
-    publisher.skip();
-    None
 }

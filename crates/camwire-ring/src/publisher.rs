@@ -179,7 +179,6 @@ impl<'r> Publisher<'r> {
         let position = ring.head.load(Ordering::Relaxed);
         slot.publish(Meta { position, sequence, info });
         ring.set_order(position, number);
-        self.tick(info.captured_at);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
         self.wake_readers(FOR_PICTURE);
@@ -200,11 +199,6 @@ impl<'r> Publisher<'r> {
         sequence
     }
 
-    /// Tells the ring the time, so that it knows the age of leases. A commit does so too.
-    pub fn tick(&mut self, now: Instant) {
-        self.ring.clock_ms.store(millis(now), Ordering::Relaxed);
-    }
-
     /// Withdraws every picture, so that nobody who comes later gets an old one. Leases stay valid.
     pub fn clear(&mut self) {
         let head = self.ring.head.load(Ordering::Relaxed);
@@ -223,24 +217,41 @@ impl<'r> Publisher<'r> {
     /// the longest, provided that is at least `grace`. Returns how many leases were asked back.
     ///
     /// Their holders see it in [`FrameLease::revoked`](crate::FrameLease::revoked) and should let
-    /// go, for a viewer by closing its connection. Call it after each commit, so that there is
-    /// time for that before the next picture. Under [`Policy::KeepAll`] it does nothing: there
-    /// the owner chose to wait.
+    /// go, for a viewer by closing its connection. Under [`Policy::KeepAll`] only those of
+    /// [`Follow::Live`](crate::Follow::Live) readers are asked back: for the others the publisher
+    /// waits.
+    ///
+    /// Call it after each commit, so that there is time for that before the next picture, and
+    /// while there is no slot. The ring has no clock: a lease's age counts from the first call
+    /// that saw it.
     pub fn revoke_oldest(&mut self, now: Instant, grace: Duration) -> usize {
         let ring = self.ring;
+        let now = millis(now).max(1);
+        for reader in ring.reader_slots() {
+            let leased = reader.lease.load(Ordering::Relaxed) & LEASED != 0;
+            if leased && reader.seen_at.load(Ordering::Relaxed) == 0 {
+                // Should the reader have begun another lease just now, that is of now as well.
+                reader.seen_at.store(now, Ordering::Relaxed);
+            }
+        }
+        // A slot that nobody leases is free or could be made so; if the policy keeps its picture,
+        // that is not the fault of any lease.
         let newest = ring.slot_at(ring.head.load(Ordering::Relaxed).wrapping_sub(1));
         let is_spare = |(number, slot): (u32, &Slot)| Some(number) != newest && slot.is_unused();
-        if ring.policy() == Policy::KeepAll || (0..).zip(ring.slots).any(is_spare) {
+        if (0..).zip(ring.slots).any(is_spare) {
             return 0;
         }
-        let now = millis(now);
         let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        // What a reader leases, and for how long.
+        // What a reader leases, and for how long, if it may be asked for it.
         let lease = |reader: &ReaderSlot| {
             let lease = reader.lease.load(Ordering::Relaxed);
             let slot = lease & !LEASED;
-            let age = now.wrapping_sub(reader.leased_at.load(Ordering::Relaxed));
-            (lease & LEASED != 0 && Some(slot) != newest && age >= grace).then_some((age, slot))
+            let seen_at = reader.seen_at.load(Ordering::Relaxed);
+            let age = if seen_at == 0 { 0 } else { now.wrapping_sub(seen_at) };
+            let waited_for =
+                ring.policy() == Policy::KeepAll && reader.kind.load(Ordering::Relaxed) == ORDERED;
+            (lease & LEASED != 0 && Some(slot) != newest && age >= grace && !waited_for)
+                .then_some((age, slot))
         };
         let readers = ring.reader_slots();
         let Some((_, oldest)) = readers.iter().filter_map(lease).max_by_key(|(age, _)| *age) else {
@@ -254,6 +265,14 @@ impl<'r> Publisher<'r> {
                 reader.wake(FOR_REVOCATION);
             })
             .count()
+    }
+
+    /// Tells the readers that no more pictures come: each gets what the ring still offers, then
+    /// nothing more. Only a new publisher opens the ring again.
+    pub fn close(&mut self) {
+        // Release: who sees this sees the last picture.
+        self.ring.closed.store(true, Ordering::Release);
+        self.wake_readers(FOR_PICTURE);
     }
 
     fn wake_readers(&self, reason: u32) {
@@ -270,8 +289,7 @@ impl Drop for Publisher<'_> {
         for (half, value) in self.ring.next_sequence.iter().zip(halves) {
             half.store(value, Ordering::Relaxed);
         }
-        self.ring.closed.store(true, Ordering::Release);
-        self.wake_readers(FOR_PICTURE);
+        self.close();
         self.ring.has_publisher.store(false, Ordering::Release);
     }
 }

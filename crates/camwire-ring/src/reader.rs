@@ -87,7 +87,13 @@ impl<'r> Reader<'r> {
     /// Goes back to the oldest picture that the ring still offers.
     ///
     /// What it was lent already is lent again; nothing of that counts as missed.
+    ///
+    /// Under [`Policy::KeepAll`] it does nothing: the publisher may just be withdrawing what this
+    /// reader has passed, and the promise that it then misses none could not be kept.
     pub fn rewind(&mut self) {
+        if self.ring.policy() == Policy::KeepAll {
+            return;
+        }
         self.last = 0;
         self.cursor = self.ring.tail.load(Ordering::Acquire);
         self.show_cursor();
@@ -235,7 +241,7 @@ impl<'r> Reader<'r> {
         if entry.revoked.load(Ordering::Relaxed) {
             entry.revoked.store(false, Ordering::Relaxed);
         }
-        entry.leased_at.store(ring.clock_ms.load(Ordering::Relaxed), Ordering::Relaxed);
+        entry.seen_at.store(0, Ordering::Relaxed);
         entry.lease.store(LEASED | taken.slot, Ordering::Relaxed);
         let slot = &ring.slots[taken.slot as usize];
         FrameLease { reader: self, slot, number: taken.slot, missed: taken.missed }

@@ -43,8 +43,9 @@ pub struct ReaderSlot {
     pub(crate) waker: AtomicWaker,
     /// `LEASED | slot number` while the reader holds a lease.
     pub(crate) lease: AtomicU32,
-    /// When it took the lease, in the ring's milliseconds.
-    pub(crate) leased_at: AtomicU32,
+    /// When the publisher first saw the lease, in its milliseconds; 0 for not yet. The reader has
+    /// no clock, and the publisher looks after each picture.
+    pub(crate) seen_at: AtomicU32,
     /// The ring wants the lease back.
     pub(crate) revoked: AtomicBool,
 }
@@ -68,7 +69,7 @@ impl ReaderSlot {
                 asleep: AtomicU32::new(AWAKE),
                 waker: AtomicWaker::new(),
                 lease: AtomicU32::new(0),
-                leased_at: AtomicU32::new(0),
+                seen_at: AtomicU32::new(0),
                 revoked: AtomicBool::new(false),
             }
         }
@@ -196,8 +197,6 @@ pub struct FrameRing<'m> {
     pub(crate) tail: AtomicU32,
     /// Under DropNewest, the position up to which some reader has taken or passed by.
     pub(crate) passed: AtomicU32,
-    /// The ring's idea of the time, in milliseconds, from what the publisher said last.
-    pub(crate) clock_ms: AtomicU32,
     /// Pictures that were dropped because there was no slot for them.
     pub(crate) dropped: AtomicU32,
 
@@ -297,7 +296,6 @@ impl<'m> FrameRing<'m> {
             head: AtomicU32::new(start),
             tail: AtomicU32::new(start),
             passed: AtomicU32::new(start),
-            clock_ms: AtomicU32::new(0),
             dropped: AtomicU32::new(0),
             next_sequence: [AtomicU32::new(1), AtomicU32::new(0)],
             reader_count: AtomicU32::new(0),

@@ -194,7 +194,7 @@ impl Slot {
         self.meta.with(|cell| get(unsafe { &*cell }))
     }
 
-    /// Whether the slot is free, or would be if the ring withdrew its picture.
+    /// Whether nobody leases the slot, and no grant has it.
     pub(crate) fn is_unused(&self) -> bool {
         self.state.load(Ordering::Relaxed) & (LEASES | GRANT) == 0
     }

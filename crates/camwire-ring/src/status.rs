@@ -117,10 +117,11 @@ impl SourceStatus {
         1_000_000_000 / interval
     }
 
-    /// For how long no picture has come although pictures are wanted; zero if nobody wants any.
+    /// For how long no picture has come although pictures are wanted; zero if nobody wants any, or
+    /// all have been told that the source has ended.
     #[must_use]
     pub fn quiet(&self, now: Instant) -> Duration {
-        if self.state() == SourceState::Idle {
+        if matches!(self.state(), SourceState::Idle | SourceState::Ended) {
             return Duration::ZERO;
         }
         let since = self.quiet_since_ms.load(Ordering::Relaxed);

@@ -51,6 +51,8 @@ pub(crate) struct Connection<'c, R, W, C> {
 /// The sending half of a connection, with its deadlines.
 pub(crate) struct Outlet<'c, W, C> {
     pub(crate) write: W,
+    /// False for HEAD, whose answers end with their head, refusals too (RFC 9110, 9.3.2).
+    pub(crate) with_body: bool,
     pub(crate) clock: &'c C,
     pub(crate) config: &'c Config,
 }
@@ -126,13 +128,12 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
         content_type: &str,
         body: &[u8],
         fields: &str,
-        with_body: bool,
     ) -> Result<(), Disconnect<W::Error>> {
         let length = body.len();
         let head =
             self.head(status, content_type, format_args!("Content-Length: {length}\r\n{fields}"));
         let by = self.picture_deadline();
-        let body = if with_body { body } else { &[] };
+        let body = if self.with_body { body } else { &[] };
         self.send(&mut [head.as_bytes(), body], by, None, None).await?;
         self.flush().await
     }

@@ -9,7 +9,7 @@ use portable_atomic::{AtomicU32, Ordering};
 
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
-use crate::{Config, HeadError, HeadReader, Method, Request, RequestError, Route, ViewerSlot};
+use crate::{Config, HeadError, HeadReader, Request, RequestError, Route, ViewerSlot};
 
 const PAGE: &[u8] = include_bytes!("page.html");
 
@@ -82,23 +82,22 @@ impl<'s, C: Clock> Server<'s, C> {
         W: WriteVectored<Error = R::Error>,
     {
         let (clock, config) = (&self.clock, &self.config);
-        let out = Outlet { write, clock, config };
+        let out = Outlet { write, with_body: true, clock, config };
         let mut connection = Connection { peer, read, out };
         let request = match self.read_request(&mut connection).await? {
             Ok(request) => request,
             Err(refusal) => return self.refuse_request(&mut connection, refusal).await,
         };
         let asked_at = self.clock.now();
-        let body = request.method == Method::Get;
         match request.route {
             Route::Page => {
                 let html = "text/html; charset=utf-8";
-                connection.out.answer("200 OK", html, PAGE, PAGE_POLICY, body).await
+                connection.out.answer("200 OK", html, PAGE, PAGE_POLICY).await
             }
-            Route::Stream(options) => self.stream(&mut connection, options, body).await,
-            Route::Capture => self.capture(&mut connection, asked_at, body).await,
-            Route::Stats => self.stats(&mut connection.out, body).await,
-            Route::Health => self.health(&mut connection.out, body).await,
+            Route::Stream(options) => self.stream(&mut connection, options).await,
+            Route::Capture => self.capture(&mut connection, asked_at).await,
+            Route::Stats => self.stats(&mut connection.out).await,
+            Route::Health => self.health(&mut connection.out).await,
         }
     }
 
@@ -128,6 +127,7 @@ impl<'s, C: Clock> Server<'s, C> {
             match head.feed(input) {
                 Ok(None) => {}
                 Ok(Some(_)) => {
+                    connection.out.with_body = !head.request_line().starts_with(b"HEAD ");
                     return Ok(Request::parse(head.request_line()).map_err(Refusal::Request));
                 }
                 Err(error) => return Ok(Err(Refusal::Head(error))),
@@ -154,7 +154,7 @@ impl<'s, C: Clock> Server<'s, C> {
             Refusal::Request(RequestError::NotFound) => "404 Not Found",
             Refusal::Request(RequestError::Method) => {
                 let (status, allow) = ("405 Method Not Allowed", "Allow: GET, HEAD\r\n");
-                connection.out.answer(status, TEXT, reason.as_bytes(), allow, true).await?;
+                connection.out.answer(status, TEXT, reason.as_bytes(), allow).await?;
                 connection.drain().await;
                 return Ok(());
             }
@@ -190,7 +190,7 @@ impl<'s, C: Clock> Server<'s, C> {
             let seconds = self.config.retry_after.as_secs();
             let _ = write!(retry, "Retry-After: {seconds}\r\n");
         }
-        connection.out.answer(status, TEXT, reason.as_bytes(), &retry, true).await?;
+        connection.out.answer(status, TEXT, reason.as_bytes(), &retry).await?;
         connection.drain().await;
         Ok(())
     }
@@ -199,7 +199,6 @@ impl<'s, C: Clock> Server<'s, C> {
     async fn health<W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        with_body: bool,
     ) -> Result<(), Disconnect<W::Error>> {
         let quiet = self.status.quiet(self.clock.now());
         let (status, body): (_, &[u8]) = if quiet <= self.config.health_deadline {
@@ -207,7 +206,7 @@ impl<'s, C: Clock> Server<'s, C> {
         } else {
             ("503 Service Unavailable", b"somebody wants pictures and none come\n")
         };
-        out.answer(status, TEXT, body, "", with_body).await
+        out.answer(status, TEXT, body, "").await
     }
 
     pub(crate) fn next_id(&self) -> u32 {

@@ -1,6 +1,6 @@
 use core::fmt::{self, Write as _};
 
-use camwire_frame::{Clock, FrameRate};
+use camwire_frame::Clock;
 
 use crate::connection::{Disconnect, Outlet, Text};
 use crate::io::WriteVectored;
@@ -12,11 +12,10 @@ impl<C: Clock> Server<'_, C> {
     pub(crate) async fn stats<W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        with_body: bool,
     ) -> Result<(), Disconnect<W::Error>> {
         let head = out.head("200 OK", "application/json", format_args!(""));
         out.send_text(&head).await?;
-        if !with_body {
+        if !out.with_body {
             return out.flush().await;
         }
         let mut text = Text::new();
@@ -54,12 +53,14 @@ impl<C: Clock> Server<'_, C> {
         let status = self.status;
         let now = self.clock.now();
         let (width, height) = status.size();
+        // As much of it as fits for sure.
+        let kind = status.kind().split_at(status.kind().floor_char_boundary(32)).0;
         write!(
             out,
-            "{{\"source\":{{\"kind\":\"{}\",\"state\":\"{}\",\"fps\":{},\
+            "{{\"source\":{{\"kind\":{},\"state\":\"{}\",\"fps\":{},\
              \"captured\":{},\"dropped\":{},\"width\":{width},\"height\":{height},\
              \"errors\":{},\"error\":",
-            status.kind(),
+            Quoted(kind),
             status.state().as_str(),
             Millihertz(status.millihertz(now)),
             status.captured(),
@@ -112,8 +113,7 @@ struct Millihertz(u32);
 
 impl fmt::Display for Millihertz {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths =
-            FrameRate::from_millihertz(self.0).map_or(0, |r| (r.as_millihertz() + 50) / 100);
+        let tenths = self.0.saturating_add(50) / 100;
         write!(f, "{}.{}", tenths / 10, tenths % 10)
     }
 }

@@ -21,14 +21,13 @@ impl<C: Clock> Server<'_, C> {
         &self,
         connection: &mut Connection<'_, R, W, C>,
         options: StreamOptions,
-        with_body: bool,
     ) -> Result<(), Disconnect<W::Error>>
     where
         R: Read,
         W: WriteVectored,
     {
         let out = &mut connection.out;
-        if !with_body {
+        if !out.with_body {
             out.send_text(&out.head("200 OK", ENCODER.content_type(), format_args!(""))).await?;
             return out.flush().await;
         }
@@ -38,9 +37,12 @@ impl<C: Clock> Server<'_, C> {
         };
         let id = self.next_id();
         let viewer = Viewer::enter(self.viewers, id, connection.peer, options.mode, options.rate);
-        let (Some(viewer), Ok(reader)) = (viewer, self.ring.subscribe(follow)) else {
+        let (Some(viewer), Ok(mut reader)) = (viewer, self.ring.subscribe(follow)) else {
             return self.refuse_full(connection).await;
         };
+        if options.mode == Mode::All {
+            reader.rewind();
+        }
         let opening =
             if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() };
         out.send_text(&out.head("200 OK", ENCODER.content_type(), format_args!(""))).await?;
@@ -90,9 +92,10 @@ impl<C: Clock> Server<'_, C> {
                         // What the cap would have skipped anyway was not missed.
                         missed = missed.min(empty);
                     }
-                    self.send_picture(out, options, &lease, missed, &viewer, now).await?;
+                    let sequence = lease.sequence();
+                    self.send_picture(out, options, lease, missed, &viewer, now).await?;
                     viewer.sent_picture(missed, captured_at, now);
-                    (sent, missed) = (lease.sequence(), 0);
+                    (sent, missed) = (sequence, 0);
                     false
                 }
                 Either3::First(None) => {
@@ -106,15 +109,24 @@ impl<C: Clock> Server<'_, C> {
             };
             if timer_fired {
                 let now = self.clock.now();
-                if now >= repeat_at {
-                    if let Some(lease) = reader.repeat() {
-                        self.send_picture(out, options, &lease, 0, &viewer, now).await?;
-                        // The cap had skipped it, but then none came after it.
-                        if lease.sequence() != sent {
-                            viewer.sent_picture(0, lease.info().captured_at, now);
-                            (sent, missed) = (lease.sequence(), 0);
+                // A picture that the cap skipped is sent only if no other comes in its place.
+                let capped = pacer.as_ref().and_then(Pacer::due).filter(|due| *due > now);
+                if now >= repeat_at
+                    && let Some(lease) = reader.repeat()
+                {
+                    let (sequence, captured_at) = (lease.sequence(), lease.info().captured_at);
+                    match capped.filter(|_| sequence != sent) {
+                        Some(due) => repeat_at = due,
+                        None => {
+                            self.send_picture(out, options, lease, 0, &viewer, now).await?;
+                            if sequence != sent {
+                                viewer.sent_picture(0, captured_at, now);
+                                (sent, missed) = (sequence, 0);
+                            }
                         }
                     }
+                }
+                if now >= repeat_at {
                     repeat_at = now + self.config.repeat_after;
                 }
                 timer.set(self.clock.sleep_until(repeat_at));
@@ -127,7 +139,7 @@ impl<C: Clock> Server<'_, C> {
         &self,
         out: &mut Outlet<'_, W, C>,
         options: StreamOptions,
-        lease: &FrameLease<'_, '_>,
+        lease: FrameLease<'_, '_>,
         missed: u64,
         viewer: &Viewer<'_>,
         now: Instant,
@@ -145,7 +157,9 @@ impl<C: Clock> Server<'_, C> {
             (head.encode(&mut memory), ENCODER.tail())
         };
         let by = now + self.config.picture_timeout;
-        out.send(&mut [head, lease, tail], by, Some(lease), Some(viewer)).await?;
+        out.send(&mut [head, &lease, tail], by, Some(&lease), Some(viewer)).await?;
+        // The transport has it all; what it still does with that needs no slot of the ring.
+        drop(lease);
         out.flush().await
     }
 
@@ -154,7 +168,6 @@ impl<C: Clock> Server<'_, C> {
         &self,
         connection: &mut Connection<'_, R, W, C>,
         asked_at: Instant,
-        with_body: bool,
     ) -> Result<(), Disconnect<W::Error>>
     where
         R: Read,
@@ -170,10 +183,7 @@ impl<C: Clock> Server<'_, C> {
                 Either::First(Some(lease)) if lease.info().captured_at < asked_at => continue,
                 Either::First(Some(lease)) => lease,
                 Either::Second(Either::First(())) => return Err(Disconnect::Closed),
-                Either::First(None) | Either::Second(Either::Second(())) => {
-                    let status = "503 Service Unavailable";
-                    return self.refuse(connection, status, "no picture came").await;
-                }
+                Either::First(None) | Either::Second(Either::Second(())) => break,
             };
             let out = &mut connection.out;
             let timestamp = Instant::from_micros(self.timestamp_us(lease.info().captured_at));
@@ -186,11 +196,14 @@ impl<C: Clock> Server<'_, C> {
                     lease.sequence()
                 ),
             );
-            let body: &[u8] = if with_body { &lease } else { &[] };
+            let body: &[u8] = if out.with_body { &lease } else { &[] };
             let by = out.picture_deadline();
             out.send(&mut [head.as_bytes(), body], by, Some(&lease), None).await?;
+            drop(lease);
             return out.flush().await;
         }
+        drop(reader); // Its demand ends here, not with the connection.
+        self.refuse(connection, "503 Service Unavailable", "no picture came").await
     }
 
     /// What `X-Timestamp` says of a moment: Unix time where the platform knows it.
