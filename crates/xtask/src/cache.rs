@@ -15,6 +15,11 @@ fn folder() -> Result<PathBuf, Problem> {
         .ok_or_else(|| Problem::Missing("no cache folder: set CAMWIRE_CACHE or HOME".to_owned()))
 }
 
+/// Whether there is an entry `key`.
+pub(crate) fn has(key: &str) -> bool {
+    folder().is_ok_and(|folder| folder.join(key).exists())
+}
+
 /// The entry `key`, made by `make` in the folder it is given if it is not there yet.
 ///
 /// An entry is made under another name and renamed when whole, so one that exists is whole.

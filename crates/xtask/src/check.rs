@@ -72,7 +72,7 @@ impl Check {
 pub(crate) struct Context {
     /// The workspace's root.
     pub(crate) root: PathBuf,
-    /// Cargo's target folder; checks that need another set of flags get one below it.
+    /// Cargo's target folder.
     pub(crate) target: PathBuf,
     /// What is missing is fetched, or fails the check.
     pub(crate) install: bool,
@@ -99,6 +99,12 @@ impl Context {
             command = command.env("CARGO_INCREMENTAL", "0");
         }
         command
+    }
+
+    /// The same with a target folder of its own, for flags that differ from everyone else's: in
+    /// the common one they would compile everything again and again.
+    pub(crate) fn cargo_apart(&self, folder: &str, args: &[&str]) -> Command {
+        self.cargo(args).args(["--target-dir".as_ref(), self.target.join(folder).as_os_str()])
     }
 }
 

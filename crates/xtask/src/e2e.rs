@@ -10,7 +10,6 @@ use std::path::PathBuf;
 const PYTHON: Program = Program { names: &["python3"], packages: "python3" };
 const CURL: Program = Program { names: &["curl"], packages: "curl" };
 const FFMPEG: Program = Program { names: &["ffmpeg"], packages: "ffmpeg" };
-const FFPROBE: Program = Program { names: &["ffprobe"], packages: "ffmpeg" };
 const VLC: Program = Program { names: &["cvlc"], packages: "vlc-bin vlc-plugin-base" };
 const CHROMIUM: Program = Program {
     names: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
@@ -44,7 +43,7 @@ const THEMES: &[Theme] = &[
     Theme {
         name: "ffmpeg",
         about: "ffmpeg and ffprobe read the stream without a warning",
-        programs: &[&FFPROBE],
+        programs: &[],
         python_packages: false,
     },
     Theme { name: "vlc", about: "VLC shows the stream", programs: &[&VLC], python_packages: false },

@@ -107,8 +107,7 @@ fn build(
         fs::copy(context.root.join("Cargo.lock"), dir.join("Cargo.lock"))?;
     }
     let mut command = context
-        .cargo(&["build", "--release", "--target", target, "--target-dir"])
-        .args([context.target.join("riscv")])
+        .cargo_apart("riscv", &["build", "--release", "--target", target])
         .env("RUSTFLAGS", "-Dwarnings")
         .dir(&dir);
     for (name, value) in &compiler {
@@ -147,16 +146,12 @@ fn debian_toolchain(context: &Context) -> Result<PathBuf, Problem> {
     if tools::find(&["apt-get"]).is_none() || tools::find(&["dpkg"]).is_none() {
         return Err(Problem::Missing(how));
     }
-    if context.install {
+    let mut key = debian_key();
+    if context.install && !key.as_deref().is_some_and(cache::has) {
         tools::apt_update(context)?;
+        key = debian_key();
     }
-    let version = Command::new("apt-cache")
-        .args(["show", "--no-all-versions", "rustc-web"])
-        .read()
-        .ok()
-        .and_then(|text| Some(text.lines().find_map(|l| l.strip_prefix("Version: "))?.to_owned()))
-        .ok_or_else(|| Problem::Missing(how.clone()))?;
-    let key = format!("riscv-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+    let key = key.ok_or_else(|| Problem::Missing(how.clone()))?;
     cache::entry(context, &key, &how, |dir| {
         let root = dir.join("root");
         let packages = dir.join("packages");
@@ -185,6 +180,14 @@ fn debian_toolchain(context: &Context) -> Result<PathBuf, Problem> {
         // The sources are most of it, and have done their work.
         Ok(fs::remove_dir_all(root.join("usr/src"))?)
     })
+}
+
+/// The cache's key for the version that can be had.
+fn debian_key() -> Option<String> {
+    let show = Command::new("apt-cache").args(["show", "--no-all-versions", "rustc-web"]);
+    let text = show.read().ok()?;
+    let version = text.lines().find_map(|line| line.strip_prefix("Version: "))?;
+    Some(format!("riscv-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-")))
 }
 
 /// The packages with all they depend on, less what is installed already.

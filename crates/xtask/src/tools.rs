@@ -5,9 +5,12 @@ use crate::{
     check::{Context, Problem},
     command::Command,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-/// Versions of what is built from crates.io.
+/// The versions of cargo's subcommands that are known to work here.
 pub(crate) const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 pub(crate) const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
 
@@ -28,7 +31,7 @@ pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
 
 /// Sees to it that the programs are there; all that are missing are fetched at once.
 pub(crate) fn need(context: &Context, programs: &[&Program]) -> Result<(), Problem> {
-    let missing = |programs: &[&Program]| -> Vec<&'static str> {
+    let missing = |programs: &[&Program]| -> BTreeSet<&'static str> {
         {
             let missing = programs.iter().filter(|program| find(program.names).is_none());
             missing.flat_map(|program| program.packages.split(' ')).collect()
@@ -36,13 +39,13 @@ pub(crate) fn need(context: &Context, programs: &[&Program]) -> Result<(), Probl
     };
     let mut packages = missing(programs);
     if !packages.is_empty() && context.install {
-        apt_install(context, &packages)?;
+        apt_install(context, packages)?;
         packages = missing(programs);
     }
     if packages.is_empty() {
         return Ok(());
     }
-    let packages = packages.join(" ");
+    let packages = Vec::from_iter(packages).join(" ");
     Err(Problem::Missing(format!("missing: {packages} (apt install {packages})")))
 }
 
@@ -57,10 +60,13 @@ pub(crate) fn apt_update(context: &Context) -> Result<(), Problem> {
     Ok(())
 }
 
-fn apt_install(context: &Context, packages: &[&str]) -> Result<(), Problem> {
+fn apt_install(
+    context: &Context,
+    packages: impl IntoIterator<Item = &'static str>,
+) -> Result<(), Problem> {
     apt_update(context)?;
     Command::new("apt-get")
-        .args(["install", "--yes", "--no-install-recommends"])
+        .args(["install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .run()
@@ -105,7 +111,7 @@ pub(crate) fn python_with_packages(context: &Context) -> Result<PathBuf, Problem
         let venv = || Command::new("python3").args(["-m", "venv", "--clear"]).args([dir]).run();
         if venv().is_err() {
             // Debian packs this part of Python apart.
-            apt_install(context, &["python3-venv"])?;
+            apt_install(context, ["python3-venv"])?;
             venv()?;
         }
         let requirements = dir.join("requirements.txt");

@@ -31,6 +31,8 @@ pub(crate) enum RelayError {
     Ended(String),
     #[error("{0}: the Content-Length of a part is wrong")]
     WrongLength(String),
+    #[error("{0} sends a part that is no whole JPEG picture")]
+    Broken(String),
     #[error("{0}: {1}")]
     Stream(String, multipart::SourceError<io::Error>),
 }
@@ -106,6 +108,7 @@ impl RelaySource {
         let lied = stream.counts().wrong_length > lies;
         captured.map_err(|error| match error {
             CaptureError::Broken if lied => RelayError::WrongLength(name).into(),
+            CaptureError::Broken => RelayError::Broken(name).into(),
             // Not for good: the camera may come back.
             CaptureError::Ended => {
                 self.stream = None;
