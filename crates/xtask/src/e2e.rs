@@ -93,23 +93,38 @@ pub(crate) fn checks(_: &Context) -> Vec<Check> {
 }
 
 fn run(context: &Context, theme: &Theme) -> Outcome {
-    let mut programs = vec![&PYTHON, &FFMPEG];
-    programs.extend(theme.programs);
-    tools::need(context, &programs)?;
-    let python = if theme.python_packages {
-        tools::python_with_packages(context)?
+    need(context, theme.programs)?;
+    let tests = if theme.python_packages {
+        test_file(context, tools::python_with_packages(context)?, theme.name)
     } else {
-        PathBuf::from("python3")
+        python(context, theme.name)
     };
     // After the first theme, this only looks.
     context.cargo(&["build", "--release", "--package", "camwire-host"]).run()?;
-    let output = Command::new(python)
-        .args(["-B", "-m", "unittest", "--verbose", &format!("test_{}", theme.name)])
-        .env("CAMWIRE_HOST", context.target.join("release/camwire-host"))
+    outcome(tests.env("CAMWIRE_HOST", context.target.join("release/camwire-host")))
+}
+
+/// Sees to it that Python and ffmpeg are there, and these programs.
+pub(crate) fn need(context: &Context, programs: &[&Program]) -> Result<(), Problem> {
+    tools::need(context, &[&[&PYTHON, &FFMPEG], programs].concat())
+}
+
+/// The tests of `test_<name>.py`, by the system's Python.
+pub(crate) fn python(context: &Context, name: &str) -> Command {
+    test_file(context, "python3".into(), name)
+}
+
+fn test_file(context: &Context, python: PathBuf, name: &str) -> Command {
+    Command::new(python)
+        .args(["-B", "-m", "unittest", "--verbose", &format!("test_{name}")])
         .env("CAMWIRE_E2E_DIR", context.target.join("e2e"))
         .dir(&context.root.join("crates/xtask/e2e"))
         .limit(10 * 60)
-        .output()?;
+}
+
+/// Runs tests and counts them.
+pub(crate) fn outcome(tests: Command) -> Outcome {
+    let output = tests.output()?;
     let tally = unittest_tally(&output.text);
     if output.success && tally.failed == 0 && tally.passed > 0 {
         return Ok(tally);

@@ -4,7 +4,8 @@ use crate::{
     cache,
     check::{Check, Context, Outcome, Problem, Tally},
     command::Command,
-    tools,
+    e2e,
+    tools::{self, Program},
 };
 use std::{
     collections::BTreeSet,
@@ -15,6 +16,8 @@ use std::{
 
 /// No atomic instructions (ESP32-C2, C3), and with them (C5, C6, H2).
 const TARGETS: [&str; 2] = ["riscv32imc-unknown-none-elf", "riscv32imac-unknown-none-elf"];
+
+const QEMU: Program = Program { names: &["qemu-system-riscv32"], packages: "qemu-system-misc" };
 
 pub(crate) fn checks() -> Vec<Check> {
     vec![
@@ -28,6 +31,7 @@ pub(crate) fn checks() -> Vec<Check> {
             "a program outside the workspace that depends on camwire links for riscv32imc",
             firmware,
         ),
+        Check::new("riscv-board", "examples/qemu-riscv serves, in the emulator", board),
     ]
 }
 
@@ -57,6 +61,25 @@ fn firmware(context: &Context) -> Outcome {
     let main = include_str!("../outside/firmware.rs");
     build(context, "firmware", &manifest, ("main.rs", main), TARGETS[0])?;
     Ok(Tally::ONE)
+}
+
+/// Builds the example for both targets, and lets `e2e/test_board.py` run it.
+fn board(context: &Context) -> Outcome {
+    e2e::need(context, &[&QEMU])?;
+    let folder = context.root.join("examples/qemu-riscv");
+    let mut tests = e2e::python(context, "board");
+    for (target, variable) in TARGETS.iter().zip(["CAMWIRE_BOARD_IMC", "CAMWIRE_BOARD_IMAC"]) {
+        let arguments = ["build", "--release", "--locked", "--target", target];
+        // No RUSTFLAGS here: they would replace those of the example, which name its memory.
+        let mut command = context.cargo_apart("riscv-board", &arguments).dir(&folder);
+        for (name, value) in &compiler(context, target)? {
+            command = command.env(name, value);
+        }
+        command.run()?;
+        let firmware = context.target.join("riscv-board").join(target).join("release");
+        tests = tests.env(variable, firmware.join("camwire-qemu-riscv"));
+    }
+    e2e::outcome(tests)
 }
 
 /// The manifest of a package outside the workspace, with what every binary must bring.

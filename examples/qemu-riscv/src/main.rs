@@ -1,0 +1,162 @@
+//! A camera server as firmware, on bare metal: riscv32, embassy, no allocator.
+//!
+//! This file is what your own firmware would be. What belongs to the board (here one that QEMU
+//! makes up) is in [`board`]; on a real one a HAL such as esp-hal does that.
+
+#![no_std]
+#![no_main]
+
+mod arguments;
+mod board;
+mod pictures;
+mod robot;
+
+use arguments::Arguments;
+use board::{Board, println};
+use camwire::frame::{self, Quality, Resolution, TestSource};
+use camwire::ring::{CaptureConfig, FrameRing, Policy, RingMemory, SourceStatus, capture_loop};
+use camwire::server::{Config, Sequential, Server, ViewerSlot};
+use core::net::SocketAddr;
+use embassy_executor::{Executor, Spawner};
+use embassy_futures::yield_now;
+use embassy_net::tcp::TcpSocket;
+use embassy_net::{Stack, StackResources};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use pictures::Pictures;
+use static_cell::{ConstStaticCell, StaticCell};
+
+/// How many can watch at once.
+const VIEWERS: usize = 10;
+/// One socket for each, and some to spare: for snapshots, figures, and for saying that it is full.
+const SOCKETS: usize = VIEWERS + 2;
+/// Pictures in memory: the newest, the one being captured, and those that slow viewers still hold.
+const SLOTS: usize = 6;
+/// The largest picture.
+const SLOT_BYTES: usize = 16 * 1024;
+
+#[riscv_rt::entry]
+fn main(_hart: usize, device_tree: usize) -> ! {
+    static EXECUTOR: StaticCell<Executor> = StaticCell::new();
+    let board = board::start(device_tree);
+    let executor = EXECUTOR.init(Executor::new());
+    executor.run(|spawner| spawner.spawn(firmware(spawner, board).expect("it is the first task")))
+}
+
+#[embassy_executor::task]
+async fn firmware(spawner: Spawner, board: Board) {
+    static MEMORY: ConstStaticCell<RingMemory<SLOTS, SLOT_BYTES, SOCKETS>> =
+        ConstStaticCell::new(RingMemory::new());
+    static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
+    static STATUS: SourceStatus = SourceStatus::new("qemu");
+    static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
+    static SERVER: StaticCell<Server<'static, Clock>> = StaticCell::new();
+    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 1 }>> = StaticCell::new(); // and DHCP
+
+    let arguments = Arguments::parse(board.arguments);
+    spawner.spawn(robot::walk().expect("one task"));
+
+    // The camera, the ring it fills, and the server of what is in it.
+    let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
+    spawner.spawn(camera(ring, &STATUS, arguments).expect("one task"));
+    let server = Server::new(ring, &STATUS, &PLACES, Clock, Config::default());
+    let server = &*SERVER.init(server);
+
+    // The network. It has no source of randomness here; take the chip's for the seed.
+    let network = embassy_net::Config::dhcpv4(Default::default());
+    let (stack, runner) =
+        embassy_net::new(board.network, network, SOCKET_SET.init(StackResources::new()), 0x5eed);
+    spawner.spawn(network_task(runner).expect("one task"));
+    stack.wait_config_up().await;
+    println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
+    for _ in 0..SOCKETS {
+        spawner.spawn(connection(server, stack).expect("the pool has one for each socket"));
+    }
+    yield_now().await; // Now each of them listens.
+    if let Some(config) = stack.config_v4() {
+        println!("listening on http://{}/", config.address.address());
+    }
+
+    if let Some(seconds) = arguments.seconds {
+        Timer::after_secs(seconds).await;
+        robot::report();
+        board::exit(0);
+    }
+}
+
+/// Captures pictures while anybody watches. Your camera's driver goes here: any
+/// [`FrameSource`](frame::FrameSource).
+#[embassy_executor::task]
+async fn camera(ring: &'static FrameRing<'static>, status: &'static SourceStatus, args: Arguments) {
+    let mut publisher = ring.publisher().expect("only this task publishes");
+    let mut config = CaptureConfig::default();
+    config.rate = Some(args.rate);
+    match args.pictures {
+        None => {
+            let quality = Quality::new(12).expect("in range");
+            let mut source = TestSource::new(Clock, Resolution::QVGA, quality);
+            capture_loop(&mut publisher, &mut source, &Clock, &config, status).await;
+        }
+        Some(bytes) => {
+            let mut source = Pictures::new(Clock, board::injected(bytes));
+            capture_loop(&mut publisher, &mut source, &Clock, &config, status).await;
+        }
+    }
+}
+
+/// Serves one connection after another.
+#[embassy_executor::task(pool_size = SOCKETS)]
+async fn connection(server: &'static Server<'static, Clock>, stack: Stack<'static>) {
+    // What is sent waits here until the viewer has confirmed it.
+    let (mut received, mut sent) = ([0; 1024], [0; 4096]);
+    let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
+    loop {
+        if socket.accept(80).await.is_ok() {
+            socket.set_nagle_enabled(false);
+            let peer =
+                socket.remote_endpoint().map(|end| SocketAddr::new(end.addr.into(), end.port));
+            let (read, write) = socket.split();
+            let _ = server.serve(read, Sequential(write), peer).await; // Viewers leave; so be it.
+        }
+        hang_up(&mut socket).await;
+    }
+}
+
+/// Closes a connection so that everything sent before arrives, if the viewer still takes it.
+async fn hang_up(socket: &mut TcpSocket<'_>) {
+    socket.close();
+    let _ = with_timeout(Duration::from_secs(1), async {
+        // Until both have said that there is no more.
+        let _ = socket.flush().await;
+        while let Ok(1..) = socket.read(&mut [0; 64]).await {}
+    })
+    .await;
+    socket.abort();
+    let _ = with_timeout(Duration::from_secs(1), socket.flush()).await;
+}
+
+#[embassy_executor::task]
+async fn network_task(mut runner: embassy_net::Runner<'static, board::Network>) {
+    runner.run().await;
+}
+
+/// What a viewer costs besides its socket and its place in the ring.
+fn bytes_of_serve(server: &Server<'static, Clock>, stack: Stack<'_>) -> usize {
+    let (mut received, mut sent) = ([0; 1], [0; 1]);
+    let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
+    let (read, write) = socket.split();
+    size_of_val(&server.serve(read, Sequential(write), None))
+}
+
+/// embassy's time for camwire.
+#[derive(Clone, Copy, Debug)]
+struct Clock;
+
+impl frame::Clock for Clock {
+    fn now(&self) -> frame::Instant {
+        frame::Instant::from_micros(Instant::now().as_micros())
+    }
+
+    async fn sleep_until(&self, at: frame::Instant) {
+        Timer::at(Instant::from_micros(at.as_micros())).await;
+    }
+}
