@@ -100,8 +100,14 @@ proptest! {
         for (n, client) in clients.iter().enumerate() {
             let seen = &stats["viewers"][n];
             prop_assert_eq!(&seen["bytes"], client.response().body.len());
-            prop_assert_eq!(&seen["sent"], client.stream().distinct().len());
-            let missed: u64 = client.stream().parts.iter().map(Part::missed).sum();
+            // The last picture may have arrived while the delimiter behind it is still on its way:
+            // then the server has not counted it yet.
+            let stream = client.stream();
+            let sent = seen["sent"].as_u64().unwrap() as usize;
+            let arrived = stream.distinct().len();
+            prop_assert!(sent == arrived || sent + 1 == arrived, "{sent} of {arrived}");
+            let counted = &stream.parts[..stream.parts.len() - (arrived - sent)];
+            let missed: u64 = counted.iter().map(Part::missed).sum();
             prop_assert_eq!(&seen["missed"], missed);
         }
         prop_assert_eq!(world.status.errors(), 0);
