@@ -106,12 +106,31 @@ impl FromStr for SourceArg {
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
-                Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self::Http(uri)),
-                _ => Err("not a URL like http://HOST[:PORT]/PATH"),
+                Ok(uri) => check_url(&uri).map(|()| Self::Http(uri)),
+                Err(_) => Err(NO_URL),
             },
             Some(("https", _)) => Err("TLS is not supported; use http://"),
             _ => Err(KINDS),
         }
+    }
+}
+
+const NO_URL: &str = "not a URL like http://HOST[:PORT]/PATH";
+
+/// What the type does not check: a host, and a port that is one.
+fn check_url(uri: &Uri) -> Result<(), &'static str> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or(NO_URL)?;
+    if authority.contains('@') {
+        return Err("a name and password in a URL are not supported");
+    }
+    match authority.strip_prefix(host) {
+        Some("") => Ok(()),
+        Some(port) => match port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()) {
+            Some(1..) => Ok(()),
+            _ => Err("a port is a number from 1 to 65535"),
+        },
+        None => Err(NO_URL),
     }
 }
 

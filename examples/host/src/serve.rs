@@ -34,6 +34,9 @@ const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
 /// Files and sockets that the program may have open, if the system lets it.
 const OPEN_FILES: u64 = 65_536;
 
+/// A relay gives up a silent camera before that, and says which it was.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long connections have to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -93,6 +96,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let server: Arc<HostServer> = Arc::new(Server::new(ring, status, slots, clock, config));
 
     let mut capture = CaptureConfig::default();
+    capture.timeout = CAPTURE_TIMEOUT;
     let paced = !matches!(args.source, SourceArg::Http(_));
     capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
     let publisher = ring.publisher().expect("the first of this ring");

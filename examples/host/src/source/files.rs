@@ -34,10 +34,16 @@ pub(crate) struct DirectorySource {
 impl DirectorySource {
     pub(crate) fn open(path: &Path, clock: HostClock) -> Result<Self, SourceError> {
         let files = jpeg_files(path).map_err(|error| SourceError::Read(path.into(), error))?;
-        if files.is_empty() {
-            return Err(SourceError::NoPicture(path.into()));
+        let mut source = Self { path: path.into(), clock, files };
+        // A directory without a single picture is a mistake that is better told at once.
+        let mut probe = vec![0; super::LARGEST_PICTURE];
+        while !source.files.is_empty() {
+            if source.capture(&mut probe).is_ok() {
+                source.files.clear(); // The first capture begins with the first.
+                return Ok(source);
+            }
         }
-        Ok(Self { path: path.into(), clock, files })
+        Err(SourceError::NoPicture(path.into()))
     }
 
     pub(crate) fn capture(&mut self, buf: &mut [u8]) -> Captured {
@@ -109,10 +115,15 @@ pub(crate) struct FileSource {
 
 impl FileSource {
     pub(crate) fn open(path: &Path, clock: HostClock) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|error| SourceError::Read(path.into(), error))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let unreadable = |error| SourceError::Read(path.into(), error);
+        // Before it is opened: a pipe would wait for its other end, a device may never end.
+        let kind = fs::metadata(path).map_err(unreadable)?;
+        if kind.is_dir() {
             return Err(SourceError::IsDirectory(path.into()));
+        } else if !kind.is_file() {
+            return Err(SourceError::NoFile(path.into()));
         }
+        let file = File::open(path).map_err(unreadable)?;
         let mut source = Self {
             path: path.into(),
             clock,

@@ -20,6 +20,8 @@ pub(crate) enum SourceError {
     Read(PathBuf, std::io::Error),
     #[error("there is no JPEG picture in {}", .0.display())]
     NoPicture(PathBuf),
+    #[error("{} is no file", .0.display())]
+    NoFile(PathBuf),
     #[error("{} is a directory; use dir:{}", .0.display(), .0.display())]
     IsDirectory(PathBuf),
 }

@@ -1,6 +1,7 @@
 //! Another camera's MJPEG stream as a source.
 
 use std::io;
+use std::time::Duration;
 
 use camwire::frame::{CaptureError, Clock, FrameInfo, FrameSource, Upstream, jpeg};
 use camwire::multipart::{self, ContentTypeError, Decoder, MultipartSource};
@@ -29,6 +30,8 @@ pub(crate) enum RelayError {
     NotJpeg(String, jpeg::JpegError),
     #[error("the stream of {0} has ended")]
     Ended(String),
+    #[error("no picture from {0} within {1:?}")]
+    Silent(String, Duration),
     #[error("{0}: the Content-Length of a part is wrong")]
     WrongLength(String),
     #[error("{0} sends a part that is no whole JPEG picture")]
@@ -46,13 +49,21 @@ pub(crate) struct RelaySource {
     authority: String,
     clock: HostClock,
     stream: Option<MultipartSource<Body, HostClock>>,
+    /// The last picture was whole, but its length was not what its part said, so the one behind
+    /// it is lost. Told with the next capture.
+    lied: bool,
+    /// It has been told that pictures come.
+    announced: bool,
 }
+
+/// How long a camera may be silent before it is asked anew.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl RelaySource {
     pub(crate) fn new(uri: Uri, clock: HostClock) -> Self {
         let host = uri.host().unwrap_or_default();
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Self { uri, authority, clock, stream: None }
+        Self { uri, authority, clock, stream: None, lied: false, announced: false }
     }
 
     async fn request(&self) -> Result<Response<Body>, RelayError> {
@@ -98,7 +109,10 @@ impl RelaySource {
             }
             let decoder = Decoder::from_content_type(content_type, multipart::Config::default())
                 .map_err(|error| RelayError::NotMultipart(name.clone(), error))?;
-            log::info!("relaying {name}");
+            if !self.announced {
+                log::info!("relaying {name}");
+                self.announced = true;
+            }
             let body = response.into_body();
             self.stream = Some(MultipartSource::new(body, decoder, self.clock));
         }
@@ -106,6 +120,7 @@ impl RelaySource {
         let lies = stream.counts().wrong_length;
         let captured = FrameSource::capture(stream, buf).await;
         let lied = stream.counts().wrong_length > lies;
+        self.lied = lied && captured.is_ok();
         captured.map_err(|error| match error {
             CaptureError::Broken if lied => RelayError::WrongLength(name).into(),
             CaptureError::Broken => RelayError::Broken(name).into(),
@@ -156,7 +171,16 @@ impl FrameSource for RelaySource {
     type Error = RelayError;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<RelayError>> {
-        self.next(buf).await
+        if core::mem::take(&mut self.lied) {
+            return Err(RelayError::WrongLength(self.authority.clone()).into());
+        }
+        match tokio::time::timeout(PATIENCE, self.next(buf)).await {
+            Ok(captured) => captured,
+            Err(_elapsed) => {
+                self.stream = None;
+                Err(RelayError::Silent(self.authority.clone(), PATIENCE).into())
+            }
+        }
     }
 
     /// Disconnects: what the network has queued would be old when it is wanted again.
