@@ -195,8 +195,8 @@ fn debian_toolchain(context: &Context) -> Result<PathBuf, Problem> {
             &rustc,
             "#!/bin/sh\n\
              # Where this stands is asked each time, so that the folder can be moved.\n\
-             root=$(dirname \"$(readlink -f \"$0\")\")/root/usr\n\
-             LD_LIBRARY_PATH=$root/lib/x86_64-linux-gnu exec \"$root/bin/rustc\" \"$@\"\n",
+             root=$(dirname \"$(readlink -f \"$0\")\")/root\n\
+             LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu exec \"$root/usr/bin/rustc\" \"$@\"\n",
         )?;
         Command::new("chmod").args(["+x".as_ref(), rustc.as_os_str()]).run()?;
         build_core(context, dir, &rustc)?;
