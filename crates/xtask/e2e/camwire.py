@@ -70,8 +70,15 @@ class Server:
     """A running `camwire-host serve` on a port of its own."""
 
     def __init__(self, *args):
+        self.start([HOST, "serve", "--listen", "127.0.0.1:0", *map(str, args)])
+        found = eventually("the server prints its address", self._address, patience=20, pause=0.01)
+        if found == "ended":
+            raise AssertionError(f"the server ended at its start:\n{self.log}")
+        self.port = int(found)
+
+    def start(self, command):
         self.process = subprocess.Popen(
-            [HOST, "serve", "--listen", "127.0.0.1:0", *map(str, args)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,10 +87,6 @@ class Server:
         self.lines = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        found = eventually("the server prints its address", self._address, patience=20, pause=0.01)
-        if found == "ended":
-            raise AssertionError(f"the server ended at its start:\n{self.log}")
-        self.port = int(found)
 
     def _read(self):
         for line in self.process.stdout:

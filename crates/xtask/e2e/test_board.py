@@ -2,11 +2,9 @@
 
 import os
 import socket
-import subprocess
-import threading
 import unittest
 
-from camwire import PATIENCE, Server, die_with_parent, eventually, in_threads, run, size_of
+from camwire import PATIENCE, Server, eventually, in_threads, run, size_of
 
 # The processors of ESP32-C6 and ESP32-C3, nearly: the second has no atomic instructions.
 PROCESSORS = {
@@ -21,7 +19,7 @@ class Board(Server):
     def __init__(self, firmware, processor, words):
         with socket.create_server(("127.0.0.1", 0)) as unused:
             self.port = unused.getsockname()[1]
-        self.process = subprocess.Popen(
+        self.start(
             [
                 *("qemu-system-riscv32", "-M", "virt", "-cpu", processor, "-m", "32M"),
                 *("-bios", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"),
@@ -29,15 +27,8 @@ class Board(Server):
                 *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:80"),
                 *("-device", "virtio-net-device,netdev=net", "-kernel", firmware),
                 *("-append", words),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
+            ]
         )
-        self.lines = []
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
         # Not earlier: the emulator would accept the connection, and lose its first packet.
         eventually("the firmware listens", lambda: "listening on" in self.log or self._ended())
 

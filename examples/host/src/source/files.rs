@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use camwire::frame::jpeg::{self, Piece, Splitter};
-use camwire::frame::{CaptureError, Clock, FrameInfo, Instant, Upstream};
+use camwire::frame::{CaptureError, Clock, FrameInfo};
 
-use super::SourceError;
+use super::{SourceError, info};
 use crate::clock::HostClock;
 
 #[derive(Debug, thiserror::Error)]
@@ -200,16 +200,6 @@ impl FileSource {
         self.rest = 0..0;
         self.fruitful = false;
         self.file.rewind()
-    }
-}
-
-fn info(picture: jpeg::Picture, captured_at: Instant) -> FrameInfo {
-    FrameInfo {
-        len: picture.len,
-        width: picture.width,
-        height: picture.height,
-        captured_at,
-        upstream: Upstream::default(),
     }
 }
 

@@ -6,7 +6,9 @@ mod relay;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use camwire::frame::{CaptureError, FrameInfo, FrameSource, TestSource};
+use camwire::frame::{
+    CaptureError, FrameInfo, FrameSource, Instant as Moment, TestSource, Upstream, jpeg,
+};
 
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
@@ -136,5 +138,16 @@ impl FrameSource for AnySource {
         if let Kind::Relay(source) = &mut self.kind {
             source.pause().await;
         }
+    }
+}
+
+/// What is known of a whole picture that says nothing more of itself.
+fn info(picture: jpeg::Picture, captured_at: Moment) -> FrameInfo {
+    FrameInfo {
+        len: picture.len,
+        width: picture.width,
+        height: picture.height,
+        captured_at,
+        upstream: Upstream::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use camwire::frame::{CaptureError, Clock, FrameInfo, FrameSource, Upstream, jpeg};
+use camwire::frame::{CaptureError, Clock, FrameInfo, FrameSource, jpeg};
 use camwire::multipart::{self, ContentTypeError, Decoder, MultipartSource};
 use embedded_io_async::{ErrorType, Read};
 use http_body_util::{BodyExt, Empty};
@@ -157,13 +157,7 @@ impl RelaySource {
         }
         let picture = jpeg::inspect(&buf[..len])
             .map_err(|error| RelayError::NotJpeg(self.authority.clone(), error))?;
-        Ok(FrameInfo {
-            len: picture.len,
-            width: picture.width,
-            height: picture.height,
-            captured_at,
-            upstream: Upstream::default(),
-        })
+        Ok(super::info(picture, captured_at))
     }
 }
 
