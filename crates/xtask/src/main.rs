@@ -18,6 +18,7 @@ mod command;
 mod e2e;
 mod fuzz;
 mod riscv;
+mod toolchain;
 mod tools;
 
 use check::{Check, Context};
