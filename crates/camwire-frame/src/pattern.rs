@@ -6,6 +6,7 @@ use crate::{
     Quality, Ranged, Resolution, Setting, SettingName, Upstream,
 };
 use card::{Card, Color, Tile};
+use embassy_futures::yield_now;
 use encoder::{Block, Encoder, MCU, Plane};
 
 mod card;
@@ -122,29 +123,9 @@ impl TestPattern {
         time: Duration,
         buf: &mut [u8],
     ) -> Result<usize, CaptureError<Infallible>> {
-        let room = buf.len();
-        let (width, height) = (self.resolution.width(), self.resolution.height());
-        let card = Card::new(self.resolution, number, time, self.color_bar);
-        let mut encoder = Encoder::new(buf, width, height, self.quality);
-        let mut tile = Tile::new();
-        for y in (0..height).step_by(MCU.into()) {
-            for x in (0..width).step_by(MCU.into()) {
-                // The tile that a mirror shows at this place. It hangs over the picture's edge
-                // where the size is no multiple of its own, like the last ones without a mirror.
-                let (x, y) = (i32::from(x), i32::from(y));
-                let mirrored = |size: u16, at: i32| i32::from(size) - i32::from(MCU) - at;
-                tile.move_to(
-                    if self.hmirror { mirrored(width, x) } else { x },
-                    if self.vflip { mirrored(height, y) } else { y },
-                );
-                card.paint(&mut tile);
-                self.encode_tile(&tile, &mut encoder);
-            }
-        }
-        match encoder.finish() {
-            len if len <= room => Ok(len),
-            needed => Err(CaptureError::TooLarge { needed }),
-        }
+        let mut drawing = Drawing::begin(self, number, time, buf);
+        while drawing.row() {}
+        drawing.finish()
     }
 
     fn encode_tile(&self, tile: &Tile, encoder: &mut Encoder<'_>) {
@@ -198,15 +179,70 @@ impl TestPattern {
     }
 }
 
+/// A picture of a [`TestPattern`] on its way into memory, one row of tiles after another.
+struct Drawing<'a> {
+    pattern: &'a TestPattern,
+    card: Card,
+    encoder: Encoder<'a>,
+    room: usize,
+    /// Where the next row begins.
+    y: u16,
+}
+
+impl<'a> Drawing<'a> {
+    fn begin(pattern: &'a TestPattern, number: u64, time: Duration, buf: &'a mut [u8]) -> Self {
+        let (width, height) = (pattern.resolution.width(), pattern.resolution.height());
+        Self {
+            pattern,
+            card: Card::new(pattern.resolution, number, time, pattern.color_bar),
+            room: buf.len(),
+            encoder: Encoder::new(buf, width, height, pattern.quality),
+            y: 0,
+        }
+    }
+
+    /// Draws the next row; false when there is none left.
+    fn row(&mut self) -> bool {
+        let pattern = self.pattern;
+        let (width, height) = (pattern.resolution.width(), pattern.resolution.height());
+        if self.y >= height {
+            return false;
+        }
+        let mut tile = Tile::new();
+        for x in (0..width).step_by(MCU.into()) {
+            // The tile that a mirror shows at this place. It hangs over the picture's edge
+            // where the size is no multiple of its own, like the last ones without a mirror.
+            let (x, y) = (i32::from(x), i32::from(self.y));
+            let mirrored = |size: u16, at: i32| i32::from(size) - i32::from(MCU) - at;
+            tile.move_to(
+                if pattern.hmirror { mirrored(width, x) } else { x },
+                if pattern.vflip { mirrored(height, y) } else { y },
+            );
+            self.card.paint(&mut tile);
+            pattern.encode_tile(&tile, &mut self.encoder);
+        }
+        self.y += MCU;
+        true
+    }
+
+    fn finish(self) -> Result<usize, CaptureError<Infallible>> {
+        match self.encoder.finish() {
+            len if len <= self.room => Ok(len),
+            needed => Err(CaptureError::TooLarge { needed }),
+        }
+    }
+}
+
 /// A [`TestPattern`] as a source: the camera for those who have none.
 ///
 /// The pictures are numbered from 0, also those that did not fit. The time shown is UTC where
 /// the clock knows Unix time, else the time since the clock's start. Like a sensor that is never
 /// waited for it delivers at once; the capture loop decides how many pictures there are.
 ///
-/// It is a [`FrameSource`], whose future is ready after the few milliseconds of encoding (many
-/// more on a microcontroller), and a [`BlockingFrameSource`]. Where both traits are in scope, name
-/// the one that is meant: `FrameSource::capture(&mut source, buf)`.
+/// It is a [`FrameSource`] and a [`BlockingFrameSource`]. Where both traits are in scope, name the
+/// one that is meant: `FrameSource::capture(&mut source, buf)`. Its future lets other tasks have a
+/// turn after each 16 lines of the picture, since a whole one may take a microcontroller a tenth
+/// of a second; dropped, it loses that picture and its number.
 ///
 /// It obeys every [`Setting`], as [`TestPattern::set`] says.
 #[derive(Clone, Debug)]
@@ -229,20 +265,21 @@ impl<C: Clock> TestSource<C> {
         &self.pattern
     }
 
-    fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+    /// Begins the next picture. The other part becomes what is said of it.
+    fn next<'a>(&'a mut self, buf: &'a mut [u8]) -> (Drawing<'a>, FrameInfo) {
         let captured_at = self.clock.now();
         let offset = self.clock.unix_offset().unwrap_or(0);
         let shown = Duration::from_micros(captured_at.as_micros().saturating_add(offset));
         let number = self.number;
         self.number = number.wrapping_add(1);
-        let len = self.pattern.encode(number, shown, buf)?;
-        Ok(FrameInfo {
-            len,
+        let info = FrameInfo {
+            len: 0,
             width: self.pattern.resolution.width(),
             height: self.pattern.resolution.height(),
             captured_at,
             upstream: Upstream::default(),
-        })
+        };
+        (Drawing::begin(&self.pattern, number, shown, buf), info)
     }
 }
 
@@ -250,7 +287,11 @@ impl<C: Clock> FrameSource for TestSource<C> {
     type Error = Infallible;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
-        self.next(buf)
+        let (mut drawing, info) = self.next(buf);
+        while drawing.row() {
+            yield_now().await;
+        }
+        Ok(FrameInfo { len: drawing.finish()?, ..info })
     }
 }
 
@@ -258,7 +299,9 @@ impl<C: Clock> BlockingFrameSource for TestSource<C> {
     type Error = Infallible;
 
     fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
-        self.next(buf)
+        let (mut drawing, info) = self.next(buf);
+        while drawing.row() {}
+        Ok(FrameInfo { len: drawing.finish()?, ..info })
     }
 }
 

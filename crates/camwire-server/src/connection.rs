@@ -9,7 +9,7 @@ use embedded_io_async::Read;
 
 use crate::io::{WriteVectored, advance};
 use crate::viewers::Viewer;
-use crate::{Config, Cors};
+use crate::{Answer, Config, Cors};
 
 /// Why a connection ended before its answer was complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,7 @@ pub(crate) struct Connection<'c, R, W, C> {
 }
 
 /// The sending half of a connection, with its deadlines.
+#[derive(Debug)]
 pub(crate) struct Outlet<'c, W, C> {
     pub(crate) write: W,
     /// False for HEAD, whose answers end with their head, refusals too (RFC 9110, 9.3.2).
@@ -121,20 +122,28 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
         }
     }
 
-    /// A whole answer with a short body. `fields` are further field lines, each with its line end.
-    pub(crate) async fn answer(
-        &mut self,
-        status: &str,
-        content_type: &str,
-        body: &[u8],
-        fields: &str,
-    ) -> Result<(), Disconnect<W::Error>> {
+    /// A whole answer. Its head must fit a [`Text`].
+    pub(crate) async fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Disconnect<W::Error>> {
+        let Answer { status, content_type, fields, body } = *answer;
         let length = body.len();
         let head =
             self.head(status, content_type, format_args!("Content-Length: {length}\r\n{fields}"));
         let by = self.picture_deadline();
         let body = if self.with_body { body } else { &[] };
         self.send(&mut [head.as_bytes(), body], by, None, None).await?;
+        self.flush().await
+    }
+
+    /// The head of an answer that goes on, with its first bytes. A viewer's are counted.
+    pub(crate) async fn begin(
+        &mut self,
+        content_type: &str,
+        opening: &[u8],
+        viewer: Option<&Viewer<'_>>,
+    ) -> Result<(), Disconnect<W::Error>> {
+        let head = self.head("200 OK", content_type, format_args!(""));
+        let by = self.picture_deadline();
+        self.send(&mut [head.as_bytes(), opening], by, None, viewer).await?;
         self.flush().await
     }
 

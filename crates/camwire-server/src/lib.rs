@@ -5,6 +5,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod application;
 mod config;
 mod connection;
 mod head;
@@ -15,6 +16,7 @@ mod stats;
 mod stream;
 mod viewers;
 
+pub use application::{Answer, Answered, Application, Exchange};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;
 pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX};

@@ -104,6 +104,42 @@ impl Request {
     ///
     /// As [`RequestError`] says.
     pub fn parse(request_line: &[u8]) -> Result<Self, RequestError> {
+        Self::of(Target::parse(request_line)?)
+    }
+
+    /// What a target means to this server.
+    pub(crate) fn of(target: Target<'_>) -> Result<Self, RequestError> {
+        let route = match target.path {
+            "/" => Route::Page,
+            "/stream" | "/mjpeg/1" => Route::Stream(StreamOptions::default()),
+            "/capture" | "/jpg" => Route::Capture,
+            "/stats" => Route::Stats,
+            "/healthz" => Route::Health,
+            _ => return Err(RequestError::NotFound),
+        };
+        let method = match target.method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            _ => return Err(RequestError::Method),
+        };
+        let route = match route {
+            Route::Stream(_) => Route::Stream(StreamOptions::parse(target)?),
+            route => route,
+        };
+        Ok(Self { method, route })
+    }
+}
+
+/// A request line, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'l> {
+    pub(crate) method: &'l str,
+    pub(crate) path: &'l str,
+    pub(crate) query: &'l str,
+}
+
+impl<'l> Target<'l> {
+    pub(crate) fn parse(request_line: &'l [u8]) -> Result<Self, RequestError> {
         let mut no_headers = [];
         let mut head = httparse::Request::new(&mut no_headers);
         head.parse(request_line).map_err(|_| RequestError::Malformed)?;
@@ -116,24 +152,12 @@ impl Request {
         }
         let target = origin_form(target);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let route = match path {
-            "/" => Route::Page,
-            "/stream" | "/mjpeg/1" => Route::Stream(StreamOptions::default()),
-            "/capture" | "/jpg" => Route::Capture,
-            "/stats" => Route::Stats,
-            "/healthz" => Route::Health,
-            _ => return Err(RequestError::NotFound),
-        };
-        let method = match method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            _ => return Err(RequestError::Method),
-        };
-        let route = match route {
-            Route::Stream(_) => Route::Stream(StreamOptions::parse(query)?),
-            route => route,
-        };
-        Ok(Self { method, route })
+        Ok(Self { method, path, query })
+    }
+
+    /// Names and values of the query; a name without a value has an empty one.
+    pub(crate) fn parameters(self) -> impl Iterator<Item = (&'l str, &'l str)> {
+        self.query.split('&').map(|one| one.split_once('=').unwrap_or((one, "")))
     }
 }
 
@@ -144,10 +168,9 @@ fn origin_form(target: &str) -> &str {
 }
 
 impl StreamOptions {
-    fn parse(query: &str) -> Result<Self, RequestError> {
+    fn parse(target: Target<'_>) -> Result<Self, RequestError> {
         let mut options = Self::default();
-        for parameter in query.split('&') {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        for (name, value) in target.parameters() {
             match (name, value) {
                 ("fps", _) => {
                     options.rate = Some(value.parse().map_err(|_| RequestError::Rate)?);

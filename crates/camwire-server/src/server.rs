@@ -9,7 +9,11 @@ use portable_atomic::{AtomicU32, Ordering};
 
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
-use crate::{Config, HeadError, HeadReader, Request, RequestError, Route, ViewerSlot};
+use crate::request::Target;
+use crate::{
+    Answer, Application, Config, Exchange, HeadError, HeadReader, Request, RequestError, Route,
+    ViewerSlot,
+};
 
 const PAGE: &[u8] = include_bytes!("page.html");
 
@@ -17,14 +21,12 @@ const PAGE: &[u8] = include_bytes!("page.html");
 const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; img-src 'self' data:; \
     connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\r\n";
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
 /// The front door: everything that is the same for all connections.
 ///
 /// It holds no sockets and spawns nothing. The platform accepts connections and calls
 /// [`serve`](Self::serve) for each, on tasks of its own.
 #[derive(Debug)]
-pub struct Server<'s, C> {
+pub struct Server<'s, C, A = ()> {
     pub(crate) ring: &'s FrameRing<'s>,
     pub(crate) status: &'s SourceStatus,
     pub(crate) viewers: &'s [ViewerSlot],
@@ -32,6 +34,7 @@ pub struct Server<'s, C> {
     pub(crate) config: Config,
     pub(crate) started: Instant,
     last_id: AtomicU32,
+    application: A,
 }
 
 impl<'s, C: Clock> Server<'s, C> {
@@ -49,9 +52,19 @@ impl<'s, C: Clock> Server<'s, C> {
         config: Config,
     ) -> Self {
         let started = clock.now();
-        Self { ring, status, viewers, clock, config, started, last_id: AtomicU32::new(0) }
+        let last_id = AtomicU32::new(0);
+        Self { ring, status, viewers, clock, config, started, last_id, application: () }
     }
 
+    /// The same server with routes of the application's own.
+    #[must_use]
+    pub fn with_application<A: Application>(self, application: A) -> Server<'s, C, A> {
+        let Self { ring, status, viewers, clock, config, started, last_id, .. } = self;
+        Server { ring, status, viewers, clock, config, started, last_id, application }
+    }
+}
+
+impl<C: Clock, A: Application> Server<'_, C, A> {
     /// How it behaves.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -84,15 +97,18 @@ impl<'s, C: Clock> Server<'s, C> {
         let (clock, config) = (&self.clock, &self.config);
         let out = Outlet { write, with_body: true, clock, config };
         let mut connection = Connection { peer, read, out };
-        let request = match self.read_request(&mut connection).await? {
-            Ok(request) => request,
-            Err(refusal) => return self.refuse_request(&mut connection, refusal).await,
+        let request = match self.request(&mut connection).await? {
+            None => return Ok(()),
+            Some(Ok(request)) => request,
+            Some(Err(refusal)) => return self.refuse_request(&mut connection, refusal).await,
         };
         let asked_at = self.clock.now();
         match request.route {
             Route::Page => {
-                let html = "text/html; charset=utf-8";
-                connection.out.answer("200 OK", html, PAGE, PAGE_POLICY).await
+                let content_type = "text/html; charset=utf-8";
+                let page =
+                    Answer { content_type, fields: PAGE_POLICY, body: PAGE, ..Answer::default() };
+                connection.out.answer(&page).await
             }
             Route::Stream(options) => self.stream(&mut connection, options).await,
             Route::Capture => self.capture(&mut connection, asked_at).await,
@@ -101,18 +117,45 @@ impl<'s, C: Clock> Server<'s, C> {
         }
     }
 
-    /// Reads the head of the request. The outer error is the connection's, the inner one the
-    /// request's.
-    async fn read_request<R, W>(
+    /// Reads the request; `None` if the application has answered it. The outer error is the
+    /// connection's, the inner one the request's.
+    async fn request<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
-    ) -> Result<Result<Request, Refusal>, Disconnect<R::Error>>
+    ) -> Result<Option<Result<Request, Refusal>>, Disconnect<R::Error>>
+    where
+        R: Read,
+        W: WriteVectored<Error = R::Error>,
+    {
+        let mut head = HeadReader::new();
+        if let Err(error) = self.read_head(connection, &mut head).await? {
+            return Ok(Some(Err(Refusal::Head(error))));
+        }
+        let target = match Target::parse(head.request_line()) {
+            Ok(target) if self.application.owns(target.path) => target,
+            target => return Ok(Some(target.and_then(Request::of).map_err(Refusal::Request))),
+        };
+        let Outlet { write, with_body, clock, config } = &mut connection.out;
+        let out = Outlet { write, with_body: *with_body, clock, config };
+        self.application.answer(Exchange { target, out }).await?;
+        if !matches!(target.method, "GET" | "HEAD") {
+            connection.drain().await; // It has a body, perhaps.
+        }
+        Ok(None)
+    }
+
+    /// Reads the head of the request. The outer error is the connection's, the inner one the
+    /// request's.
+    async fn read_head<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        head: &mut HeadReader,
+    ) -> Result<Result<(), HeadError>, Disconnect<R::Error>>
     where
         R: Read,
         W: WriteVectored<Error = R::Error>,
     {
         let deadline = self.clock.now() + self.config.head_timeout;
-        let mut head = HeadReader::new();
         let mut buffer = [0; 128];
         loop {
             let read = connection.read.read(&mut buffer);
@@ -128,9 +171,9 @@ impl<'s, C: Clock> Server<'s, C> {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     connection.out.with_body = !head.request_line().starts_with(b"HEAD ");
-                    return Ok(Request::parse(head.request_line()).map_err(Refusal::Request));
+                    return Ok(Ok(()));
                 }
-                Err(error) => return Ok(Err(Refusal::Head(error))),
+                Err(error) => return Ok(Err(error)),
             }
         }
     }
@@ -149,36 +192,21 @@ impl<'s, C: Clock> Server<'s, C> {
             Refusal::Head(error) => write!(reason, "{error}"),
             Refusal::Request(error) => write!(reason, "{error}"),
         };
-        let status = match refusal {
-            Refusal::Head(HeadError::TooLarge) => "431 Request Header Fields Too Large",
-            Refusal::Request(RequestError::NotFound) => "404 Not Found",
+        let (status, fields) = match refusal {
+            Refusal::Head(HeadError::TooLarge) => ("431 Request Header Fields Too Large", ""),
+            Refusal::Request(RequestError::NotFound) => ("404 Not Found", ""),
             Refusal::Request(RequestError::Method) => {
-                let (status, allow) = ("405 Method Not Allowed", "Allow: GET, HEAD\r\n");
-                connection.out.answer(status, TEXT, reason.as_bytes(), allow).await?;
-                connection.drain().await;
-                return Ok(());
+                ("405 Method Not Allowed", "Allow: GET, HEAD\r\n")
             }
-            Refusal::Head(_) | Refusal::Request(_) => "400 Bad Request",
+            Refusal::Head(_) | Refusal::Request(_) => ("400 Bad Request", ""),
         };
-        self.refuse(connection, status, &reason).await
+        self.refuse(connection, status, fields, &reason).await
     }
 
-    pub(crate) async fn refuse_full<R, W>(
+    /// A refusal that says when to come again.
+    pub(crate) async fn unavailable<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
-    ) -> Result<(), Disconnect<W::Error>>
-    where
-        R: Read,
-        W: WriteVectored,
-    {
-        self.refuse(connection, "503 Service Unavailable", "too many viewers").await
-    }
-
-    /// A refusal with a reason. A 503 says when to come again.
-    pub(crate) async fn refuse<R, W>(
-        &self,
-        connection: &mut Connection<'_, R, W, C>,
-        status: &str,
         reason: &str,
     ) -> Result<(), Disconnect<W::Error>>
     where
@@ -186,11 +214,23 @@ impl<'s, C: Clock> Server<'s, C> {
         W: WriteVectored,
     {
         let mut retry = heapless::String::<48>::new();
-        if status.starts_with("503") {
-            let seconds = self.config.retry_after.as_secs();
-            let _ = write!(retry, "Retry-After: {seconds}\r\n");
-        }
-        connection.out.answer(status, TEXT, reason.as_bytes(), &retry).await?;
+        let _ = write!(retry, "Retry-After: {}\r\n", self.config.retry_after.as_secs());
+        self.refuse(connection, "503 Service Unavailable", &retry, reason).await
+    }
+
+    async fn refuse<R, W>(
+        &self,
+        connection: &mut Connection<'_, R, W, C>,
+        status: &str,
+        fields: &str,
+        reason: &str,
+    ) -> Result<(), Disconnect<W::Error>>
+    where
+        R: Read,
+        W: WriteVectored,
+    {
+        let body = reason.as_bytes();
+        connection.out.answer(&Answer { status, fields, body, ..Answer::default() }).await?;
         connection.drain().await;
         Ok(())
     }
@@ -206,7 +246,7 @@ impl<'s, C: Clock> Server<'s, C> {
         } else {
             ("503 Service Unavailable", b"somebody wants pictures and none come\n")
         };
-        out.answer(status, TEXT, body, "").await
+        out.answer(&Answer { status, body, ..Answer::default() }).await
     }
 
     pub(crate) fn next_id(&self) -> u32 {

@@ -2,22 +2,27 @@ use core::fmt::{self, Write as _};
 
 use camwire_frame::Clock;
 
+use crate::Application;
 use crate::connection::{Disconnect, Outlet, Text};
 use crate::io::WriteVectored;
 use crate::server::Server;
 use crate::viewers::ViewerStats;
 
-impl<C: Clock> Server<'_, C> {
+impl<C: Clock, A: Application> Server<'_, C, A> {
     /// `/stats`: JSON, written as it goes, since there may be more viewers than fit any buffer.
     pub(crate) async fn stats<W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
     ) -> Result<(), Disconnect<W::Error>> {
-        let head = out.head("200 OK", "application/json", format_args!(""));
-        out.send_text(&head).await?;
-        if !out.with_body {
-            return out.flush().await;
-        }
+        out.begin("application/json", &[], None).await?;
+        if out.with_body { self.stats_text(out).await } else { Ok(()) }
+    }
+
+    // A function of its own, so that its future takes the place of that of `begin`.
+    async fn stats_text<W: WriteVectored>(
+        &self,
+        out: &mut Outlet<'_, W, C>,
+    ) -> Result<(), Disconnect<W::Error>> {
         let mut text = Text::new();
         // Each piece is shorter than the text's room, so nothing is ever cut.
         let _ = self.write_source(&mut text);

@@ -10,12 +10,15 @@ use crate::connection::{Connection, Disconnect, Outlet, gone};
 use crate::io::WriteVectored;
 use crate::server::Server;
 use crate::viewers::Viewer;
-use crate::{Mode, StreamOptions};
+use crate::{Application, Mode, StreamOptions};
 
 /// It has no state, so one serves everybody.
 static ENCODER: Encoder = Encoder::new(&camwire_multipart::Boundary::DEFAULT);
 
-impl<C: Clock> Server<'_, C> {
+/// Why there are no more viewers.
+const FULL: &str = "too many viewers";
+
+impl<C: Clock, A: Application> Server<'_, C, A> {
     /// `/stream`: pictures for as long as the viewer takes them.
     pub(crate) async fn stream<R, W>(
         &self,
@@ -26,29 +29,26 @@ impl<C: Clock> Server<'_, C> {
         R: Read,
         W: WriteVectored,
     {
-        let out = &mut connection.out;
-        if !out.with_body {
-            out.send_text(&out.head("200 OK", ENCODER.content_type(), format_args!(""))).await?;
-            return out.flush().await;
-        }
         let follow = match options.mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
         };
         let id = self.next_id();
         let viewer = Viewer::enter(self.viewers, id, connection.peer, options.mode, options.rate);
-        let (Some(viewer), Ok(mut reader)) = (viewer, self.ring.subscribe(follow)) else {
-            return self.refuse_full(connection).await;
+        let Some(viewer) = viewer else { return self.unavailable(connection, FULL).await };
+        if !connection.out.with_body {
+            return connection.out.begin(ENCODER.content_type(), &[], None).await;
+        }
+        let Ok(mut reader) = self.ring.subscribe(follow) else {
+            drop(viewer); // Its place is free again before the refusal has been read.
+            return self.unavailable(connection, FULL).await;
         };
         if options.mode == Mode::All {
             reader.rewind();
         }
         let opening =
             if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() };
-        out.send_text(&out.head("200 OK", ENCODER.content_type(), format_args!(""))).await?;
-        let by = out.picture_deadline();
-        out.send(&mut [opening], by, None, Some(&viewer)).await?;
-        out.flush().await?;
+        connection.out.begin(ENCODER.content_type(), opening, Some(&viewer)).await?;
         self.pictures(connection, options, viewer, reader).await
     }
 
@@ -174,7 +174,7 @@ impl<C: Clock> Server<'_, C> {
         W: WriteVectored,
     {
         let Ok(mut reader) = self.ring.subscribe(Follow::Live) else {
-            return self.refuse_full(connection).await;
+            return self.unavailable(connection, FULL).await;
         };
         let until = self.clock.now() + self.config.capture_timeout;
         loop {
@@ -185,25 +185,32 @@ impl<C: Clock> Server<'_, C> {
                 Either::Second(Either::First(())) => return Err(Disconnect::Closed),
                 Either::First(None) | Either::Second(Either::Second(())) => break,
             };
-            let out = &mut connection.out;
-            let timestamp = Instant::from_micros(self.timestamp_us(lease.info().captured_at));
-            let head = out.head(
-                "200 OK",
-                "image/jpeg",
-                format_args!(
-                    "Content-Length: {}\r\nX-Timestamp: {timestamp}\r\nX-Frame: {}\r\n",
-                    lease.len(),
-                    lease.sequence()
-                ),
-            );
-            let body: &[u8] = if out.with_body { &lease } else { &[] };
-            let by = out.picture_deadline();
-            out.send(&mut [head.as_bytes(), body], by, Some(&lease), None).await?;
-            drop(lease);
-            return out.flush().await;
+            return self.send_capture(&mut connection.out, lease).await;
         }
         drop(reader); // Its demand ends here, not with the connection.
-        self.refuse(connection, "503 Service Unavailable", "no picture came").await
+        self.unavailable(connection, "no picture came").await
+    }
+
+    async fn send_capture<W: WriteVectored>(
+        &self,
+        out: &mut Outlet<'_, W, C>,
+        lease: FrameLease<'_, '_>,
+    ) -> Result<(), Disconnect<W::Error>> {
+        let timestamp = Instant::from_micros(self.timestamp_us(lease.info().captured_at));
+        let head = out.head(
+            "200 OK",
+            "image/jpeg",
+            format_args!(
+                "Content-Length: {}\r\nX-Timestamp: {timestamp}\r\nX-Frame: {}\r\n",
+                lease.len(),
+                lease.sequence()
+            ),
+        );
+        let body: &[u8] = if out.with_body { &lease } else { &[] };
+        let by = out.picture_deadline();
+        out.send(&mut [head.as_bytes(), body], by, Some(&lease), None).await?;
+        drop(lease);
+        out.flush().await
     }
 
     /// What `X-Timestamp` says of a moment: Unix time where the platform knows it.

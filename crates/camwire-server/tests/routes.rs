@@ -194,6 +194,15 @@ mod answers {
     }
 
     #[test]
+    fn head_of_a_stream_that_has_no_place() {
+        let mut world = Plan { viewers: 1, ..Plan::default() }.build();
+        let _watching = world.get("/stream");
+        let response = world.ask("HEAD", "/stream").response();
+        assert_eq!((response.status, response.number("Retry-After")), (503, 5));
+        assert_eq!(response.text(), "");
+    }
+
+    #[test]
     fn both_names_of_a_path_are_the_same() {
         for (one, other) in [("/stream", "/mjpeg/1"), ("/capture", "/jpg")] {
             let [one, other] = [one, other]

@@ -20,7 +20,7 @@ fn check_viewer(viewer: &Value, client: &Client) {
     let stream = client.stream();
     assert_eq!(viewer["sent"], stream.distinct().len());
     assert_eq!(viewer["missed"], stream.parts.iter().map(Part::missed).sum::<u64>());
-    assert_eq!(viewer["bytes"], client.response().body.len());
+    assert_eq!(viewer["bytes"], client.peer.written());
 }
 
 mod stats {
@@ -121,7 +121,7 @@ mod stats {
                 assert_eq!(stats["source"]["dropped"], world.ring.dropped());
                 for (n, client) in clients.iter().enumerate() {
                     let viewer = &stats["viewers"][n];
-                    assert_eq!(viewer["bytes"], client.response().body.len(), "{policy:?} {n}");
+                    assert_eq!(viewer["bytes"], client.peer.written(), "{policy:?} {n}");
                     if n == 3 {
                         continue; // Its parts carry no numbers.
                     }

@@ -23,6 +23,7 @@ use embassy_net::tcp::TcpSocket;
 use embassy_net::{Stack, StackResources};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use pictures::Pictures;
+use robot::Robot;
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// How many can watch at once.
@@ -33,6 +34,9 @@ const SOCKETS: usize = VIEWERS + 2;
 const SLOTS: usize = 6;
 /// The largest picture.
 const SLOT_BYTES: usize = 16 * 1024;
+
+/// The server with the routes of the robot.
+type CameraServer = Server<'static, Clock, Robot>;
 
 #[riscv_rt::entry]
 fn main(_hart: usize, device_tree: usize) -> ! {
@@ -49,7 +53,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new("qemu");
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
-    static SERVER: StaticCell<Server<'static, Clock>> = StaticCell::new();
+    static SERVER: StaticCell<CameraServer> = StaticCell::new();
     static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 1 }>> = StaticCell::new(); // and DHCP
 
     let arguments = Arguments::parse(board.arguments);
@@ -59,7 +63,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
     spawner.spawn(camera(ring, &STATUS, arguments).expect("one task"));
     let server = Server::new(ring, &STATUS, &PLACES, Clock, Config::default());
-    let server = &*SERVER.init(server);
+    let server = &*SERVER.init(server.with_application(Robot));
 
     // The network. It has no source of randomness here; take the chip's for the seed.
     let network = embassy_net::Config::dhcpv4(Default::default());
@@ -105,7 +109,7 @@ async fn camera(ring: &'static FrameRing<'static>, status: &'static SourceStatus
 
 /// Serves one connection after another.
 #[embassy_executor::task(pool_size = SOCKETS)]
-async fn connection(server: &'static Server<'static, Clock>, stack: Stack<'static>) {
+async fn connection(server: &'static CameraServer, stack: Stack<'static>) {
     // What is sent waits here until the viewer has confirmed it.
     let (mut received, mut sent) = ([0; 1024], [0; 4096]);
     let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
@@ -140,7 +144,7 @@ async fn network_task(mut runner: embassy_net::Runner<'static, board::Network>) 
 }
 
 /// What a viewer costs besides its socket and its place in the ring.
-fn bytes_of_serve(server: &Server<'static, Clock>, stack: Stack<'_>) -> usize {
+fn bytes_of_serve(server: &CameraServer, stack: Stack<'_>) -> usize {
     let (mut received, mut sent) = ([0; 1], [0; 1]);
     let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
     let (read, write) = socket.split();

@@ -2,6 +2,9 @@
 //! the viewers of its camera do. It watches how well that goes.
 
 use crate::board::println;
+use camwire::frame::Clock;
+use camwire::server::{Answer, Answered, Application, Disconnect, Exchange, WriteVectored};
+use core::fmt::Write as _;
 use embassy_time::{Duration, Instant, Timer};
 use portable_atomic::{AtomicU32, Ordering};
 
@@ -32,10 +35,43 @@ pub async fn walk() {
 
 /// Says how it went so far.
 pub fn report() {
-    println!(
-        "robot: {} steps, {} skipped, at worst {} us late",
-        STEPS.load(Ordering::Relaxed),
-        SKIPPED.load(Ordering::Relaxed),
-        WORST_US.load(Ordering::Relaxed),
-    );
+    let Figures { steps, skipped, worst_us } = Figures::now();
+    println!("robot: {steps} steps, {skipped} skipped, at worst {worst_us} us late");
+}
+
+struct Figures {
+    steps: u32,
+    skipped: u32,
+    worst_us: u32,
+}
+
+impl Figures {
+    fn now() -> Self {
+        Self {
+            steps: STEPS.load(Ordering::Relaxed),
+            skipped: SKIPPED.load(Ordering::Relaxed),
+            worst_us: WORST_US.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// `/robot`, a route of the firmware's own: the same as JSON.
+pub struct Robot;
+
+impl Application for Robot {
+    fn owns(&self, path: &str) -> bool {
+        path == "/robot"
+    }
+
+    async fn answer<W: WriteVectored, C: Clock>(
+        &self,
+        exchange: Exchange<'_, W, C>,
+    ) -> Result<Answered, Disconnect<W::Error>> {
+        let Figures { steps, skipped, worst_us } = Figures::now();
+        let mut json = heapless::String::<80>::new(); // Enough for three numbers of ten digits.
+        let _ =
+            writeln!(json, r#"{{"steps":{steps},"skipped":{skipped},"worst_late_us":{worst_us}}}"#);
+        let content_type = "application/json";
+        exchange.answer(&Answer { content_type, body: json.as_bytes(), ..Answer::default() }).await
+    }
 }

@@ -374,18 +374,31 @@ fn the_source_counts_and_tells_the_time() {
         let wanted = Setting::Resolution(Resolution::QCIF);
         assert_eq!(now(Control::set(&mut source, wanted)), Ok(()));
         assert_eq!(Control::get(&source, SettingName::Resolution), Some(wanted));
-        let info = now(FrameSource::capture(&mut source, &mut slot)).unwrap();
+        // Given up after three of its nine rows, which costs that picture.
+        assert_eq!(after(3, FrameSource::capture(&mut source, &mut slot)), None);
+        let info = after(9, FrameSource::capture(&mut source, &mut slot)).unwrap().unwrap();
         assert_eq!((info.width, info.height), (176, 144));
+        let expected = encode(source.pattern(), 5, Duration::from_millis(shown));
+        assert_eq!(slot[..info.len], expected);
     }
 }
 
 /// The result of a future that is ready at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
+    after(0, future).expect("it does not wait")
+}
+
+/// The result of a future that is ready once others have had so many turns.
+fn after<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut context = core::task::Context::from_waker(core::task::Waker::noop());
-    match core::pin::pin!(future).poll(&mut context) {
-        core::task::Poll::Ready(result) => result,
-        core::task::Poll::Pending => panic!("it waits"),
+    let mut future = core::pin::pin!(future);
+    for turn in 0..=turns {
+        if let core::task::Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            assert_eq!(turn, turns, "it was ready earlier");
+            return Some(result);
+        }
     }
+    None
 }
 
 proptest! {
