@@ -82,6 +82,13 @@ class Cli(Case):
         ports = set(re.findall(r"http://127\.0\.0\.1:(\d+)", server.log))
         self.assertEqual(len(ports), 2, server.log)
 
+    def test_an_address_given_twice_is_one(self):
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            address = f"127.0.0.1:{unused.getsockname()[1]}"
+        server = self.serve("--listen", address, "--listen", address)
+        server.get("/healthz")
+        self.assertEqual(server.log.count(address), 1, server.log)
+
     def test_interrupt_ends_it_cleanly(self):
         server = self.serve()
         server.get("/capture")

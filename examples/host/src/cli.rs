@@ -56,7 +56,7 @@ pub(crate) struct ServeArgs {
     pub(crate) source: SourceArg,
 
     /// Address and port to serve on; may be given several times. Port 0 takes any free one
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
 
     /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
@@ -132,6 +132,10 @@ fn check_url(uri: &Uri) -> Result<(), &'static str> {
         },
         None => Err(NO_URL),
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080")
 }
 
 fn resolution(text: &str) -> Result<Resolution, String> {

@@ -81,7 +81,10 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let clock = HostClock::start();
     let source = AnySource::open(args, clock)?;
     let mut listeners = Vec::new();
-    for &address in &args.listen {
+    for (n, &address) in args.listen.iter().enumerate() {
+        if address.port() != 0 && args.listen[..n].contains(&address) {
+            continue; // Said twice.
+        }
         let listener = TcpListener::bind(address).await;
         listeners.push(listener.map_err(|error| ServeError::Listen(address, Because(error)))?);
     }
