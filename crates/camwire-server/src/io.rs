@@ -49,6 +49,31 @@ impl<W: Write> Write for Sequential<W> {
 
 impl<W: Write> WriteVectored for Sequential<W> {}
 
+/// As [`Sequential`], for a transport that sends what it is given by itself, and whose `flush`
+/// waits for more than that: embassy-net's waits until the peer has acknowledged everything, a
+/// round trip in which the next picture could be on its way.
+///
+/// Its `flush` does nothing. What must have arrived before the connection is closed is then for
+/// the caller of [`Server::serve`](crate::Server::serve) to flush.
+#[derive(Clone, Copy, Debug)]
+pub struct Unflushed<W>(pub W);
+
+impl<W: ErrorType> ErrorType for Unflushed<W> {
+    type Error = W::Error;
+}
+
+impl<W: Write> Write for Unflushed<W> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, W::Error> {
+        self.0.write(buf).await
+    }
+
+    async fn flush(&mut self) -> Result<(), W::Error> {
+        Ok(())
+    }
+}
+
+impl<W: Write> WriteVectored for Unflushed<W> {}
+
 /// Takes `written` bytes off the front of `pieces`.
 pub(crate) fn advance(pieces: &mut [&[u8]], mut written: usize) {
     for piece in pieces {

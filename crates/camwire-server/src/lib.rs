@@ -20,7 +20,7 @@ pub use application::{Answer, Answered, Application, Exchange};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;
 pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX};
-pub use io::{Sequential, WriteVectored};
+pub use io::{Sequential, Unflushed, WriteVectored};
 pub use request::{Method, Mode, Request, RequestError, Route, StreamOptions};
 pub use server::Server;
 pub use viewers::ViewerSlot;

@@ -3,9 +3,9 @@
 mod harness;
 
 use camwire_ring::{CaptureConfig, Policy};
-use camwire_server::{Disconnect, HEAD_MAX};
+use camwire_server::{Disconnect, HEAD_MAX, Unflushed};
 use harness::camera::Outcome;
-use harness::wire::{Broken, Fault};
+use harness::wire::{Broken, Fault, wire};
 use harness::{Client, Plan, World, every, ms, request, secs};
 
 /// A viewer with room for `capacity` bytes that reads nothing.
@@ -110,6 +110,23 @@ mod deadlines {
             assert_eq!(bad.end(), Err(Disconnect::Stalled), "{target}");
             assert_eq!(world.ring.readers(), 0);
         }
+    }
+
+    /// embassy-net's flush takes a round trip; no picture has to wait for it.
+    #[test]
+    fn unflushed_transports_are_never_asked_to() {
+        let mut world = World::new();
+        world.camera(every(33, 3000));
+        let (read, write, peer) = wire();
+        let server = world.server;
+        let served =
+            world.sim.spawn(async move { server.serve(read, Unflushed(write), None).await });
+        let client = Client { peer, served };
+        client.peer.stall_flushes(true);
+        client.peer.send(request("GET", "/stream"));
+        world.sim.advance(secs(20));
+        assert!(client.stream().parts.len() > 500);
+        assert_eq!(client.peer.flushed(), 0);
     }
 }
 

@@ -15,7 +15,7 @@ use arguments::Arguments;
 use board::{Board, println};
 use camwire::frame::{self, Quality, Resolution, TestSource};
 use camwire::ring::{CaptureConfig, FrameRing, Policy, RingMemory, SourceStatus, capture_loop};
-use camwire::server::{Config, Sequential, Server, ViewerSlot};
+use camwire::server::{Config, Server, Unflushed, ViewerSlot};
 use core::net::SocketAddr;
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
@@ -119,7 +119,7 @@ async fn connection(server: &'static CameraServer, stack: Stack<'static>) {
             let peer =
                 socket.remote_endpoint().map(|end| SocketAddr::new(end.addr.into(), end.port));
             let (read, write) = socket.split();
-            let _ = server.serve(read, Sequential(write), peer).await; // Viewers leave; so be it.
+            let _ = server.serve(read, Unflushed(write), peer).await; // Viewers leave; so be it.
         }
         hang_up(&mut socket).await;
     }
@@ -148,7 +148,7 @@ fn bytes_of_serve(server: &CameraServer, stack: Stack<'_>) -> usize {
     let (mut received, mut sent) = ([0; 1], [0; 1]);
     let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
     let (read, write) = socket.split();
-    size_of_val(&server.serve(read, Sequential(write), None))
+    size_of_val(&server.serve(read, Unflushed(write), None))
 }
 
 /// embassy's time for camwire.
