@@ -1,4 +1,5 @@
 use core::fmt;
+use core::num::NonZeroU32;
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::Instant;
 /// Pictures per second, in steps of a thousandth: from one in 1000 seconds to 1000 a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameRate {
-    millihertz: u32,
+    millihertz: NonZeroU32,
 }
 
 impl FrameRate {
@@ -20,8 +21,8 @@ impl FrameRate {
     /// `millihertz` pictures per 1000 seconds; `None` unless it is from 1 to 1,000,000.
     #[must_use]
     pub const fn from_millihertz(millihertz: u32) -> Option<Self> {
-        match millihertz {
-            1..=1_000_000 => Some(Self { millihertz }),
+        match NonZeroU32::new(millihertz) {
+            Some(millihertz) if millihertz.get() <= 1_000_000 => Some(Self { millihertz }),
             _ => None,
         }
     }
@@ -29,7 +30,7 @@ impl FrameRate {
     /// Pictures per 1000 seconds.
     #[must_use]
     pub const fn as_millihertz(self) -> u32 {
-        self.millihertz
+        self.millihertz.get()
     }
 
     /// Time from one picture to the next, rounded down to a microsecond.
@@ -40,23 +41,21 @@ impl FrameRate {
 
     const fn period_us(self) -> u64 {
         // At least 1000, at most 10^9: it fits 32 bits, and so does every later sum of a few.
-        1_000_000_000 / self.millihertz as u64
+        1_000_000_000 / self.millihertz.get() as u64
     }
 }
 
 /// Pictures per second, as short as it goes: `15`, `0.5`.
 impl fmt::Display for FrameRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.millihertz / 1000)?;
-        let (mut rest, mut digits) = (self.millihertz % 1000, 3);
-        if rest == 0 {
-            return Ok(());
+        let millihertz = self.as_millihertz();
+        write!(f, "{}", millihertz / 1000)?;
+        match millihertz % 1000 {
+            0 => Ok(()),
+            rest if rest % 100 == 0 => write!(f, ".{}", rest / 100),
+            rest if rest % 10 == 0 => write!(f, ".{:02}", rest / 10),
+            rest => write!(f, ".{rest:03}"),
         }
-        while rest % 10 == 0 {
-            rest /= 10;
-            digits -= 1;
-        }
-        write!(f, ".{rest:0digits$}")
     }
 }
 
@@ -72,13 +71,20 @@ impl FromStr for FrameRate {
     fn from_str(text: &str) -> Result<Self, ParseFrameRateError> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) || fraction.len() > 3 {
+        let scale = match fraction.len() {
+            1 => 100,
+            2 => 10,
+            3 => 1,
+            _ => return Err(ParseFrameRateError),
+        };
+        if !digits(whole) || !digits(fraction) {
             return Err(ParseFrameRateError);
         }
         let whole: u16 = whole.parse().map_err(|_| ParseFrameRateError)?;
-        let scale = [100, 10, 1].get(fraction.len() - 1).ok_or(ParseFrameRateError)?;
-        let fraction: u32 = fraction.parse().map_err(|_| ParseFrameRateError)?;
-        Self::from_millihertz(u32::from(whole) * 1000 + fraction * scale).ok_or(ParseFrameRateError)
+        let fraction: u16 = fraction.parse().map_err(|_| ParseFrameRateError)?;
+        // At most 65,535,000 and 99,900.
+        let millihertz = (u32::from(whole) * 1000).saturating_add(u32::from(fraction) * scale);
+        Self::from_millihertz(millihertz).ok_or(ParseFrameRateError)
     }
 }
 
@@ -128,7 +134,7 @@ impl Pacer {
         if at.saturating_add(early) < due {
             return None;
         }
-        let empty = at.saturating_sub(due) / self.period_us;
+        let empty = at.saturating_sub(due).checked_div(self.period_us).unwrap_or(0);
         let from = if empty == 0 { due } else { at };
         self.due = Some(Instant::from_micros(from.saturating_add(self.period_us)));
         Some(empty)

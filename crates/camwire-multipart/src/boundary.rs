@@ -106,7 +106,8 @@ impl fmt::Display for Boundary {
 
 impl fmt::Debug for Boundary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Boundary").field(&self.as_str()).finish()
+        // No character of a boundary needs to be escaped, as `str` would, with code that can panic.
+        f.debug_tuple("Boundary").field(&format_args!("\"{self}\"")).finish()
     }
 }
 
@@ -146,6 +147,12 @@ mod tests {
         assert_eq!(Boundary::new(Boundary::DEFAULT.as_str()), Ok(Boundary::DEFAULT));
         assert!(Boundary::DEFAULT.as_bytes().iter().all(u8::is_ascii_alphanumeric));
         assert!(!Boundary::DEFAULT.needs_quotes());
+    }
+
+    #[test]
+    fn it_is_shown_in_quotes() {
+        let boundary = Boundary::new("it's -?").unwrap();
+        assert_eq!(std::format!("{boundary:?}"), "Boundary(\"it's -?\")");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use crate::content_type::{self, ContentTypeError};
-use crate::delimiter::{Delimiter, Finder, Partial, Step};
+use crate::delimiter::{Delimiter, Finder, Partial, Step, find_byte};
 use crate::event::{DecodeError, DecodeErrorKind, DropReason, Dropped, Event};
 use crate::field::Head;
 use crate::{Boundary, Config, WrongLength};
@@ -506,7 +506,7 @@ impl Decoder {
 
     /// Takes input up to the next LF, within the limit of a head.
     fn take_line<'i>(&mut self, input: &mut &'i [u8]) -> Taken<'i> {
-        let end = memchr::memchr(b'\n', input);
+        let end = find_byte(b'\n', input);
         let wanted = end.map_or(input.len(), |at| at.saturating_add(1));
         let limit = self.config.limits.head_bytes as usize;
         let left = limit.saturating_sub(self.spent);
@@ -711,7 +711,7 @@ impl Decoder {
         if input.is_empty() {
             return Ok(Progress::Hungry);
         }
-        let end = memchr::memchr(b'\n', input);
+        let end = find_byte(b'\n', input);
         let wanted = end.map_or(input.len(), |at| at.saturating_add(1));
         let piece = self.consume(input, wanted);
         self.line.push(piece.get(..end.unwrap_or(wanted)).unwrap_or_default());
@@ -730,6 +730,7 @@ impl Decoder {
     }
 
     /// So many bytes, already used up, are neither delimiter nor part.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn discard<'i>(&mut self, bytes: usize) -> Advance<'i> {
         let limits = self.config.limits;
         let (limit, kind) = match self.state {
@@ -772,7 +773,8 @@ impl Decoder {
     }
 
     /// Takes the first so many bytes, or all if there are fewer.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn consume<'i>(&mut self, input: &mut &'i [u8], bytes: usize) -> &'i [u8] {
         let (taken, rest) = input.split_at_checked(bytes).unwrap_or((input, &[]));
         *input = rest;
@@ -824,6 +826,7 @@ impl Line {
         self.told = 0;
     }
 
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn push(&mut self, piece: &[u8]) {
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let fits = room.len().min(piece.len());

@@ -36,6 +36,7 @@ impl Partial {
     }
 
     /// Forgets the match. These parts of the delimiter's bytes were no delimiter.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn give_up(&mut self) -> [(u8, u8); 2] {
         let Self { start, at, short } = core::mem::take(self);
         if short { [(start, 2), (4, at)] } else { [(0, 0), (start, at)] }
@@ -168,6 +169,7 @@ impl Delimiter {
     }
 
     /// A whole delimiter has been seen, so it is known whether its first dashes are missing.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn decide(&mut self, partial: &mut Partial) {
         if partial.short {
             self.bytes.copy_within(4.., 2);
@@ -224,7 +226,8 @@ impl Finder {
 
     /// How many bytes at the start of `input` are certainly no part of a delimiter, if the byte
     /// before them is neither. At that place one may begin.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn before_delimiter(&self, input: &[u8], delimiter: &Delimiter) -> usize {
         let lf = delimiter.lf;
         let mut from = 0usize;
@@ -254,12 +257,19 @@ fn find_by_line_end(input: &[u8]) -> Option<usize> {
     let mut from = 0usize;
     loop {
         let rest = input.get(from..)?;
-        let at = memchr::memchr(b'\n', rest)?;
+        let at = find_byte(b'\n', rest)?;
         if rest.get(at..)?.starts_with(DASHES) {
             return Some(from.saturating_add(at));
         }
         from = from.saturating_add(at).saturating_add(1);
     }
+}
+
+/// Where the byte is first.
+#[cfg_attr(target_pointer_width = "64", inline)]
+#[cfg_attr(target_pointer_width = "32", inline(never))]
+pub(crate) fn find_byte(byte: u8, input: &[u8]) -> Option<usize> {
+    memchr::memchr(byte, input)
 }
 
 #[cfg(test)]

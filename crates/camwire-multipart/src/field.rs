@@ -1,6 +1,7 @@
 //! The lines of a part's head.
 
 use crate::PartHead;
+use crate::delimiter::find_byte;
 
 /// A field's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl Head {
 
 /// Name and value of a field, without the white space around the value.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    let (name, value) = line.split_at_checked(find_byte(b':', line)?)?;
     Some((name, value.get(1..)?.trim_ascii()))
 }
 

@@ -95,15 +95,18 @@ struct Backward<'m> {
 }
 
 impl Backward<'_> {
-    #[inline(always)]
-    fn text<const N: usize>(&mut self, text: &[u8; N]) {
-        if let Some((free, room)) = core::mem::take(&mut self.free).split_last_chunk_mut() {
-            *room = *text;
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    fn text(&mut self, text: &[u8]) {
+        let Some(at) = self.free.len().checked_sub(text.len()) else { return };
+        if let Some((free, room)) = core::mem::take(&mut self.free).split_at_mut_checked(at) {
+            room.copy_from_slice(text);
             self.free = free;
         }
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn number(&mut self, mut n: u64) {
         // Steps of eight digits, so that a 32-bit core divides 64 bits as seldom as it can.
         while n >= 100_000_000 {
@@ -124,7 +127,8 @@ impl Backward<'_> {
         }
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn six_digits(&mut self, n: u32) {
         self.pair(n % 100);
         self.pair(n / 100 % 100);
@@ -132,7 +136,8 @@ impl Backward<'_> {
     }
 
     /// Two digits of a number below 100.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn pair(&mut self, n: u32) {
         let pair = PAIRS.get(n as usize).unwrap_or(b"00");
         self.text(pair);

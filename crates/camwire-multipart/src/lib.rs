@@ -5,6 +5,9 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+// What many places use is inlined on 64-bit machines, where calls cost more than code, and not on
+// 32-bit ones, where flash is scarce: hence the attributes with `target_pointer_width`.
+
 mod boundary;
 mod config;
 mod content_type;

@@ -161,7 +161,8 @@ where
             Either3::First(Err(error)) => Some(error),
             Either3::Second(()) => continue,
             Either3::Third(()) => {
-                status.failed(format_args!("no picture within {:?}", config.timeout));
+                let (secs, millis) = (config.timeout.as_secs(), config.timeout.subsec_millis());
+                status.failed(format_args!("no picture within {secs}.{millis:03} s"));
                 None
             }
         };
@@ -176,7 +177,7 @@ where
         }
         failures = failures.saturating_add(1);
         if failures > 1 {
-            let wait = config.backoff_min * 2u32.saturating_pow((failures - 2).min(16));
+            let wait = config.backoff_min.saturating_mul(1 << (failures - 2).min(16));
             let until = clock.now() + wait.min(config.backoff_max);
             select(clock.sleep_until(until), publisher.no_demand()).await;
         }

@@ -6,6 +6,9 @@ extern crate alloc;
 #[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
+// What many places use is inlined on 64-bit machines, where calls cost more than code, and not on
+// 32-bit ones, where flash is scarce: hence the attributes with `target_pointer_width`.
+
 #[cfg(feature = "std")]
 mod blocking;
 mod capture;
@@ -15,6 +18,7 @@ mod ring;
 mod slot;
 mod status;
 mod sync;
+mod waker;
 
 #[cfg(feature = "std")]
 pub use blocking::block_on;

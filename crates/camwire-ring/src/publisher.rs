@@ -1,4 +1,4 @@
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::ops::{Deref, DerefMut};
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -76,7 +76,7 @@ impl<'r> Publisher<'r> {
         let mut tail = ring.tail.load(Ordering::Relaxed);
         // When the ring offers as many pictures as there are slots, none can be free.
         if (head.wrapping_sub(tail) as usize) < ring.slots.len()
-            && let Some((number, slot)) = (0..).zip(ring.slots).find(|(_, slot)| slot.take())
+            && let Some((number, slot)) = ring.numbered_slots().find(|(_, slot)| slot.take())
         {
             return grant(number, slot);
         }
@@ -117,19 +117,20 @@ impl<'r> Publisher<'r> {
     /// [`Policy::KeepAll`], when the slowest ordered reader has moved on.
     ///
     /// Cancel-safe.
-    pub async fn grant(&mut self) -> Grant<'r> {
-        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.try_grant().ok())).await
+    pub fn grant(&mut self) -> impl Future<Output = Grant<'r>> {
+        // Not an `async fn`, here and elsewhere in the ring: each of those has a panic in it, for
+        // being polled after its end.
+        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.try_grant().ok()))
     }
 
     /// Waits until there is a reader. Cancel-safe.
-    pub async fn demand(&mut self) {
-        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.has_demand().then_some(()))).await;
+    pub fn demand(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.has_demand().then_some(())))
     }
 
     /// Waits until there is no reader. Cancel-safe.
-    pub async fn no_demand(&mut self) {
+    pub fn no_demand(&mut self) -> impl Future<Output = ()> {
         poll_fn(|cx| self.poll_until(cx, |publisher| (!publisher.has_demand()).then_some(())))
-            .await;
     }
 
     /// Whether there is any reader.
@@ -238,7 +239,7 @@ impl<'r> Publisher<'r> {
         // that is not the fault of any lease.
         let newest = ring.slot_at(ring.head.load(Ordering::Relaxed).wrapping_sub(1));
         let is_spare = |(number, slot): (u32, &Slot)| Some(number) != newest && slot.is_unused();
-        if (0..).zip(ring.slots).any(is_spare) {
+        if ring.numbered_slots().any(is_spare) {
             return 0;
         }
         let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
@@ -257,14 +258,16 @@ impl<'r> Publisher<'r> {
         let Some((_, oldest)) = readers.iter().filter_map(lease).max_by_key(|(age, _)| *age) else {
             return 0;
         };
-        let holders = readers.iter().filter(|r| lease(r).is_some_and(|(_, slot)| slot == oldest));
-        holders
-            .map(|reader| {
+        let mut asked = 0usize;
+        for reader in readers {
+            if lease(reader).is_some_and(|(_, slot)| slot == oldest) {
                 reader.revoked.store(true, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
                 reader.wake(FOR_REVOCATION);
-            })
-            .count()
+                asked = asked.saturating_add(1);
+            }
+        }
+        asked
     }
 
     /// Tells the readers that no more pictures come: each gets what the ring still offers, then

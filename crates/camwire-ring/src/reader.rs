@@ -1,4 +1,4 @@
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::ops::Deref;
 use core::task::{Context, Poll};
 
@@ -38,8 +38,9 @@ pub struct FrameLease<'a, 'r> {
 }
 
 /// A lease that was taken in the ring and is not yet a [`FrameLease`].
-struct Taken {
-    slot: u32,
+struct Taken<'r> {
+    slot: &'r Slot,
+    number: u32,
     missed: u64,
 }
 
@@ -57,8 +58,10 @@ impl<'r> Reader<'r> {
                     .compare_exchange(VACANT, LIVE, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
         };
-        let (place, entry) =
-            (1..).zip(ring.readers).find(|(_, entry)| claim(entry)).ok_or(TooManyReaders)?;
+        let (place, entry) = (1..u32::MAX)
+            .zip(ring.readers)
+            .find(|(_, entry)| claim(entry))
+            .ok_or(TooManyReaders)?;
         entry.lease.store(0, Ordering::Relaxed);
         entry.revoked.store(false, Ordering::Relaxed);
         entry.asleep.store(AWAKE, Ordering::Relaxed);
@@ -118,42 +121,41 @@ impl<'r> Reader<'r> {
     /// nothing is left.
     ///
     /// Cancel-safe: a dropped wait loses no picture.
-    pub async fn next(&mut self) -> Option<FrameLease<'_, 'r>> {
-        let taken = poll_fn(|cx| self.poll_take(cx, Self::take_next)).await?;
-        Some(self.lend(taken))
+    #[allow(clippy::should_implement_trait)] // An iterator does not wait.
+    pub fn next(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
+        self.lend_when_taken(Self::take_next)
     }
 
     /// The newest picture, as soon as there is one that this reader has not had; `None` when the
     /// publisher is gone and nothing is left.
     ///
     /// Cancel-safe: a dropped wait loses no picture.
-    pub async fn latest(&mut self) -> Option<FrameLease<'_, 'r>> {
-        let taken = poll_fn(|cx| self.poll_take(cx, Self::take_latest)).await?;
-        Some(self.lend(taken))
+    pub fn latest(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
+        self.lend_when_taken(Self::take_latest)
     }
 
     /// The picture that this reader had last, once more, while the ring still offers it. It keeps
     /// its number, and misses none.
     pub fn repeat(&mut self) -> Option<FrameLease<'_, 'r>> {
-        let slot = self.ring.lease(self.cursor.wrapping_sub(1))?;
-        let lease = self.lend(Taken { slot, missed: 0 });
+        let (number, slot) = self.ring.lease(self.cursor.wrapping_sub(1))?;
+        let lease = self.lend(Taken { slot, number, missed: 0 });
         (lease.sequence() == lease.reader.last).then_some(lease)
     }
 
     #[inline]
-    fn take_next(&mut self) -> Option<Taken> {
+    fn take_next(&mut self) -> Option<Taken<'r>> {
         self.take(|_, _, cursor| cursor)
     }
 
     #[inline]
-    fn take_latest(&mut self) -> Option<Taken> {
+    fn take_latest(&mut self) -> Option<Taken<'r>> {
         self.take(|head, _, _| head.wrapping_sub(1))
     }
 
     /// Leases the picture at the position that `choose` picks from head, tail and cursor, of
     /// those that the ring offers from the cursor on.
     #[inline]
-    fn take(&mut self, choose: impl Fn(u32, u32, u32) -> u32) -> Option<Taken> {
+    fn take(&mut self, choose: impl Fn(u32, u32, u32) -> u32) -> Option<Taken<'r>> {
         let ring = self.ring;
         loop {
             // The head first: the tail read after it may be past that head, never the other way.
@@ -167,8 +169,9 @@ impl<'r> Reader<'r> {
                 continue; // The publisher went on in between: look again.
             }
             let position = choose(head, tail, cursor);
-            if let Some(slot) = ring.lease(position) {
-                return Some(self.took(position, slot));
+            if let Some((number, slot)) = ring.lease(position) {
+                let missed = self.took(position, slot);
+                return Some(Taken { slot, number, missed });
             }
             // It was withdrawn in between, so the tail has moved past it; or, which takes 65,535
             // leases of one picture, it cannot be lent. Then it is missed.
@@ -178,9 +181,10 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// Goes on past the picture at `position`, and says how many were missed before it.
     #[inline]
-    fn took(&mut self, position: u32, slot: u32) -> Taken {
-        let sequence = self.ring.slots[slot as usize].meta(|meta| meta.sequence);
+    fn took(&mut self, position: u32, slot: &Slot) -> u64 {
+        let sequence = slot.meta(|meta| meta.sequence);
         let missed = match self.last {
             0 => 0,
             last => sequence.wrapping_sub(last).wrapping_sub(1),
@@ -188,7 +192,7 @@ impl<'r> Reader<'r> {
         self.last = sequence;
         self.cursor = position.wrapping_add(1);
         self.show_cursor();
-        Taken { slot, missed }
+        missed
     }
 
     /// Tells the publisher how far this reader is, where the policy makes that matter.
@@ -214,11 +218,24 @@ impl<'r> Reader<'r> {
         }
     }
 
+    fn lend_when_taken<'a>(
+        &'a mut self,
+        take: impl Fn(&mut Self) -> Option<Taken<'r>>,
+    ) -> impl Future<Output = Option<FrameLease<'a, 'r>>> {
+        // Gone with the lease, which borrows from it.
+        let mut waiting = Some(self);
+        poll_fn(move |cx| {
+            let Some(reader) = &mut waiting else { return Poll::Ready(None) };
+            let Poll::Ready(taken) = reader.poll_take(cx, &take) else { return Poll::Pending };
+            Poll::Ready(taken.and_then(|taken| Some(waiting.take()?.lend(taken))))
+        })
+    }
+
     fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl Fn(&mut Self) -> Option<Taken>,
-    ) -> Poll<Option<Taken>> {
+        take: impl Fn(&mut Self) -> Option<Taken<'r>>,
+    ) -> Poll<Option<Taken<'r>>> {
         if let Some(taken) = take(self) {
             return Poll::Ready(Some(taken));
         }
@@ -235,16 +252,15 @@ impl<'r> Reader<'r> {
     }
 
     #[inline]
-    fn lend(&mut self, taken: Taken) -> FrameLease<'_, 'r> {
-        let ring = self.ring;
+    fn lend(&mut self, taken: Taken<'r>) -> FrameLease<'_, 'r> {
+        let Taken { slot, number, missed } = taken;
         let entry = self.entry;
         if entry.revoked.load(Ordering::Relaxed) {
             entry.revoked.store(false, Ordering::Relaxed);
         }
         entry.seen_at.store(0, Ordering::Relaxed);
-        entry.lease.store(LEASED | taken.slot, Ordering::Relaxed);
-        let slot = &ring.slots[taken.slot as usize];
-        FrameLease { reader: self, slot, number: taken.slot, missed: taken.missed }
+        entry.lease.store(LEASED | number, Ordering::Relaxed);
+        FrameLease { reader: self, slot, number, missed }
     }
 }
 
@@ -282,7 +298,7 @@ impl FrameLease<'_, '_> {
     /// this lease is the oldest. See [`Publisher::revoke_oldest`](crate::Publisher::revoke_oldest).
     ///
     /// Cancel-safe.
-    pub async fn revoked(&self) {
+    pub fn revoked(&self) -> impl Future<Output = ()> {
         let entry = self.reader.entry;
         poll_fn(|cx| {
             if !entry.revoked.load(Ordering::Relaxed) {
@@ -292,7 +308,6 @@ impl FrameLease<'_, '_> {
             }
             if entry.revoked.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
         })
-        .await;
     }
 }
 

@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 use crate::publisher::Publisher;
 use crate::reader::Reader;
 use crate::slot::{Released, Slot, const_unless_loom};
-use crate::sync::{AtomicBool, AtomicU32, AtomicWaker, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::waker::AtomicWaker;
 
 /// What becomes of pictures when the ring is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,7 +273,7 @@ impl<'m> FrameRing<'m> {
         let ring = FrameRing::new(
             fresh(slots).leak(),
             (0..readers).map(|_| ReaderSlot::new()).collect::<Vec<_>>().leak(),
-            vec![0; slots * slot_bytes].leak(),
+            vec![0; slots.saturating_mul(slot_bytes)].leak(),
             policy,
         )?;
         Ok(Box::leak(Box::new(ring)))
@@ -363,34 +364,45 @@ impl<'m> FrameRing<'m> {
         debug_assert!((slot as usize) < self.slots.len());
         // SAFETY: `slot` is below the number of slots, and the memory has `slots * slot_bytes`
         // bytes (`new` divides, `RingMemory` is made so), so the result lies in it.
-        unsafe { self.pictures.add(slot as usize * self.slot_bytes) }
+        unsafe { self.pictures.add((slot as usize).wrapping_mul(self.slot_bytes)) }
+    }
+
+    /// The slots with their numbers.
+    pub(crate) fn numbered_slots(&self) -> impl Iterator<Item = (u32, &'m Slot)> + use<'m> {
+        // A range with an end, since counting without one could overflow.
+        (0..u32::MAX).zip(self.slots)
     }
 
     /// The place in the table of positions for `position`.
     #[inline]
-    fn order(&self, position: u32) -> &AtomicU32 {
+    fn order(&self, position: u32) -> Option<&AtomicU32> {
         let place = (position & self.order_mask) as usize;
-        // In bounds: the mask is below twice the number of slots.
-        &self.slots[place / 2].order[place % 2]
+        // Always in bounds: the mask is below twice the number of slots.
+        self.slots.get(place / 2)?.order.get(place % 2)
     }
 
     /// Notes that the picture at `position` is in `slot`. Publisher only.
     pub(crate) fn set_order(&self, position: u32, slot: u32) {
-        self.order(position).store((position << 16) | slot, Ordering::Relaxed);
+        if let Some(place) = self.order(position) {
+            place.store((position << 16) | slot, Ordering::Relaxed);
+        }
     }
 
     /// The slot of the picture at `position`, unless that is long gone.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn slot_at(&self, position: u32) -> Option<u32> {
-        let entry = self.order(position).load(Ordering::Relaxed);
+        let entry = self.order(position)?.load(Ordering::Relaxed);
         (entry >> 16 == position & 0xffff).then_some(entry & 0xffff)
     }
 
     /// Leases the picture at `position`, if the ring still offers it, and says where it is.
-    #[inline]
-    pub(crate) fn lease(&self, position: u32) -> Option<u32> {
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    pub(crate) fn lease(&self, position: u32) -> Option<(u32, &'m Slot)> {
         let number = self.slot_at(position)?;
-        self.slots.get(number as usize)?.lease(position).then_some(number)
+        let slot = self.slots.get(number as usize)?;
+        slot.lease(position).then_some((number, slot))
     }
 
     /// Ends a lease.

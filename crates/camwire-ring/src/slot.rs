@@ -146,7 +146,7 @@ impl Slot {
             // Acquire: pairs with the Release of `publish`, so meta and picture are visible.
             match self.state.compare_exchange_weak(
                 state,
-                state + 1,
+                state.wrapping_add(1),
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {

@@ -110,7 +110,8 @@ impl SourceStatus {
     #[must_use]
     pub fn millihertz(&self, now: Instant) -> u32 {
         let interval = self.interval_us.load(Ordering::Relaxed);
-        let expected = Duration::from_micros(u64::from(interval) * 4).max(Duration::from_secs(2));
+        let expected = Duration::from_micros(u64::from(interval).saturating_mul(4))
+            .max(Duration::from_secs(2));
         if interval == 0 || self.state() != SourceState::Streaming || self.quiet(now) > expected {
             return 0;
         }
@@ -157,10 +158,12 @@ impl SourceStatus {
         self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
         if let Some(previous) = previous {
             let gap = info.captured_at.saturating_since(previous).min(Duration::from_secs(1000));
-            let gap = gap.as_secs() as u32 * 1_000_000 + gap.subsec_micros();
+            // At most 10^9, so it fits.
+            let gap =
+                (gap.as_secs() as u32).wrapping_mul(1_000_000).wrapping_add(gap.subsec_micros());
             let smoothed = match self.interval_us.load(Ordering::Relaxed) {
                 0 => gap,
-                interval => interval - interval / 8 + gap / 8,
+                interval => (interval - interval / 8).saturating_add(gap / 8),
             };
             self.interval_us.store(smoothed.max(1), Ordering::Relaxed);
         }
@@ -239,11 +242,11 @@ struct Truncated {
 
 impl Write for Truncated {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = ERROR_BYTES - self.len;
-        let text = &text.as_bytes()[..text.floor_char_boundary(room)];
-        if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let fits = text.floor_char_boundary(room.len());
+        if let (Some(to), Some(text)) = (room.get_mut(..fits), text.as_bytes().get(..fits)) {
             to.copy_from_slice(text);
-            self.len += text.len();
+            self.len = self.len.saturating_add(fits);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use atomic_waker::AtomicWaker;
+    pub(crate) use core::hint::spin_loop;
     pub(crate) use portable_atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
     /// `core`'s cell with the interface of loom's, so that loom can watch each access.
@@ -29,29 +29,8 @@ mod real {
 #[cfg(loom)]
 mod real {
     pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-
-    /// loom's, with the names of the `atomic-waker` crate.
-    #[derive(Debug)]
-    pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
-
-    impl AtomicWaker {
-        pub(crate) fn new() -> Self {
-            Self(loom::future::AtomicWaker::new())
-        }
-
-        pub(crate) fn register(&self, waker: &core::task::Waker) {
-            self.0.register_by_ref(waker);
-        }
-
-        pub(crate) fn wake(&self) {
-            self.0.wake();
-        }
-
-        pub(crate) fn take(&self) -> Option<core::task::Waker> {
-            self.0.take_waker()
-        }
-    }
 }
 
 pub(crate) use real::*;

@@ -387,7 +387,7 @@ mod failures {
         assert_eq!((rig.status.state(), rig.status.errors()), (SourceState::Starting, 0));
         rig.sim.advance(ms(1));
         assert_eq!((rig.status.state(), rig.status.errors()), (SourceState::Failed, 1));
-        assert_eq!(rig.error(), "no picture within 2s");
+        assert_eq!(rig.error(), "no picture within 2.000 s");
         rig.sim.advance(ms(8000));
         assert_eq!(rig.captures(), [0, 2000, 4100, 6300, 8700]);
         assert_eq!(rig.camera.times_of(Call::Cancelled).len(), 4);
