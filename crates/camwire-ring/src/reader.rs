@@ -37,6 +37,15 @@ pub struct FrameLease<'a, 'r> {
     missed: u64,
 }
 
+/// Which picture a reader takes of those that it has not had.
+#[derive(Clone, Copy)]
+enum Which {
+    /// The first.
+    Next,
+    /// The last.
+    Newest,
+}
+
 /// A lease that was taken in the ring and is not yet a [`FrameLease`].
 struct Taken<'r> {
     slot: &'r Slot,
@@ -106,14 +115,14 @@ impl<'r> Reader<'r> {
     /// not had. `None` if there is none yet.
     #[inline]
     pub fn try_next(&mut self) -> Option<FrameLease<'_, 'r>> {
-        let taken = self.take_next()?;
+        let taken = self.take(Which::Next)?;
         Some(self.lend(taken))
     }
 
     /// The newest picture, unless this reader has had it. `None` if there is none yet.
     #[inline]
     pub fn try_latest(&mut self) -> Option<FrameLease<'_, 'r>> {
-        let taken = self.take_latest()?;
+        let taken = self.take(Which::Newest)?;
         Some(self.lend(taken))
     }
 
@@ -123,7 +132,7 @@ impl<'r> Reader<'r> {
     /// Cancel-safe: a dropped wait loses no picture.
     #[allow(clippy::should_implement_trait)] // An iterator does not wait.
     pub fn next(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
-        self.lend_when_taken(Self::take_next)
+        self.lend_when_taken(Which::Next)
     }
 
     /// The newest picture, as soon as there is one that this reader has not had; `None` when the
@@ -131,7 +140,7 @@ impl<'r> Reader<'r> {
     ///
     /// Cancel-safe: a dropped wait loses no picture.
     pub fn latest(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
-        self.lend_when_taken(Self::take_latest)
+        self.lend_when_taken(Which::Newest)
     }
 
     /// The picture that this reader had last, once more, while the ring still offers it. It keeps
@@ -142,20 +151,10 @@ impl<'r> Reader<'r> {
         (lease.sequence() == lease.reader.last).then_some(lease)
     }
 
-    #[inline]
-    fn take_next(&mut self) -> Option<Taken<'r>> {
-        self.take(|_, _, cursor| cursor)
-    }
-
-    #[inline]
-    fn take_latest(&mut self) -> Option<Taken<'r>> {
-        self.take(|head, _, _| head.wrapping_sub(1))
-    }
-
-    /// Leases the picture at the position that `choose` picks from head, tail and cursor, of
-    /// those that the ring offers from the cursor on.
-    #[inline]
-    fn take(&mut self, choose: impl Fn(u32, u32, u32) -> u32) -> Option<Taken<'r>> {
+    /// Leases a picture of those that the ring offers and this reader has not had.
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    fn take(&mut self, which: Which) -> Option<Taken<'r>> {
         let ring = self.ring;
         loop {
             // The head first: the tail read after it may be past that head, never the other way.
@@ -168,7 +167,10 @@ impl<'r> Reader<'r> {
             if is_after(cursor, head) {
                 continue; // The publisher went on in between: look again.
             }
-            let position = choose(head, tail, cursor);
+            let position = match which {
+                Which::Next => cursor,
+                Which::Newest => head.wrapping_sub(1),
+            };
             if let Some((number, slot)) = ring.lease(position) {
                 let missed = self.took(position, slot);
                 return Some(Taken { slot, number, missed });
@@ -220,23 +222,19 @@ impl<'r> Reader<'r> {
 
     fn lend_when_taken<'a>(
         &'a mut self,
-        take: impl Fn(&mut Self) -> Option<Taken<'r>>,
+        which: Which,
     ) -> impl Future<Output = Option<FrameLease<'a, 'r>>> {
         // Gone with the lease, which borrows from it.
         let mut waiting = Some(self);
         poll_fn(move |cx| {
             let Some(reader) = &mut waiting else { return Poll::Ready(None) };
-            let Poll::Ready(taken) = reader.poll_take(cx, &take) else { return Poll::Pending };
+            let Poll::Ready(taken) = reader.poll_take(cx, which) else { return Poll::Pending };
             Poll::Ready(taken.and_then(|taken| Some(waiting.take()?.lend(taken))))
         })
     }
 
-    fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: impl Fn(&mut Self) -> Option<Taken<'r>>,
-    ) -> Poll<Option<Taken<'r>>> {
-        if let Some(taken) = take(self) {
+    fn poll_take(&mut self, cx: &mut Context<'_>, which: Which) -> Poll<Option<Taken<'r>>> {
+        if let Some(taken) = self.take(which) {
             return Poll::Ready(Some(taken));
         }
         self.entry.waker.register(cx.waker());
@@ -244,7 +242,7 @@ impl<'r> Reader<'r> {
         fence(Ordering::SeqCst);
         // Closed first: what was published before that must still be taken.
         let closed = self.ring.closed.load(Ordering::Acquire);
-        match take(self) {
+        match self.take(which) {
             Some(taken) => Poll::Ready(Some(taken)),
             None if closed => Poll::Ready(None),
             None => Poll::Pending,

@@ -71,7 +71,18 @@ impl Application for Robot {
         let mut json = heapless::String::<80>::new(); // Enough for three numbers of ten digits.
         let _ =
             writeln!(json, r#"{{"steps":{steps},"skipped":{skipped},"worst_late_us":{worst_us}}}"#);
-        let content_type = "application/json";
-        exchange.answer(&Answer { content_type, body: json.as_bytes(), ..Answer::default() }).await
+        let answer = match exchange.method() {
+            "GET" | "HEAD" => Answer {
+                content_type: "application/json",
+                body: json.as_bytes(),
+                ..Answer::default()
+            },
+            _ => Answer {
+                status: "405 Method Not Allowed",
+                fields: "Allow: GET, HEAD\r\n",
+                ..Answer::default()
+            },
+        };
+        exchange.answer(&answer).await
     }
 }

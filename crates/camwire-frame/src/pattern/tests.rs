@@ -374,9 +374,9 @@ fn the_source_counts_and_tells_the_time() {
         let wanted = Setting::Resolution(Resolution::QCIF);
         assert_eq!(now(Control::set(&mut source, wanted)), Ok(()));
         assert_eq!(Control::get(&source, SettingName::Resolution), Some(wanted));
-        // Given up after three of its nine rows, which costs that picture.
+        // Given up in the middle of its 99 tiles, which costs that picture.
         assert_eq!(after(3, FrameSource::capture(&mut source, &mut slot)), None);
-        let info = after(9, FrameSource::capture(&mut source, &mut slot)).unwrap().unwrap();
+        let info = after(12, FrameSource::capture(&mut source, &mut slot)).unwrap().unwrap();
         assert_eq!((info.width, info.height), (176, 144));
         let expected = encode(source.pattern(), 5, Duration::from_millis(shown));
         assert_eq!(slot[..info.len], expected);
