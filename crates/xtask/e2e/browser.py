@@ -195,6 +195,13 @@ def find(*names):
     return next(filter(None, map(which, names)))
 
 
+def assert_figures(browser, name, size):
+    """What stands below the picture on the page comes from the server's statistics."""
+    text = 'document.getElementById("size").textContent'
+    eventually("the figures", lambda: browser.evaluate(text) == "%d × %d" % size)
+    browser.screenshot(f"{name}-figures")
+
+
 # Yellow, cyan, green, magenta, red and blue, as the test pattern has them (red, green, blue).
 BARS = [
     *[(225, 215, 20), (20, 200, 210), (25, 180, 40)],
@@ -202,7 +209,7 @@ BARS = [
 ]
 
 
-def assert_moving_picture(case, browser, name, size=(640, 480)):
+def assert_moving_picture(case, browser, name, size):
     """The browser shows the test pattern: its bars in order, and something in it moves."""
     def shot(which):
         # Asked each time: what a browser shows first may move when its style has loaded.

@@ -65,11 +65,20 @@ class Response:
     headers: dict  # names in lower case
     body: bytes
 
+    def json(self):
+        return json.loads(self.body)
+
 
 class Server:
     """A running `camwire-host serve` on a port of its own."""
 
-    def __init__(self, *args):
+    # What its test pattern is, and what /stats says of it.
+    size = (640, 480)
+    kind = "test"
+
+    def __init__(self, *args, **options):
+        for name, value in options.items():
+            args += (f"--{name}", value)
         self.start([HOST, "serve", "--listen", "127.0.0.1:0", *map(str, args)])
         found = eventually("the server prints its address", self._address, patience=20, pause=0.01)
         if found == "ended":
@@ -116,12 +125,12 @@ class Server:
             connection.close()
 
     def stats(self):
-        return json.loads(self.get("/stats").body)
+        return self.get("/stats").json()
 
-    def connect(self, receive_buffer=None):
+    def connect(self, receive_buffer=None, patience=PATIENCE):
         """A bare connection."""
         connection = socket.socket()
-        connection.settimeout(PATIENCE)
+        connection.settimeout(patience)
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.connect(("127.0.0.1", self.port))
@@ -129,7 +138,7 @@ class Server:
 
     def request(self, head, receive_buffer=None):
         """A connection on which these bytes have been sent."""
-        connection = self.connect(receive_buffer)
+        connection = self.connect(receive_buffer=receive_buffer)
         connection.sendall(head)
         return connection
 
@@ -308,6 +317,9 @@ def make_pictures(count=30, size="640x480", quality=4):
 class Case(unittest.TestCase):
     """A test that starts servers; what they said is printed when it fails."""
 
+    # The server under test; a subclass may run the same tests on another.
+    subject = Server
+
     def run(self, result=None):
         self.servers = []
         result = result if result is not None else self.defaultTestResult()
@@ -318,8 +330,8 @@ class Case(unittest.TestCase):
                 print(f"--- log of {self.id()}\n{server.log}---", file=sys.stderr)
         return result
 
-    def serve(self, *args):
-        server = Server(*args)
+    def serve(self, *args, **options):
+        server = self.subject(*args, **options)
         self.servers.append(server)
         self.addCleanup(server.close)
         return server

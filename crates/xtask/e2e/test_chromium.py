@@ -1,6 +1,6 @@
 """Chromium."""
 
-from browser import Chromium, assert_moving_picture
+from browser import Chromium, assert_figures, assert_moving_picture
 from camwire import Case
 
 
@@ -10,10 +10,13 @@ class ChromiumShows(Case):
         browser = Chromium()
         self.addCleanup(browser.close)
         browser.open(server.url(path))
-        assert_moving_picture(self, browser, name)
+        name = f"chromium-{server.kind}-{name}"
+        assert_moving_picture(self, browser, name, server.size)
+        if path == "/":
+            assert_figures(browser, name, server.size)
 
     def test_page(self):
-        self.show("/", "chromium-page")
+        self.show("/", "page")
 
     def test_bare_stream(self):
-        self.show("/stream", "chromium-stream")
+        self.show("/stream", "stream")

@@ -1,6 +1,6 @@
 """Firefox."""
 
-from browser import Firefox, assert_moving_picture
+from browser import Firefox, assert_figures, assert_moving_picture
 from camwire import Case
 
 
@@ -10,10 +10,13 @@ class FirefoxShows(Case):
         browser = Firefox()
         self.addCleanup(browser.close)
         browser.open(server.url(path))
-        assert_moving_picture(self, browser, name)
+        name = f"firefox-{server.kind}-{name}"
+        assert_moving_picture(self, browser, name, server.size)
+        if path == "/":
+            assert_figures(browser, name, server.size)
 
     def test_page(self):
-        self.show("/", "firefox-page")
+        self.show("/", "page")
 
     def test_bare_stream(self):
-        self.show("/stream", "firefox-stream")
+        self.show("/stream", "stream")

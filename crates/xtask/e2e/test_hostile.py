@@ -12,6 +12,12 @@ MORE = 64 << 20  # what the server may grow by, in bytes: far less than what is 
 
 
 class Hostile(Case):
+    # A server that is less of a match for this machine gets each attack so many times less often.
+    gentler = 1
+
+    def times(self, count):
+        return range(max(2, count // self.gentler))
+
     def setUp(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.server = self.serve()
@@ -39,7 +45,7 @@ class Hostile(Case):
 
     def assert_well(self):
         self.assertTrue(self.server.alive())
-        answer = self.server.get("/capture")
+        answer = self.capture()
         self.assertEqual(answer.status, 200)
         decode([answer.body])
         count = len(self.seen)
@@ -47,6 +53,9 @@ class Hostile(Case):
         self.assert_numbers_add_up(self.seen)
         self.assertLess(self.server.memory() - self.before, MORE)
         self.assertNotIn("panicked", self.server.log)
+
+    def capture(self):
+        return self.server.get("/capture")
 
     def push(self, connection, pieces):
         """Sends until there are no more pieces or the server has had enough; what it answered."""
@@ -64,9 +73,16 @@ class Hostile(Case):
             pass
         return answer
 
+    def say(self, connection, words):
+        """If it still listens."""
+        try:
+            connection.sendall(words)
+        except OSError:
+            pass
+
     def test_head_that_never_ends(self):
         for line in (b"GET /" + b"x" * 65536, b"X: " + b"x" * 65536, b"X: y\r\n" * 10_000):
-            for _ in range(5):
+            for _ in self.times(5):
                 answer = self.push(self.connect(), [b"GET / HTTP/1.1\r\n"] + [line] * 300)
                 self.assertIn(answer[:13], (b"HTTP/1.1 431 ", b"HTTP/1.1 400 ", b""))
         self.assert_well()
@@ -74,12 +90,12 @@ class Hostile(Case):
     def test_ten_thousand_headers(self):
         head = b"GET /capture HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(10_000))
         # The server may close before all of it has been sent; then the answer can be lost.
-        answers = {self.push(self.connect(), [head + b"\r\n"])[:13] for _ in range(10)}
+        answers = {self.push(self.connect(), [head + b"\r\n"])[:13] for _ in self.times(10)}
         self.assertLessEqual(answers, {b"HTTP/1.1 431 ", b""})
         self.assert_well()
 
     def test_binary_junk(self):
-        for _ in range(50):
+        for _ in self.times(50):
             answer = self.push(self.connect(), [os.urandom(100_000)] * 5)
             self.assertIn(answer[:13], (b"HTTP/1.1 400 ", b"HTTP/1.1 431 ", b""))
         self.assert_well()
@@ -108,13 +124,13 @@ class Hostile(Case):
         left = []
         for number in range(1000):
             try:
-                connection = socket.create_connection(("127.0.0.1", self.server.port), timeout=10)
+                connection = self.server.connect(patience=10)
             except OSError:
                 break  # the queue of connections is full: it is the server's right
             self.addCleanup(connection.close)
             left.append(connection)
             if number % 2:
-                connection.sendall(b"GET /capture HTTP/1.1\r\n")
+                self.say(connection, b"GET /capture HTTP/1.1\r\n")
         self.assertGreater(len(left), 500)
         eventually("/capture is answered", self.captures)
         self.assert_well()
@@ -129,10 +145,15 @@ class Hostile(Case):
         except OSError:
             return False
 
+    def alone(self):
+        try:
+            return len(self.server.stats()["viewers"]) == 1
+        except OSError:
+            return False
+
     def test_streams_asked_for_and_never_read(self):
         for _ in range(200):
-            connection = self.connect()
-            connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.say(self.connect(), b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
         eventually("/capture is answered", self.captures)
         self.assert_well()
 
@@ -152,11 +173,11 @@ class Hostile(Case):
         for number in range(500):
             connection = self.server.connect()
             if number % 3:
-                connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.say(connection, b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
             if number % 5 == 0:
                 # A reset instead of an orderly end.
                 linger = b"\x01\0\0\0\0\0\0\0"
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.close()
-        eventually("they are all gone", lambda: len(self.server.stats()["viewers"]) == 1)
+        eventually("they are all gone", self.alone)
         self.assert_well()

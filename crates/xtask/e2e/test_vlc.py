@@ -8,7 +8,7 @@ from camwire import OUT, Case, die_with_parent, eventually, run
 
 class Vlc(Case):
     def test_shows_pictures_that_change(self):
-        server = self.serve("--fps", 15)
+        server = self.serve(fps=15)
         folder = self.folder()
         film, log = folder / "film.y4m", folder / "log"
         user = []
@@ -30,7 +30,7 @@ class Vlc(Case):
                 stderr=said,
                 preexec_fn=die_with_parent,
             )
-        pictures, size = 30, 640 * 480 * 3 // 2
+        pictures, size = 30, server.size[0] * server.size[1] * 3 // 2
         try:
             eventually(
                 "VLC shows pictures",
@@ -47,6 +47,6 @@ class Vlc(Case):
         sums = {line.split(",")[-1] for line in lines if not line.startswith("#")}
         # It repeats pictures while it finds its pace.
         self.assertGreater(len(sums), 10, done.stderr)
-        last = ("-frames:v", 1, "-y", OUT / "vlc.png")
-        run("ffmpeg", "-v", "error", "-ss", 1, "-i", film, *last)
-        self.assertTrue((OUT / "vlc.png").exists())
+        seen = OUT / f"vlc-{server.kind}.png"
+        run("ffmpeg", "-v", "error", "-ss", 1, "-i", film, "-frames:v", 1, "-y", seen)
+        self.assertTrue(seen.exists())

@@ -3,17 +3,28 @@
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     command::Command,
-    e2e, fuzz, riscv, tools,
+    e2e, esp32, fuzz, no_panic, riscv, tools, xtensa,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// Seconds for each fuzz target within the test run.
 const FUZZ_SECONDS: u64 = 20;
 
+/// The workspaces: the one with the libraries, and those that are built in their own way.
+const MANIFESTS: [&str; 7] = [
+    "Cargo.toml",
+    "crates/xtask/outside/no_panic/Cargo.toml",
+    "crates/xtask/outside/size/Cargo.toml",
+    "crates/xtask/outside/target-tests/Cargo.toml",
+    "fuzz/Cargo.toml",
+    "examples/qemu-riscv/Cargo.toml",
+    "examples/esp32/Cargo.toml",
+];
+
 /// Every check, the quick ones first.
 pub(crate) fn all(context: &Context) -> Vec<Check> {
     let mut checks = vec![
-        Check::new("fmt", "rustfmt: the workspace and the fuzz targets", fmt),
+        Check::new("fmt", "rustfmt: every workspace", fmt),
         Check::new("clippy", "clippy over everything with all features", |context| {
             clippy(context, &["--all-features"])
         }),
@@ -39,7 +50,8 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
             cargo_test(context.cargo(&["test", "--release"]).args(package))
         }),
         Check::new("loom", "the ring under every interleaving of small cases", |context| {
-            let args = ["test", "--release", "--package", "camwire-ring", "--test", "loom"];
+            let args =
+                ["test", "--release", "--package", "camwire-ring", "--lib", "--test", "loom"];
             let loom = context.cargo_apart("loom", &args).args(["--features", "alloc"]);
             cargo_test(loom.env("RUSTFLAGS", "--cfg loom"))
         }),
@@ -49,14 +61,19 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
         }),
     ]);
     checks.extend(riscv::checks());
+    checks.extend(xtensa::checks());
+    checks.extend(no_panic::checks());
+    checks.extend(esp32::checks());
     checks.extend(e2e::checks(context));
     checks.extend(fuzz::checks(context, FUZZ_SECONDS));
     checks
 }
 
 fn fmt(context: &Context) -> Outcome {
-    for workspace in [["fmt", "--all"].as_slice(), &["fmt", "--manifest-path", "fuzz/Cargo.toml"]] {
-        context.cargo(workspace).args(["--check", "--", "--color=never"]).run()?;
+    context.cargo(&["fmt", "--all", "--check", "--", "--color=never"]).run()?;
+    for manifest in &MANIFESTS[1..] {
+        let fmt = context.cargo(&["fmt", "--manifest-path", manifest]);
+        fmt.args(["--check", "--", "--color=never"]).run()?;
     }
     Ok(Tally::ONE)
 }
@@ -74,8 +91,8 @@ fn rustdoc(context: &Context) -> Outcome {
 }
 
 fn deny(context: &Context) -> Outcome {
-    let path = tools::path_with(tools::cargo_tool(context, tools::CARGO_DENY)?.as_deref());
-    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+    let path = tools::path_with(tools::cargo_tool(context, &tools::CARGO_DENY)?.as_deref());
+    for manifest in MANIFESTS {
         Command::new("cargo")
             .args(["deny", "--manifest-path", manifest, "--config", "deny.toml"])
             .args(["check", "bans", "licenses", "sources"])

@@ -52,6 +52,12 @@ impl Command {
         self
     }
 
+    /// Not even with the value that the user has given it.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.inner.env_remove(name);
+        self
+    }
+
     pub(crate) fn dir(mut self, dir: &Path) -> Self {
         self.inner.current_dir(dir);
         self

@@ -1,8 +1,12 @@
-//! End-to-end tests of camwire-host with programs that others wrote: the files of `e2e/`.
+//! End-to-end tests with programs that others wrote: the files of `e2e/`. One half is about
+//! camwire-host, the other about the firmware of examples/qemu-riscv, in an emulator.
 
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     command::Command,
+    emulator::QEMU,
+    riscv,
+    toolchain::TARGETS,
     tools::{self, Program},
 };
 use std::path::PathBuf;
@@ -27,7 +31,7 @@ struct Theme {
     python_packages: bool,
 }
 
-const THEMES: &[Theme] = &[
+const HOST: &[Theme] = &[
     Theme {
         name: "cli",
         about: "arguments, exit codes, Ctrl-C",
@@ -85,45 +89,89 @@ const THEMES: &[Theme] = &[
     },
 ];
 
+/// The same of the firmware: a file `e2e/test_board_<name>.py`.
+const BOARD: &[Theme] = &[
+    Theme {
+        name: "start",
+        about: "the firmware ends as it should, and a panic and a trap are seen",
+        programs: &[&QEMU],
+        python_packages: false,
+    },
+    Theme {
+        name: "clients",
+        about: "curl, ffmpeg and VLC at the firmware in an emulator",
+        programs: &[&QEMU, &CURL, &VLC],
+        python_packages: false,
+    },
+    Theme {
+        name: "browsers",
+        about: "Chromium and Firefox show what the firmware serves",
+        programs: &[&QEMU, &CHROMIUM, &FIREFOX],
+        python_packages: true,
+    },
+    Theme {
+        name: "viewers",
+        about: "many viewers of the firmware, stalled ones, and nothing left behind",
+        programs: &[&QEMU],
+        python_packages: false,
+    },
+    Theme {
+        name: "hostile",
+        about: "requests that mean harm do not stop the firmware",
+        programs: &[&QEMU],
+        python_packages: false,
+    },
+    Theme {
+        name: "robot",
+        about: "the firmware's own task keeps its deadlines while ten watch",
+        programs: &[&QEMU],
+        python_packages: false,
+    },
+];
+
 pub(crate) fn checks(_: &Context) -> Vec<Check> {
-    let check = |theme: &'static Theme| {
-        Check::new(format!("e2e-{}", theme.name), theme.about, |context| run(context, theme))
-    };
-    THEMES.iter().map(check).collect()
+    let host = HOST.iter().map(|theme| {
+        Check::new(format!("e2e-{}", theme.name), theme.about, |context| host(context, theme))
+    });
+    let board = BOARD.iter().map(|theme| {
+        Check::new(format!("board-{}", theme.name), theme.about, |context| board(context, theme))
+    });
+    host.chain(board).collect()
 }
 
-fn run(context: &Context, theme: &Theme) -> Outcome {
-    need(context, theme.programs)?;
-    let tests = if theme.python_packages {
-        test_file(context, tools::python_with_packages(context)?, theme.name)
-    } else {
-        python(context, theme.name)
-    };
+fn host(context: &Context, theme: &Theme) -> Outcome {
+    let tests = tests(context, theme, &format!("test_{}", theme.name))?;
     // After the first theme, this only looks.
     context.cargo(&["build", "--release", "--package", "camwire-host"]).run()?;
     outcome(tests.env("CAMWIRE_HOST", context.target.join("release/camwire-host")))
 }
 
-/// Sees to it that Python and ffmpeg are there, and these programs.
-pub(crate) fn need(context: &Context, programs: &[&Program]) -> Result<(), Problem> {
-    tools::need(context, &[&[&PYTHON, &FFMPEG], programs].concat())
+fn board(context: &Context, theme: &Theme) -> Outcome {
+    let mut tests = tests(context, theme, &format!("test_board_{}", theme.name))?;
+    // As above.
+    for (target, variable) in TARGETS.iter().zip(["CAMWIRE_BOARD_IMC", "CAMWIRE_BOARD_IMAC"]) {
+        tests = tests.env(variable, riscv::example(context, target)?);
+    }
+    outcome(tests)
 }
 
-/// The tests of `test_<name>.py`, by the system's Python.
-pub(crate) fn python(context: &Context, name: &str) -> Command {
-    test_file(context, "python3".into(), name)
-}
-
-fn test_file(context: &Context, python: PathBuf, name: &str) -> Command {
-    Command::new(python)
-        .args(["-B", "-m", "unittest", "--verbose", &format!("test_{name}")])
+/// The tests of a file, once there is all they need except for what they test.
+fn tests(context: &Context, theme: &Theme, file: &str) -> Result<Command, Problem> {
+    tools::need(context, &[&[&PYTHON, &FFMPEG], theme.programs].concat())?;
+    let python = if theme.python_packages {
+        tools::python_with_packages(context)?
+    } else {
+        PathBuf::from("python3")
+    };
+    Ok(Command::new(python)
+        .args(["-B", "-m", "unittest", "--verbose", file])
         .env("CAMWIRE_E2E_DIR", context.target.join("e2e"))
         .dir(&context.root.join("crates/xtask/e2e"))
-        .limit(10 * 60)
+        .limit(10 * 60))
 }
 
 /// Runs tests and counts them.
-pub(crate) fn outcome(tests: Command) -> Outcome {
+fn outcome(tests: Command) -> Outcome {
     let output = tests.output()?;
     let tally = unittest_tally(&output.text);
     if output.success && tally.failed == 0 && tally.passed > 0 {

@@ -44,7 +44,7 @@ fn targets(context: &Context) -> Vec<String> {
 }
 
 fn run(context: &Context, target: &str, seconds: u64) -> Result<String, Problem> {
-    let cargo_fuzz = tools::cargo_tool(context, tools::CARGO_FUZZ)?;
+    let cargo_fuzz = tools::cargo_tool(context, &tools::CARGO_FUZZ)?;
     let toolchains = Command::new("rustup").args(["toolchain", "list"]).read().unwrap_or_default();
     let nightly = toolchains.lines().any(|line| line.starts_with("nightly"));
     // Sanitizers are an unstable option. Where there is no nightly compiler, the stable one

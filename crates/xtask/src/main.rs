@@ -7,6 +7,8 @@
 //! cargo xtask test --list         their names
 //! cargo xtask fuzz                every fuzz target for 20 seconds
 //! cargo xtask fuzz decoder 600    the targets whose name contains the word, each for 600 seconds
+//! cargo xtask firmware            the flash images of examples/esp32, in target/firmware
+//! cargo xtask size                flash, RAM and instructions on a microcontroller
 //! ```
 //!
 //! Only the standard library: it is compiled first, on every machine.
@@ -15,18 +17,30 @@ mod cache;
 mod check;
 mod checks;
 mod command;
+mod debian;
 mod e2e;
+mod elf;
+mod emulator;
+mod esp32;
 mod fuzz;
+mod instructions;
+mod no_panic;
+mod public_functions;
 mod riscv;
+mod size;
+mod target_tests;
 mod toolchain;
 mod tools;
+mod xtensa;
 
-use check::{Check, Context};
+use check::{Check, Context, Problem};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask test [--list] [--install] [FILTER]...
        cargo xtask fuzz [TARGET] [SECONDS]
+       cargo xtask firmware
+       cargo xtask size
 
   --list      print the names of the checks and end
   --install   fetch what is missing (apt, cargo, pip), and fail where that is not enough;
@@ -42,6 +56,9 @@ fn main() -> ExitCode {
     match args.split_first() {
         Some((&"test", rest)) => test(rest),
         Some((&"fuzz", rest)) => fuzz(rest),
+        // As for fuzzing: who asks for them by name wants the tools fetched.
+        Some((&"firmware", [])) => ended(esp32::firmware(&Context::new(true))),
+        Some((&"size", [])) => ended(size::print(&Context::new(true))),
         Some((&"--help" | &"-h" | &"help", _)) => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -97,6 +114,16 @@ fn fuzz(args: &[&str]) -> ExitCode {
         return usage(&format!("no fuzz target's name contains {target:?}"));
     }
     check::run(&context, &chosen)
+}
+
+fn ended(result: Result<(), Problem>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Problem::Missing(what) | Problem::Failed { output: what, .. }) => {
+            eprintln!("{}", what.trim_end());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn usage(what: &str) -> ExitCode {

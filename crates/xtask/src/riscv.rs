@@ -2,13 +2,10 @@
 
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
-    e2e,
+    target_tests,
     toolchain::{TARGETS, compiler},
-    tools::Program,
 };
-use std::fs;
-
-const QEMU: Program = Program { names: &["qemu-system-riscv32"], packages: "qemu-system-misc" };
+use std::{ffi::OsString, fs, path::PathBuf};
 
 pub(crate) fn checks() -> Vec<Check> {
     vec![
@@ -22,11 +19,22 @@ pub(crate) fn checks() -> Vec<Check> {
             "a program outside the workspace that depends on camwire links for riscv32imc",
             firmware,
         ),
-        Check::new("riscv-board", "examples/qemu-riscv serves, in the emulator", board),
+        Check::new("riscv-tests", "tests of the libraries, in the emulator", target_tests::run),
     ]
 }
 
 fn libraries(context: &Context) -> Outcome {
+    for target in TARGETS {
+        build_libraries(context, &compiler(context, target)?)?;
+    }
+    Ok(Tally::ONE)
+}
+
+/// Compiles every library crate with a compiler of [`toolchain`](crate::toolchain).
+pub(crate) fn build_libraries(
+    context: &Context,
+    compiler: &[(String, OsString)],
+) -> Result<(), Problem> {
     // Whether compare-and-swap is emulated is for the binary to say, so a crate outside the
     // workspace stands in for one: `portable-atomic/critical-section` is its word.
     let manifest = package(
@@ -41,36 +49,29 @@ fn libraries(context: &Context) -> Outcome {
         ],
     );
     let main = include_str!("../outside/libraries.rs");
-    for target in TARGETS {
-        build(context, "libraries", &manifest, ("lib.rs", main), target)?;
-    }
-    Ok(Tally::ONE)
+    build(context, "libraries", &manifest, ("lib.rs", main), compiler)
 }
 
 fn firmware(context: &Context) -> Outcome {
     let manifest = package(context, "firmware", &[("camwire", "")]);
     let main = include_str!("../outside/firmware.rs");
-    build(context, "firmware", &manifest, ("main.rs", main), TARGETS[0])?;
+    build(context, "firmware", &manifest, ("main.rs", main), &compiler(context, TARGETS[0])?)?;
     Ok(Tally::ONE)
 }
 
-/// Builds the example for both targets, and lets `e2e/test_board.py` run it.
-fn board(context: &Context) -> Outcome {
-    e2e::need(context, &[&QEMU])?;
-    let folder = context.root.join("examples/qemu-riscv");
-    let mut tests = e2e::python(context, "board");
-    for (target, variable) in TARGETS.iter().zip(["CAMWIRE_BOARD_IMC", "CAMWIRE_BOARD_IMAC"]) {
-        let arguments = ["build", "--release", "--locked", "--target", target];
-        // No RUSTFLAGS here: they would replace those of the example, which name its memory.
-        let mut command = context.cargo_apart("riscv-board", &arguments).dir(&folder);
-        for (name, value) in &compiler(context, target)? {
-            command = command.env(name, value);
-        }
-        command.run()?;
-        let firmware = context.target.join("riscv-board").join(target).join("release");
-        tests = tests.env(variable, firmware.join("camwire-qemu-riscv"));
+/// Builds examples/qemu-riscv for a target; the answer is where the firmware is.
+pub(crate) fn example(context: &Context, target: &str) -> Result<PathBuf, Problem> {
+    let arguments = ["build", "--release", "--locked", "--target", target];
+    // No RUSTFLAGS here: they would replace those of the example, which name its memory.
+    let mut command = context
+        .cargo_apart("riscv-board", &arguments)
+        .dir(&context.root.join("examples/qemu-riscv"));
+    for (name, value) in &compiler(context, target)? {
+        command = command.env(name, value);
     }
-    e2e::outcome(tests)
+    command.run()?;
+    let folder = context.target.join("riscv-board").join(target).join("release");
+    Ok(folder.join("camwire-qemu-riscv"))
 }
 
 /// The manifest of a package outside the workspace, with what every binary must bring.
@@ -109,9 +110,8 @@ fn build(
     name: &str,
     manifest: &str,
     (file, source): (&str, &str),
-    target: &str,
+    compiler: &[(String, OsString)],
 ) -> Result<(), Problem> {
-    let compiler = compiler(context, target)?;
     let dir = std::env::temp_dir().join(format!("camwire-{name}-{}", std::process::id()));
     fs::create_dir_all(dir.join("src"))?;
     fs::write(dir.join("Cargo.toml"), manifest)?;
@@ -121,10 +121,10 @@ fn build(
         fs::copy(context.root.join("Cargo.lock"), dir.join("Cargo.lock"))?;
     }
     let mut command = context
-        .cargo_apart("riscv", &["build", "--release", "--target", target])
+        .cargo_apart("riscv", &["build", "--release"])
         .env("RUSTFLAGS", "-Dwarnings")
         .dir(&dir);
-    for (name, value) in &compiler {
+    for (name, value) in compiler {
         command = command.env(name, value);
     }
     let output = command.output()?;

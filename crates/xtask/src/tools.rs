@@ -10,9 +10,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The versions of cargo's subcommands that are known to work here.
-pub(crate) const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
-pub(crate) const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
+/// A program that `cargo install` makes, in a version that is known to work here.
+pub(crate) struct CargoTool {
+    name: &'static str,
+    version: &'static str,
+    /// What makes it faster to compile.
+    options: &'static [&'static str],
+}
+
+pub(crate) const CARGO_DENY: CargoTool =
+    CargoTool { name: "cargo-deny", version: "0.20.2", options: &[] };
+pub(crate) const CARGO_FUZZ: CargoTool =
+    CargoTool { name: "cargo-fuzz", version: "0.13.2", options: &[] };
+/// Optimised and with its search for updates, it would take five times as long to compile.
+pub(crate) const ESPFLASH: CargoTool = CargoTool {
+    name: "espflash",
+    version: "4.7.0",
+    options: &["--debug", "--no-default-features", "--features", "cli"],
+};
 
 /// A program known by one of several names, and the Debian packages that bring it.
 pub(crate) struct Program {
@@ -73,11 +88,9 @@ fn apt_install(
         .map(drop)
 }
 
-/// A cargo subcommand of this version: the folder to put first on the PATH, if it is not there.
-pub(crate) fn cargo_tool(
-    context: &Context,
-    (name, version): (&str, &str),
-) -> Result<Option<PathBuf>, Problem> {
+/// A program made by cargo: the folder to put first on the PATH, if it is not there.
+pub(crate) fn cargo_tool(context: &Context, tool: &CargoTool) -> Result<Option<PathBuf>, Problem> {
+    let CargoTool { name, version, options } = tool;
     if !context.install && find(&[name]).is_some() {
         return Ok(None);
     }
@@ -85,9 +98,11 @@ pub(crate) fn cargo_tool(
     let dir = cache::entry(context, &format!("{name}-{version}"), &how, |dir| {
         let build = dir.join("build");
         context
-            .cargo(&["install", name, "--version", version, "--locked", "--root"])
-            .args([dir])
+            .cargo(&["install", name, "--version", version, "--locked"])
+            .args(*options)
+            .args(["--root".as_ref(), dir.as_os_str()])
             .env("CARGO_TARGET_DIR", &build)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .run()?;
         Ok(std::fs::remove_dir_all(build)?)
     })?;

@@ -1,0 +1,67 @@
+//! The functions that are `async`. Each has a panic from the compiler, for being polled after its
+//! end, and whoever awaits it in another function has it, too. The check knows these apart.
+
+use crate::{
+    frame::{quality, resolution, setting},
+    multipart::{Source, config},
+    opaque::{Peer, any, bytes, changed, duration, instant, perhaps, poll},
+    ring::policy,
+};
+use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource, TestSource};
+use camwire_multipart::{Boundary, Decoder, MultipartSource};
+use camwire_ring::{CaptureConfig, FrameRing, RingMemory, SourceStatus, capture_loop};
+use core::hint::black_box;
+
+pub fn call_all() {
+    adapters();
+    if cfg!(feature = "pattern") {
+        test_source();
+    }
+    multipart_source();
+    capturing();
+}
+
+fn adapters() {
+    poll(<&Peer as Clock>::sleep_until(&&Peer, instant()));
+
+    let mut blocking = Blocking(Peer);
+    black_box(poll(<Blocking<Peer> as FrameSource>::capture(&mut blocking, bytes())).is_ok());
+    poll(<Blocking<Peer> as FrameSource>::pause(&mut blocking));
+    poll(<Blocking<Peer> as FrameSource>::resume(&mut blocking));
+
+    let mut lent = &mut Peer;
+    black_box(poll(<&mut Peer as FrameSource>::capture(&mut lent, bytes())).is_ok());
+    poll(<&mut Peer as FrameSource>::pause(&mut lent));
+    poll(<&mut Peer as FrameSource>::resume(&mut lent));
+}
+
+fn test_source() {
+    let mut source = TestSource::new(Peer, resolution(), quality());
+    changed(&mut source);
+    black_box(poll(<TestSource<Peer> as FrameSource>::capture(&mut source, bytes())).is_ok());
+    black_box(poll(<TestSource<Peer> as Control>::set(&mut source, setting())).is_ok());
+}
+
+fn multipart_source() {
+    let decoder = Decoder::new(&Boundary::DEFAULT, config());
+    let mut source: Source = MultipartSource::new(Peer, decoder, Peer);
+    changed(&mut source);
+    let capture = <MultipartSource<_, _, 512> as FrameSource>::capture(&mut source, bytes());
+    black_box(poll(capture).is_ok());
+}
+
+fn capturing() {
+    let mut memory = RingMemory::<3, 1024, 2>::new();
+    let mut ring = RingMemory::ring(&mut memory, policy());
+    changed(&mut ring);
+    let Some(mut publisher) = FrameRing::publisher(&ring) else { return };
+    let mut config = <CaptureConfig as Default>::default();
+    config.rate = perhaps(FrameRate::from_millihertz(any())).flatten();
+    config.timeout = duration();
+    config.backoff_min = duration();
+    config.backoff_max = duration();
+    config.lease_grace = duration();
+    let mut status = SourceStatus::new("camera");
+    changed(&mut status);
+    poll(capture_loop(&mut publisher, &mut Peer, &Peer, &config, &status));
+}

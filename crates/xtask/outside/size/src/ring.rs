@@ -1,0 +1,55 @@
+use crate::surroundings::{AnyCamera, AnyClock, opaque, run};
+use camwire_frame::{FrameInfo, Instant};
+use camwire_ring::{
+    CaptureConfig, Follow, FrameRing, Policy, RingMemory, SourceStatus, capture_loop,
+};
+use core::time::Duration;
+
+/// Any policy, and everything that a publisher and readers can do.
+pub fn all() {
+    let mut memory = RingMemory::<2, 64, 2>::new();
+    let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
+    opaque((ring.slots(), ring.slot_bytes(), ring.readers(), ring.dropped(), ring.policy()));
+    publish(&ring);
+    read(&ring);
+}
+
+fn publish(ring: &FrameRing<'_>) {
+    let Some(mut publisher) = ring.publisher() else { return };
+    if let Ok(mut grant) = publisher.try_grant() {
+        opaque(&mut *grant);
+        let _ = opaque(publisher.commit(grant, opaque(FrameInfo::default())));
+    }
+    drop(run(publisher.grant()));
+    run(publisher.demand());
+    run(publisher.no_demand());
+    opaque(publisher.has_demand());
+    publisher.skip();
+    publisher.clear();
+    let (now, grace) = (Instant::from_micros(opaque(0)), Duration::from_millis(opaque(0)));
+    opaque(publisher.revoke_oldest(now, grace));
+    publisher.close();
+}
+
+fn read(ring: &FrameRing<'_>) {
+    let Ok(mut reader) = ring.subscribe(opaque(Follow::Live)) else { return };
+    reader.rewind();
+    opaque(reader.try_next());
+    opaque(reader.try_latest());
+    run(async { opaque(reader.next().await).is_some() });
+    run(async { opaque(reader.latest().await).is_some() });
+    if let Some(lease) = reader.repeat() {
+        opaque((lease.first(), lease.info(), lease.sequence(), lease.missed()));
+        run(lease.revoked());
+    }
+}
+
+/// The loop that fills a ring from a camera.
+pub fn capture() {
+    static STATUS: SourceStatus = SourceStatus::new("any");
+    let mut memory = RingMemory::<2, 64, 2>::new();
+    let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
+    let Some(mut publisher) = ring.publisher() else { return };
+    let config = opaque(CaptureConfig::default());
+    run(capture_loop(&mut publisher, &mut AnyCamera, &AnyClock, &config, &STATUS));
+}

@@ -1,0 +1,170 @@
+//! Debian's second Rust toolchain, unpacked in the cache beside the installed one, with core and
+//! alloc built for the chips. Nothing is installed over anything.
+
+use crate::{
+    cache,
+    check::{Context, Problem},
+    command::Command,
+    toolchain::TARGETS,
+    tools,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The toolchain's folder: `rustc`, and for each Xtensa target its specification. Without it, and
+/// without leave to fetch it, the problem is `missing`.
+pub(crate) fn toolchain(context: &Context, missing: &str) -> Result<PathBuf, Problem> {
+    let missing_here = || Problem::Missing(missing.to_owned());
+    if tools::find(&["apt-get"]).is_none() || tools::find(&["dpkg"]).is_none() {
+        return Err(missing_here());
+    }
+    let mut key = key();
+    if context.install && !key.as_deref().is_some_and(cache::has) {
+        tools::apt_update(context)?;
+        key = self::key();
+    }
+    let key = key.ok_or_else(missing_here)?;
+    cache::entry(context, &key, missing, |dir| {
+        let root = dir.join("root");
+        let packages = dir.join("packages");
+        fs::create_dir_all(&packages)?;
+        Command::new("apt-get")
+            .args(["download"])
+            .args(missing_packages(&["rustc-web", "rust-web-src"])?)
+            .dir(&packages)
+            .run()?;
+        for package in fs::read_dir(&packages)? {
+            Command::new("dpkg")
+                .args(["-x".as_ref(), package?.path().as_os_str(), root.as_os_str()])
+                .run()?;
+        }
+        fs::remove_dir_all(&packages)?;
+        let rustc = dir.join("rustc");
+        let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        fs::write(
+            &rustc,
+            format!(
+                "#!/bin/sh\n\
+                 # Where this stands is asked each time, so that the folder can be moved.\n\
+                 root=$(dirname \"$(readlink -f \"$0\")\")/root\n\
+                 export LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu\n\
+                 \"$root/usr/bin/rustc\" \"$@\" || exit\n\
+                 # By this, cargo tells compilers apart: two must not mix the cores made for them.\n\
+                 test \"$*\" != -vV || echo camwire: {made}\n"
+            ),
+        )?;
+        Command::new("chmod").args(["+x".as_ref(), rustc.as_os_str()]).run()?;
+        for target in TARGETS {
+            build_core(context, dir, &rustc, Path::new(target))?;
+        }
+        for (target, cpu, features) in XTENSA {
+            let specification = dir.join(target).with_extension("json");
+            fs::write(&specification, xtensa_specification(&rustc, cpu, features)?)?;
+            build_core(context, dir, &rustc, &specification)?;
+        }
+        // The sources are most of it, and have done their work.
+        Ok(fs::remove_dir_all(root.join("usr/src"))?)
+    })
+}
+
+/// The cache's key for the version that can be had.
+fn key() -> Option<String> {
+    let show = Command::new("apt-cache").args(["show", "--no-all-versions", "rustc-web"]);
+    let text = show.read().ok()?;
+    let version = text.lines().find_map(|line| line.strip_prefix("Version: "))?;
+    Some(format!("bare-metal-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-")))
+}
+
+/// The packages with all they depend on, less what is installed already.
+fn missing_packages(wanted: &[&str]) -> Result<BTreeSet<String>, Problem> {
+    let mut todo: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+    let mut missing = BTreeSet::new();
+    while let Some(name) = todo.pop() {
+        let status = Command::new("dpkg-query").args(["-W", "-f=${Status}", &name]).output()?;
+        if status.text.ends_with("ok installed") || !missing.insert(name.clone()) {
+            continue;
+        }
+        let depends = Command::new("apt-cache").args(["depends", "--important", &name]).read()?;
+        for line in depends.lines() {
+            // Not the alternatives ("|Depends") nor what only exists by name ("<libc-dev>").
+            if let Some(name) = line.trim().strip_prefix("Depends: ")
+                && !name.starts_with('<')
+            {
+                todo.push(name.to_owned());
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// The targets `xtensa-*-none-elf`, with the names that LLVM has for their processor and its parts.
+const XTENSA: [(&str, &str, &str); 2] = [
+    ("xtensa-esp32-none-elf", "esp32", ""),
+    // LLVM does not know this processor. What it has less than this does not matter here, but
+    // without `s32c1i` there would be no compare-and-swap.
+    (
+        "xtensa-esp32s3-none-elf",
+        "generic",
+        "+bool,+clamps,+density,+div32,+loop,+mac16,+minmax,+mul16,+mul32,+mul32high,+nsa,\
+         +s32c1i,+sext,+threadptr,+windowed,",
+    ),
+];
+
+/// What the compiler says of the ESP32 as a target, changed so that Debian's LLVM can do it.
+fn xtensa_specification(rustc: &Path, cpu: &str, features: &str) -> Result<String, Problem> {
+    let specification = Command::new(rustc)
+        .args(["-Zunstable-options", "--print", "target-spec-json"])
+        .args(["--target", "xtensa-esp32-none-elf"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .read()?;
+    let mut lines = Vec::new();
+    for line in specification.lines() {
+        lines.push(match line.trim().split(':').next() {
+            Some("\"cpu\"") => format!("\"cpu\": \"{cpu}\","),
+            // The layout is that of another LLVM, and with `fp` this one cannot compile core.
+            Some("\"data-layout\"") => format!(
+                "\"data-layout\": \"e-m:e-p:32:32-i8:8:32-i16:16:32-i64:64-n32\",\n\
+                 \"features\": \"{features}-fp\","
+            ),
+            _ => line.to_owned(),
+        });
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Builds core and alloc for a target, known by its name or described in a file of its name, and
+/// puts them where that compiler looks for them.
+fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Result<(), Problem> {
+    let empty = dir.join("empty");
+    fs::create_dir_all(empty.join("src"))?;
+    fs::write(
+        empty.join("Cargo.toml"),
+        "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n[profile.release]\npanic = \"abort\"\n",
+    )?;
+    fs::write(empty.join("src/lib.rs"), "#![no_std]\n")?;
+    context
+        .cargo(&["build", "--release", "-Zbuild-std=core,alloc", "-Zjson-target-spec"])
+        .args(["--target".as_ref(), target.as_os_str()])
+        .args(["--target-dir".as_ref(), empty.join("target").as_os_str()])
+        .env("RUSTC", rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        // Bitcode, so that firmware can be linked with LTO over core.
+        .env("RUSTFLAGS", "-Cembed-bitcode=yes")
+        .dir(&empty)
+        .run()?;
+    let name = target.file_stem().expect("a target has a name");
+    let libraries = dir.join("root/usr/lib/rustlib").join(name).join("lib");
+    fs::create_dir_all(&libraries)?;
+    for file in fs::read_dir(empty.join("target").join(name).join("release/deps"))? {
+        let file = file?.path();
+        let is_empty = file.file_name().is_some_and(|n| n.to_string_lossy().contains("empty"));
+        if file.extension().is_some_and(|extension| extension == "rlib") && !is_empty {
+            fs::copy(&file, libraries.join(file.file_name().expect("a file has a name")))?;
+        }
+    }
+    Ok(fs::remove_dir_all(empty)?)
+}

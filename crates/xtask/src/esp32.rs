@@ -1,0 +1,204 @@
+//! examples/esp32: its flash images, and what is checked of them.
+
+use crate::{
+    check::{Check, Context, Outcome, Problem, Tally},
+    command::Command,
+    toolchain::{TARGETS, compiler},
+    tools,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+struct Chip {
+    name: &'static str,
+    /// The alias in the example's .cargo/config.toml.
+    build: &'static str,
+    target: &'static str,
+    /// What an image says that it is for.
+    id: &'static str,
+}
+
+const CHIPS: [Chip; 2] = [
+    Chip { name: "esp32c3", build: "build-c3", target: TARGETS[0], id: "5 (ESP32-C3)" },
+    Chip { name: "esp32c6", build: "build-c6", target: TARGETS[1], id: "13 (ESP32-C6)" },
+];
+
+const BINARIES: [&str; 1] = ["mjpeg"];
+
+/// An application is smaller.
+const APPLICATION_BYTES: u64 = 1 << 20;
+/// Where the application lies in the flash, after the bootloader and the table of partitions.
+const APPLICATION_AT: usize = 0x1_0000;
+
+pub(crate) fn checks() -> Vec<Check> {
+    vec![
+        Check::new("esp32-images", "esptool accepts the images for ESP32-C3 and C6", images),
+        Check::new("esp32-settings", "a firmware without its settings is not built", settings),
+    ]
+}
+
+/// Builds every image with the settings of the environment, and says how large they are.
+pub(crate) fn firmware(context: &Context) -> Result<(), Problem> {
+    let folder = context.target.join("firmware");
+    for chip in &CHIPS {
+        for binary in BINARIES {
+            let image = image(context, chip, binary, &folder, &[])?;
+            let whole = (&image.flash, "for the flash from 0");
+            for (file, what) in [whole, (&image.application, "the application in it")] {
+                let bytes = fs::metadata(file)?.len();
+                let file = file.strip_prefix(&context.root).unwrap_or(file);
+                println!("{}: {bytes} bytes, {what}", file.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn images(context: &Context) -> Outcome {
+    let python = tools::python_with_packages(context)?;
+    for chip in &CHIPS {
+        for binary in BINARIES {
+            verify(&python, chip, &checked_image(context, chip, binary)?)?;
+        }
+    }
+    Ok(Tally::ONE)
+}
+
+/// Every binary for every chip: its name, the firmware as it was linked, and the application's
+/// image.
+pub(crate) fn all(context: &Context) -> Result<Vec<(String, PathBuf, PathBuf)>, Problem> {
+    let pairs = CHIPS.iter().flat_map(|chip| BINARIES.map(|binary| (chip, binary)));
+    pairs
+        .map(|(chip, binary)| {
+            let image = checked_image(context, chip, binary)?;
+            Ok((format!("{binary}, {}", chip.name), image.firmware, image.application))
+        })
+        .collect()
+}
+
+/// An image with settings that are not the user's own: there is no password in it.
+fn checked_image(context: &Context, chip: &Chip, binary: &str) -> Result<Image, Problem> {
+    let folder = context.target.join("esp32-firmware/images");
+    let settings = [
+        ("CAMWIRE_SSID", "not a network"),
+        ("CAMWIRE_PASSWORD", "not a password"),
+        ("CAMWIRE_SOURCE", "test-pattern"),
+        ("CAMWIRE_ADDRESS", "192.0.2.2/24"),
+        ("CAMWIRE_GATEWAY", "192.0.2.1"),
+    ];
+    image(context, chip, binary, &folder, &settings)
+}
+
+/// A flash image: the whole, and the application in it.
+struct Image {
+    /// What it was made from.
+    firmware: PathBuf,
+    flash: PathBuf,
+    application: PathBuf,
+}
+
+/// Builds a firmware and makes its image.
+fn image(
+    context: &Context,
+    chip: &Chip,
+    binary: &str,
+    folder: &Path,
+    settings: &[(&str, &str)],
+) -> Result<Image, Problem> {
+    let path = tools::path_with(tools::cargo_tool(context, &tools::ESPFLASH)?.as_deref());
+    let mut build = cargo(context, chip, binary)?;
+    for (name, value) in settings {
+        build = build.env(name, value);
+    }
+    build.run()?;
+    let firmware =
+        context.target.join("esp32-firmware").join(chip.target).join("release").join(binary);
+    fs::create_dir_all(folder)?;
+    let name = format!("camwire-{binary}-{}", chip.name);
+    let image = Image {
+        firmware,
+        flash: folder.join(format!("{name}.bin")),
+        application: folder.join(format!("{name}-app.bin")),
+    };
+    let whole = ["--merge", "--skip-padding"].as_slice();
+    for (file, options) in [(&image.flash, whole), (&image.application, &[])] {
+        Command::new("espflash")
+            .args(["save-image", "--chip", chip.name, "--flash-size", "4mb"])
+            .args(options)
+            .args([&image.firmware, file])
+            .env("PATH", &path)
+            .run()?;
+    }
+    let bytes = fs::metadata(&image.application)?.len();
+    if bytes >= APPLICATION_BYTES {
+        return Err(Problem::failed(format!("{name} has {bytes} bytes: too large")));
+    }
+    Ok(image)
+}
+
+/// What cargo does for a person who types the alias.
+fn cargo(context: &Context, chip: &Chip, binary: &str) -> Result<Command, Problem> {
+    let mut command = context
+        .cargo_apart("esp32-firmware", &[chip.build, binary, "--locked"])
+        .dir(&context.root.join("examples/esp32"));
+    for (name, value) in &compiler(context, chip.target)? {
+        command = command.env(name, value);
+    }
+    Ok(command)
+}
+
+fn verify(python: &Path, chip: &Chip, image: &Image) -> Result<(), Problem> {
+    let application = fs::read(&image.application)?;
+    if fs::read(&image.flash)?.get(APPLICATION_AT..) != Some(&application) {
+        return Err(Problem::failed(format!("not the same in both images for {}", chip.name)));
+    }
+    // Of the whole image, esptool looks at the bootloader, which is its beginning.
+    for file in [&image.application, &image.flash] {
+        let esptool = Command::new(python).args(["-m", "esptool", "image-info"]).args([file]);
+        let text = esptool.run()?;
+        let says = |field: &str, value: &str| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(field));
+            lines.next().is_some_and(|rest| rest.trim().ends_with(value))
+        };
+        if !says("Checksum:", "(valid)")
+            || !says("Validation hash:", "(valid)")
+            || !says("Chip ID:", chip.id)
+        {
+            return Err(Problem::failed(text));
+        }
+    }
+    Ok(())
+}
+
+/// What a firmware says to whoever builds it, when something is missing or wrong.
+fn settings(context: &Context) -> Outcome {
+    let [chip, _] = &CHIPS;
+    let all = ["SSID", "PASSWORD", "SOURCE", "ADDRESS", "GATEWAY"];
+    let all = all.map(|name| format!("CAMWIRE_{name}"));
+    let missing = all.iter().fold(cargo(context, chip, "mjpeg")?, |c, name| c.without(name));
+    refused(missing, &["set CAMWIRE_SSID", "set CAMWIRE_PASSWORD", "set CAMWIRE_SOURCE"])?;
+
+    let wrong = ["thirty-three bytes: one too many!", "short", "tea leaves", "192.168.1.50", "?"];
+    let wrong = all.iter().zip(wrong).fold(cargo(context, chip, "mjpeg")?, |c, (n, v)| c.env(n, v));
+    refused(wrong, &["1 to 32 bytes", "8 to 63 bytes", "test-pattern", "/24", "192.168.1.1;"])?;
+
+    let folder = context.root.join("examples/esp32");
+    let check = || context.cargo_apart("esp32-firmware", &["check", "--locked"]).dir(&folder);
+    refused(check(), &["no chip"])?;
+    refused(check().args(["--features", "esp32c3,esp32c6"]), &["two chips"])?;
+    refused(check().args(["--features", "esp32c6"]), &["riscv32imac"])?;
+    Ok(Tally { passed: 5, ..Tally::default() })
+}
+
+/// The build ends with an error, which says all of this.
+fn refused(build: Command, what: &[&str]) -> Result<(), Problem> {
+    let output = build.output()?;
+    let errors: Vec<&str> = output.text.lines().filter(|l| l.starts_with("error: ")).collect();
+    let said = |what: &&str| errors.iter().any(|line| line.contains(what));
+    if output.success || !what.iter().all(said) {
+        return Err(Problem::failed(format!("{}\nit should say: {what:?}", output.text)));
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! What is said to the firmware when it is built: which chip, and the `CAMWIRE_` variables.
+//!
+//! What is missing or wrong ends the build with a line that says what to do. What is right becomes
+//! `settings.rs`, which src/lib.rs includes.
+
+use std::env;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+/// What `CAMWIRE_SOURCE` may be. For one more, add it here and in src/camera.rs.
+const SOURCES: &[&str] = &["test-pattern"];
+
+fn main() {
+    let settings = [chip(), ssid(), password(), source(), address(), gateway()];
+    let mut text = String::new();
+    for setting in settings {
+        match setting {
+            Ok(line) => text += &line,
+            Err(what) => println!("cargo::error={what}"),
+        }
+    }
+    let folder = env::var_os("OUT_DIR").expect("cargo sets it");
+    std::fs::write(Path::new(&folder).join("settings.rs"), text).expect("a file can be written");
+    // After all others of the linker's scripts.
+    println!("cargo::rustc-link-arg-bins=-Tlinkall.x");
+    println!("cargo::rerun-if-changed=build.rs");
+}
+
+/// A piece of settings.rs, or what is wrong.
+type Setting = Result<String, String>;
+
+fn chip() -> Setting {
+    let chosen = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    let (name, target) = match (chosen("ESP32C3"), chosen("ESP32C6")) {
+        (true, false) => ("esp32c3", "riscv32imc-unknown-none-elf"),
+        (false, true) => ("esp32c6", "riscv32imac-unknown-none-elf"),
+        (false, false) => {
+            return Err("no chip: build with `cargo build-c3 mjpeg` or `cargo build-c6 mjpeg`, \
+                        which choose the feature esp32c3 or esp32c6, and its target"
+                .to_owned());
+        }
+        (true, true) => {
+            return Err("two chips: choose one of the features esp32c3 and esp32c6".to_owned());
+        }
+    };
+    if env::var("TARGET").as_deref() != Ok(target) {
+        return Err(format!("not the target of this chip: {name} needs --target {target}"));
+    }
+    Ok(String::new())
+}
+
+fn ssid() -> Setting {
+    let name = needed("CAMWIRE_SSID", "the name of your Wi-Fi network, for instance 'My network'")?;
+    if name.is_empty() || name.len() > 32 {
+        return Err(format!("CAMWIRE_SSID has 1 to 32 bytes; this has {}", name.len()));
+    }
+    Ok(format!("/// The Wi-Fi network.\npub const SSID: &str = {name:?};\n"))
+}
+
+fn password() -> Setting {
+    let word = needed("CAMWIRE_PASSWORD", "that of the Wi-Fi network; '' if it has none")?;
+    let key = word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // The value itself is nobody's business, not even in an error.
+    if !word.is_empty() && !(8..=63).contains(&word.len()) && !key {
+        return Err(format!(
+            "CAMWIRE_PASSWORD has 8 to 63 bytes, or 64 hexadecimal digits, or none for an open \
+             network; this has {} bytes",
+            word.len()
+        ));
+    }
+    Ok(format!("/// Empty for an open network.\npub const PASSWORD: &str = {word:?};\n"))
+}
+
+fn source() -> Setting {
+    println!("cargo::rustc-check-cfg=cfg(source, values(\"{}\"))", SOURCES.join("\", \""));
+    let known = SOURCES.join(" or ");
+    let name = needed("CAMWIRE_SOURCE", &format!("where the pictures come from: {known}"))?;
+    if !SOURCES.contains(&name.as_str()) {
+        return Err(format!("CAMWIRE_SOURCE is {known}; this is {name:?}"));
+    }
+    println!("cargo::rustc-cfg=source={name:?}");
+    Ok(format!("/// What the camera is.\npub const SOURCE: &str = {name:?};\n"))
+}
+
+fn address() -> Setting {
+    let about = "/// A static address and the bits of its network; without one, DHCP gives it.";
+    let value = match given("CAMWIRE_ADDRESS")? {
+        None => "None".to_owned(),
+        Some(text) => {
+            let parsed = text.split_once('/').and_then(|(address, bits)| {
+                let (address, bits) = (host(address)?, bits.parse::<u8>().ok()?);
+                (1..=30).contains(&bits).then_some((address, bits))
+            });
+            let Some((address, bits)) = parsed else {
+                return Err(format!(
+                    "CAMWIRE_ADDRESS is an address and the bits of its network, for instance \
+                     192.168.1.50/24; this is {text:?}"
+                ));
+            };
+            format!("Some(({}, {bits}))", constant(address))
+        }
+    };
+    Ok(format!("{about}\npub const ADDRESS: Option<(Ipv4Addr, u8)> = {value};\n"))
+}
+
+fn gateway() -> Setting {
+    let about = "/// The router, for viewers outside the network of a static address.";
+    let value = match given("CAMWIRE_GATEWAY")? {
+        None => "None".to_owned(),
+        Some(_) if given("CAMWIRE_ADDRESS")?.is_none() => {
+            return Err("CAMWIRE_GATEWAY belongs to CAMWIRE_ADDRESS; DHCP tells both".to_owned());
+        }
+        Some(text) => match host(&text) {
+            Some(address) => format!("Some({})", constant(address)),
+            None => {
+                return Err(format!(
+                    "CAMWIRE_GATEWAY is an address, for instance 192.168.1.1; this is {text:?}"
+                ));
+            }
+        },
+    };
+    Ok(format!("{about}\npub const GATEWAY: Option<Ipv4Addr> = {value};\n"))
+}
+
+/// An address that one machine can have.
+fn host(text: &str) -> Option<Ipv4Addr> {
+    let address: Ipv4Addr = text.parse().ok()?;
+    let many = address.is_unspecified() || address.is_multicast() || address.is_broadcast();
+    (!many).then_some(address)
+}
+
+fn constant(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("Ipv4Addr::new({a}, {b}, {c}, {d})")
+}
+
+/// A variable that must be set.
+fn needed(variable: &str, what: &str) -> Result<String, String> {
+    given(variable)?.ok_or_else(|| format!("set {variable} in the environment: {what}"))
+}
+
+/// A variable that may be set.
+fn given(variable: &str) -> Result<Option<String>, String> {
+    println!("cargo::rerun-if-env-changed={variable}");
+    match env::var(variable) {
+        Ok(text) => Ok(Some(text)),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{variable} is not UTF-8")),
+    }
+}

@@ -1,0 +1,16 @@
+//! What the binaries of this firmware share; they are in `src/bin`, and each is a firmware of its
+//! own. Begin with [`camera`]: yours goes there.
+
+#![no_std]
+
+pub mod board;
+pub mod camera;
+pub mod clock;
+pub mod connection;
+pub mod network;
+
+/// What build.rs has read from the `CAMWIRE_` variables.
+pub mod settings {
+    use core::net::Ipv4Addr;
+    include!(concat!(env!("OUT_DIR"), "/settings.rs"));
+}

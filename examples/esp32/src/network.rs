@@ -1,0 +1,96 @@
+//! Wi-Fi as a station, and the address in its network.
+
+use crate::settings::{ADDRESS, GATEWAY, PASSWORD, SSID};
+use embassy_executor::Spawner;
+use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_time::{Duration, Timer};
+use esp_hal::peripherals::WIFI;
+use esp_hal::rng::Rng;
+use esp_println::println;
+use esp_radio::wifi::sta::StationConfig;
+use esp_radio::wifi::{
+    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, Interface,
+    WifiController,
+};
+
+/// How long to wait before connecting again: twice as long each time, up to the second.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Starts Wi-Fi and the network stack. From then on they keep the connection by themselves.
+pub fn start<const SOCKETS: usize>(
+    spawner: Spawner,
+    wifi: WIFI<'static>,
+    sockets: &'static mut StackResources<SOCKETS>,
+) -> Stack<'static> {
+    let authentication = match PASSWORD {
+        "" => AuthenticationMethodConfig::Open,
+        word => AuthenticationMethodConfig::Wpa2Personal(
+            word.try_into().expect("build.rs has looked at its length"),
+        ),
+    };
+    let station = StationConfig::default()
+        .with_ssid(SSID.try_into().expect("build.rs has looked at its length"))
+        .with_authentication(authentication);
+    let config = ControllerConfig::default().with_initial_config(Config::Station(station));
+    let controller = WifiController::new(wifi, config).expect("Wi-Fi starts");
+
+    let address = match ADDRESS {
+        None => embassy_net::Config::dhcpv4(Default::default()),
+        Some((address, bits)) => embassy_net::Config::ipv4_static(StaticConfigV4 {
+            address: Ipv4Cidr::new(address, bits),
+            gateway: GATEWAY,
+            dns_servers: Default::default(),
+        }),
+    };
+    // Random once Wi-Fi runs: the radio's noise feeds it.
+    let rng = Rng::new();
+    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
+    let (stack, runner) = embassy_net::new(Interface::station(), address, sockets, seed);
+    spawner.spawn(stay_connected(controller).expect("it is spawned once"));
+    spawner.spawn(run(runner).expect("it is spawned once"));
+    spawner.spawn(tell_address(stack).expect("it is spawned once"));
+    stack
+}
+
+/// Connects to the network, again and again.
+#[embassy_executor::task]
+async fn stay_connected(mut wifi: WifiController<'static>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        println!("wifi: connecting to {SSID}");
+        match wifi.connect_async().await {
+            Ok(point) => {
+                println!("wifi: connected, channel {}", point.channel);
+                wait = FIRST_WAIT;
+                match wifi.wait_for_disconnect_async().await {
+                    Ok(end) => println!("wifi: lost: {:?}", end.reason),
+                    Err(error) => println!("wifi: lost: {error:?}"),
+                }
+            }
+            Err(ConnectionError::Failed(end)) => println!("wifi: refused: {:?}", end.reason),
+            Err(error) => println!("wifi: refused: {error:?}"),
+        }
+        println!("wifi: again in {} s", wait.as_secs());
+        Timer::after(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+#[embassy_executor::task]
+async fn run(mut runner: embassy_net::Runner<'static, Interface>) {
+    runner.run().await;
+}
+
+/// Says where to look, each time there is an address.
+#[embassy_executor::task]
+async fn tell_address(stack: Stack<'static>) {
+    loop {
+        stack.wait_link_up().await;
+        stack.wait_config_up().await;
+        if let Some(config) = stack.config_v4() {
+            println!("open http://{}/", config.address.address());
+        }
+        stack.wait_link_down().await;
+    }
+}
