@@ -59,12 +59,12 @@ impl HeadReader {
     /// As [`HeadError`] says. The reader is of no use after that.
     pub fn feed(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
         for (at, &byte) in input.iter().enumerate() {
-            self.seen += 1;
+            self.seen = self.seen.saturating_add(1);
             if self.seen > HEAD_MAX {
                 return Err(HeadError::TooLarge);
             }
             if self.step(byte)? {
-                return Ok(Some(at + 1));
+                return Ok(Some(at.saturating_add(1)));
             }
         }
         Ok(None)
@@ -98,7 +98,7 @@ impl HeadReader {
     fn keep(&mut self, byte: u8) -> Result<(), HeadError> {
         let place = self.line.get_mut(self.kept).ok_or(HeadError::TooLarge)?;
         *place = byte;
-        self.kept += 1;
+        self.kept = self.kept.saturating_add(1);
         Ok(())
     }
 

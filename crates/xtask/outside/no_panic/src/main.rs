@@ -11,15 +11,19 @@ mod frame;
 mod futures;
 mod multipart;
 mod opaque;
+#[cfg(feature = "requests")]
+mod requests;
 mod ring;
 
 use core::{hint::black_box, panic::PanicInfo};
 
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
+    #[cfg(feature = "requests")]
+    requests::read();
     if cfg!(feature = "futures") {
         futures::call_all();
-    } else {
+    } else if !cfg!(feature = "requests") {
         frame::call_all();
         multipart::call_all();
         ring::call_all();
