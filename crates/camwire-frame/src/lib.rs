@@ -13,7 +13,9 @@ mod resolution;
 mod source;
 mod time;
 
-pub use control::{Control, ControlError, Quality, Ranged, Setting, SettingName};
+pub use control::{
+    Control, ControlError, ParseSettingNameError, Quality, Ranged, Setting, SettingName, ValueError,
+};
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
 pub use pattern::{TestPattern, TestSource};
 pub use resolution::{ParseResolutionError, Resolution};

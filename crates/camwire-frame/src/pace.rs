@@ -119,9 +119,9 @@ impl Pacer {
         self.due
     }
 
-    /// Forgets the schedule: the next picture is due at once.
-    pub const fn reset(&mut self) {
-        self.due = None;
+    /// The next picture is due at `latest`, unless it is due earlier anyway.
+    pub fn hasten(&mut self, latest: Instant) {
+        self.due = self.due.map(|due| due.min(latest));
     }
 
     /// Says whether a picture taken at `at` belongs to the schedule, and if so advances it.

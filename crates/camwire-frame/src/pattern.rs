@@ -45,8 +45,8 @@ mod tests;
 pub struct TestPattern {
     resolution: Resolution,
     quality: Quality,
-    brightness: Ranged<-2, 2>,
-    saturation: Ranged<-2, 2>,
+    brightness: Ranged<-3, 3>,
+    saturation: Ranged<-4, 4>,
     hmirror: bool,
     vflip: bool,
     color_bar: bool,
@@ -56,12 +56,11 @@ impl TestPattern {
     /// A pattern of that size and quality; the other settings are 0 and off.
     #[must_use]
     pub const fn new(resolution: Resolution, quality: Quality) -> Self {
-        const NEUTRAL: Ranged<-2, 2> = Ranged::new(0).expect("in range");
         Self {
             resolution,
             quality,
-            brightness: NEUTRAL,
-            saturation: NEUTRAL,
+            brightness: Ranged::new(0).expect("in range"),
+            saturation: Ranged::new(0).expect("in range"),
             hmirror: false,
             vflip: false,
             color_bar: false,
@@ -71,14 +70,14 @@ impl TestPattern {
     /// Applies a setting, as a sensor would:
     ///
     /// - [`Brightness`](Setting::Brightness) adds 24 of 255 levels per step.
-    /// - [`Saturation`](Setting::Saturation) multiplies the colours by 0, 1/2, 1, 3/2 or 2.
+    /// - [`Saturation`](Setting::Saturation) multiplies the colours by 0 to 2, in quarters.
     /// - [`HMirror`](Setting::HMirror) and [`VFlip`](Setting::VFlip) turn everything, text too.
     /// - [`ColorBar`](Setting::ColorBar) leaves only the bars, the text and the ball.
     ///
     /// # Errors
     ///
     /// [`ControlError::Unsupported`] for settings that are not listed here, nor resolution or
-    /// quality; there are none yet.
+    /// quality.
     pub const fn set(&mut self, setting: Setting) -> Result<(), ControlError<Infallible>> {
         match setting {
             Setting::Resolution(resolution) => self.resolution = resolution,
@@ -88,6 +87,7 @@ impl TestPattern {
             Setting::HMirror(on) => self.hmirror = on,
             Setting::VFlip(on) => self.vflip = on,
             Setting::ColorBar(on) => self.color_bar = on,
+            _ => return Err(ControlError::Unsupported),
         }
         Ok(())
     }
@@ -103,6 +103,7 @@ impl TestPattern {
             SettingName::HMirror => Setting::HMirror(self.hmirror),
             SettingName::VFlip => Setting::VFlip(self.vflip),
             SettingName::ColorBar => Setting::ColorBar(self.color_bar),
+            _ => return None,
         })
     }
 
@@ -169,8 +170,8 @@ impl TestPattern {
     /// What brightness and saturation make of a colour.
     fn adjust(&self, color: Color) -> Color {
         let brightness = i32::from(self.brightness.get()) * 24;
-        let saturation = i32::from(self.saturation.get()) + 2;
-        let chroma = |c: u8| (128 + (i32::from(c) - 128) * saturation / 2).clamp(0, 255) as u8;
+        let saturation = i32::from(self.saturation.get()) + 4;
+        let chroma = |c: u8| (128 + (i32::from(c) - 128) * saturation / 4).clamp(0, 255) as u8;
         Color {
             y: (i32::from(color.y) + brightness).clamp(0, 255) as u8,
             cb: chroma(color.cb),

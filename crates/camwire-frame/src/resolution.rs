@@ -3,8 +3,7 @@ use core::str::FromStr;
 
 /// The picture sizes that esp32-camera names.
 ///
-/// Only the names and sizes are stable; the driver's numbers for them differ between its
-/// versions, so there are none here.
+/// Only the names and sizes are stable; the driver's numbers for them differ between its versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Resolution {
@@ -61,6 +60,26 @@ impl Resolution {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
+    }
+
+    /// The number in esp32-camera's `framesize_t` as of March 2026, which CameraWebServer's
+    /// interface uses. In older versions many sizes have others; where there is a choice, use names.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        Self::ALL.iter().position(|r| *r == self).unwrap_or_default() as u8
+    }
+
+    /// The resolution of that [number](Self::number).
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Bytes that are enough for nearly every JPEG picture of that size: a fifth of its pixels,
+    /// as the driver esp32-camera reckons.
+    #[must_use]
+    pub const fn jpeg_bytes(self) -> usize {
+        self.width as usize * self.height as usize / 5
     }
 
     /// Width in pixels.

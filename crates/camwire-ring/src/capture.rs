@@ -1,17 +1,21 @@
 use core::fmt::Display;
+use core::future::pending;
 use core::time::Duration;
 
-use camwire_frame::{CaptureError, Clock, FrameRate, FrameSource, Instant, Pacer};
+use camwire_frame::{
+    CaptureError, Clock, Control, ControlError, FrameRate, FrameSource, Instant, Pacer, Setting,
+};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::yield_now;
 
-use crate::{Policy, Publisher, SourceStatus};
+use crate::{Policy, Publisher, Settings, SourceStatus};
 
 /// How a [`capture_loop`] goes about it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CaptureConfig {
-    /// The most pictures per second; `None` for as many as the source gives.
+    /// The most pictures per second; `None` for as many as the source gives. After a pause the
+    /// first one is captured within a second, even if the rate is lower.
     pub rate: Option<FrameRate>,
     /// How long one capture may take before it is given up as failed.
     pub timeout: Duration,
@@ -39,6 +43,9 @@ impl Default for CaptureConfig {
 
 /// How long to wait for a slot at a time. An unpaced source then counts a picture as dropped.
 const SLOT_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait for the first picture after a pause, however low the rate.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// How many pictures from before they were wanted a driver may have queued; more are an error.
 const STALE_MAX: u32 = 8;
@@ -69,120 +76,239 @@ pub async fn capture_loop<S, C>(
     S::Error: Display,
     C: Clock,
 {
-    loop {
-        publisher.clear();
-        status.idle();
-        publisher.demand().await;
-        status.starting(clock.now());
-        let wanted_since = clock.now();
-        source.resume().await;
-        let ended = capture_while_wanted(publisher, source, clock, config, status, wanted_since);
-        if ended.await {
-            // What the ring still offers is for those who have not had it, and for nobody else.
-            status.ended();
-            publisher.close();
-            publisher.no_demand().await;
-            publisher.clear();
-            return;
-        }
-        // First nothing old is left to those who come during the pause, then the pause.
-        publisher.clear();
-        source.pause().await;
-    }
+    Loop { publisher, source, clock, config, status, mail: &NoMail }.run().await;
 }
 
-/// True when the source has ended, false when nobody wants pictures any more.
-async fn capture_while_wanted<S, C>(
+/// A [`capture_loop`] whose source obeys what others wish for in `settings`, between two captures
+/// and also while nobody wants pictures.
+///
+/// A resolution whose pictures would not fit the ring's slots is refused.
+///
+/// # Cancel safety
+///
+/// As that of [`capture_loop`]; a setting under way may be applied or not.
+pub async fn capture_loop_with_settings<S, C>(
     publisher: &mut Publisher<'_>,
     source: &mut S,
     clock: &C,
     config: &CaptureConfig,
     status: &SourceStatus,
-    wanted_since: Instant,
-) -> bool
-where
-    S: FrameSource,
-    S::Error: Display,
+    settings: &Settings,
+) where
+    S: FrameSource<Error: Display> + Control,
     C: Clock,
 {
-    let mut pacer = config.rate.map(Pacer::new);
-    let mut previous = None;
-    let (mut stale, mut failures) = (0, 0u32);
-    while publisher.has_demand() {
-        if let Some(due) = pacer.as_ref().and_then(Pacer::due)
-            && let Either::Second(()) = select(clock.sleep_until(due), publisher.no_demand()).await
-        {
-            continue;
-        }
-        // A source that is always ready must not keep the executor from the viewers.
-        yield_now().await;
-        if let Some(pacer) = &mut pacer {
-            pacer.admit(clock.now());
-        }
+    Loop { publisher, source, clock, config, status, mail: settings }.run().await;
+}
 
-        let mut grant = match publisher.try_grant() {
-            Ok(grant) => grant,
-            Err(_full) => {
-                let slot = wait_for_slot(publisher, clock, config, pacer.is_some());
-                match slot.await {
-                    Some(grant) => grant,
-                    None => continue,
-                }
-            }
-        };
-        let captured = select3(
-            source.capture(&mut grant),
-            publisher.no_demand(),
-            clock.sleep_until(clock.now() + config.timeout),
-        );
-        let error = match captured.await {
-            // The source should have flushed this; nobody may see it.
-            Either3::First(Ok(info)) if info.captured_at < wanted_since && stale < STALE_MAX => {
-                stale += 1;
-                continue;
-            }
-            Either3::First(Ok(info)) if info.captured_at < wanted_since => {
-                status.failed(format_args!("pictures are from before they were wanted"));
-                None
-            }
-            Either3::First(Ok(info)) => match publisher.commit(grant, info) {
-                Ok(_sequence) => {
-                    let now = clock.now();
-                    status.published(&info, previous.replace(info.captured_at), now);
-                    publisher.revoke_oldest(now, config.lease_grace);
-                    failures = 0;
-                    continue;
-                }
-                Err(error) => {
-                    status.failed(format_args!("{error}"));
-                    None
-                }
-            },
-            Either3::First(Err(error)) => Some(error),
-            Either3::Second(()) => continue,
-            Either3::Third(()) => {
-                let (secs, millis) = (config.timeout.as_secs(), config.timeout.subsec_millis());
-                status.failed(format_args!("no picture within {secs}.{millis:03} s"));
-                None
-            }
-        };
-        match error {
-            Some(CaptureError::Ended) => return true,
-            Some(CaptureError::TooLarge { needed }) => status.failed(format_args!(
-                "a picture needs {needed} bytes, a slot has {}",
-                publisher.ring().slot_bytes()
-            )),
-            Some(error) => status.failed(format_args!("{error}")),
-            None => {}
+/// What a capture loop is asked besides pictures.
+trait Mail<S> {
+    /// Returns when there is something. Cancel-safe.
+    async fn wished(&self);
+
+    /// Sees to it, if there is anything.
+    async fn obey<C: Clock>(&self, source: &mut S, clock: &C, timeout: Duration, room: usize);
+
+    /// Tells what the source is set to.
+    fn show(&self, source: &S);
+}
+
+struct NoMail;
+
+impl<S> Mail<S> for NoMail {
+    async fn wished(&self) {
+        pending().await
+    }
+
+    async fn obey<C: Clock>(&self, _: &mut S, _: &C, _: Duration, _: usize) {}
+
+    fn show(&self, _: &S) {}
+}
+
+impl<S: Control> Mail<S> for Settings {
+    async fn wished(&self) {
+        Self::wished(self).await;
+    }
+
+    async fn obey<C: Clock>(&self, source: &mut S, clock: &C, timeout: Duration, room: usize) {
+        let Some((setting, answering)) = self.take() else { return };
+        if let Setting::Resolution(resolution) = setting
+            && resolution.jpeg_bytes() > room
+        {
+            return answering.too_large();
         }
-        failures = failures.saturating_add(1);
-        if failures > 1 {
-            let wait = config.backoff_min.saturating_mul(1 << (failures - 2).min(16));
-            let until = clock.now() + wait.min(config.backoff_max);
-            select(clock.sleep_until(until), publisher.no_demand()).await;
+        let until = clock.sleep_until(clock.now() + timeout);
+        let applied = select(source.set(setting), until).await;
+        self.show(|name| source.get(name));
+        match applied {
+            Either::First(Ok(())) => answering.done(),
+            Either::First(Err(ControlError::Unsupported)) => answering.unsupported(),
+            Either::First(Err(_)) | Either::Second(()) => drop(answering),
         }
     }
-    false
+
+    fn show(&self, source: &S) {
+        Self::show(self, |name| source.get(name));
+    }
+}
+
+struct Loop<'l, 'r, S, C, M> {
+    publisher: &'l mut Publisher<'r>,
+    source: &'l mut S,
+    clock: &'l C,
+    config: &'l CaptureConfig,
+    status: &'l SourceStatus,
+    mail: &'l M,
+}
+
+impl<S, C, M> Loop<'_, '_, S, C, M>
+where
+    S: FrameSource<Error: Display>,
+    C: Clock,
+    M: Mail<S>,
+{
+    async fn run(mut self) {
+        self.mail.show(self.source);
+        // It outlives the pauses, else who comes and goes quickly would get more pictures than
+        // the owner allows.
+        let mut pacer = self.config.rate.map(Pacer::new);
+        loop {
+            self.publisher.clear();
+            self.status.idle();
+            while let Either::Second(()) = select(self.publisher.demand(), self.mail.wished()).await
+            {
+                self.obey().await;
+            }
+            let wanted_since = self.clock.now();
+            self.status.starting(wanted_since);
+            if let Some(pacer) = &mut pacer {
+                pacer.hasten(wanted_since + FIRST_WAIT);
+            }
+            self.source.resume().await;
+            if self.capture_while_wanted(wanted_since, &mut pacer).await {
+                // What the ring still offers is for those who have not had it, and for nobody
+                // else.
+                self.status.ended();
+                self.publisher.close();
+                self.publisher.no_demand().await;
+                self.publisher.clear();
+                return;
+            }
+            // First nothing old is left to those who come during the pause, then the pause.
+            self.publisher.clear();
+            self.source.pause().await;
+        }
+    }
+
+    async fn obey(&mut self) {
+        let room = self.publisher.ring().slot_bytes();
+        self.mail.obey(self.source, self.clock, self.config.timeout, room).await;
+    }
+
+    /// Waits, and obeys meanwhile; returns early when nobody wants pictures any more.
+    async fn wait_until(&mut self, until: Instant) {
+        loop {
+            let wait = select3(
+                self.clock.sleep_until(until),
+                self.publisher.no_demand(),
+                self.mail.wished(),
+            );
+            match wait.await {
+                Either3::First(()) | Either3::Second(()) => return,
+                Either3::Third(()) => self.obey().await,
+            }
+        }
+    }
+
+    /// True when the source has ended, false when nobody wants pictures any more.
+    async fn capture_while_wanted(
+        &mut self,
+        wanted_since: Instant,
+        pacer: &mut Option<Pacer>,
+    ) -> bool {
+        let (clock, config, status) = (self.clock, self.config, self.status);
+        let mut previous = None;
+        let (mut stale, mut failures) = (0, 0u32);
+        while self.publisher.has_demand() {
+            if let Some(due) = pacer.as_ref().and_then(Pacer::due) {
+                self.wait_until(due).await;
+                if !self.publisher.has_demand() {
+                    break;
+                }
+            }
+            // A source that is always ready must not keep the executor from the viewers.
+            yield_now().await;
+            self.obey().await;
+            if let Some(pacer) = pacer {
+                pacer.admit(clock.now());
+            }
+
+            let publisher = &mut *self.publisher;
+            let mut grant = match publisher.try_grant() {
+                Ok(grant) => grant,
+                Err(_full) => {
+                    let slot = wait_for_slot(publisher, clock, config, pacer.is_some());
+                    match slot.await {
+                        Some(grant) => grant,
+                        None => continue,
+                    }
+                }
+            };
+            let captured = select3(
+                self.source.capture(&mut grant),
+                publisher.no_demand(),
+                clock.sleep_until(clock.now() + config.timeout),
+            );
+            let error = match captured.await {
+                // The source should have flushed this; nobody may see it.
+                Either3::First(Ok(info))
+                    if info.captured_at < wanted_since && stale < STALE_MAX =>
+                {
+                    stale += 1;
+                    continue;
+                }
+                Either3::First(Ok(info)) if info.captured_at < wanted_since => {
+                    status.failed(format_args!("pictures are from before they were wanted"));
+                    None
+                }
+                Either3::First(Ok(info)) => match publisher.commit(grant, info) {
+                    Ok(_sequence) => {
+                        let now = clock.now();
+                        status.published(&info, previous.replace(info.captured_at), now);
+                        publisher.revoke_oldest(now, config.lease_grace);
+                        failures = 0;
+                        continue;
+                    }
+                    Err(error) => {
+                        status.failed(format_args!("{error}"));
+                        None
+                    }
+                },
+                Either3::First(Err(error)) => Some(error),
+                Either3::Second(()) => continue,
+                Either3::Third(()) => {
+                    let (secs, millis) = (config.timeout.as_secs(), config.timeout.subsec_millis());
+                    status.failed(format_args!("no picture within {secs}.{millis:03} s"));
+                    None
+                }
+            };
+            match error {
+                Some(CaptureError::Ended) => return true,
+                Some(CaptureError::TooLarge { needed }) => status.failed(format_args!(
+                    "a picture needs {needed} bytes, a slot has {}",
+                    publisher.ring().slot_bytes()
+                )),
+                Some(error) => status.failed(format_args!("{error}")),
+                None => {}
+            }
+            failures = failures.saturating_add(1);
+            if failures > 1 {
+                let wait = config.backoff_min.saturating_mul(1 << (failures - 2).min(16));
+                self.wait_until(clock.now() + wait.min(config.backoff_max)).await;
+            }
+        }
+        false
+    }
 }
 
 /// The ring is full. What now depends on the policy: wait, or drop the picture and count it.

@@ -15,6 +15,7 @@ mod capture;
 mod publisher;
 mod reader;
 mod ring;
+mod settings;
 mod slot;
 mod status;
 mod sync;
@@ -22,9 +23,10 @@ mod waker;
 
 #[cfg(feature = "std")]
 pub use blocking::block_on;
-pub use capture::{CaptureConfig, capture_loop};
+pub use capture::{CaptureConfig, capture_loop, capture_loop_with_settings};
 pub use publisher::{CommitError, Full, Grant, Publisher};
 pub use reader::{FrameLease, Reader};
 pub use ring::{Follow, FrameRing, MemoryError, Policy, ReaderSlot, RingMemory, TooManyReaders};
+pub use settings::{SetError, Settings};
 pub use slot::Slot;
 pub use status::{SourceState, SourceStatus};

@@ -11,12 +11,12 @@ mod harness {
 
 use std::time::Duration;
 
-use camwire_frame::{Clock, FrameRate, Instant};
+use camwire_frame::{Clock, FrameRate, Instant, Resolution, Setting, SettingName};
 use camwire_ring::{
-    CaptureConfig, Follow, FrameRing, Policy, ReaderSlot, Slot, SourceState, SourceStatus,
-    capture_loop,
+    CaptureConfig, Follow, FrameRing, Policy, ReaderSlot, SetError, Settings, Slot, SourceState,
+    SourceStatus, capture_loop, capture_loop_with_settings,
 };
-use harness::camera::{Call, Camera, Outcome, picture};
+use harness::camera::{Call, Camera, Obedience, Outcome, picture};
 use harness::time::{Sim, Spawned, VirtualClock};
 
 const SLOT_BYTES: usize = 256;
@@ -40,6 +40,7 @@ struct Rig {
     clock: &'static VirtualClock,
     ring: &'static FrameRing<'static>,
     status: &'static SourceStatus,
+    settings: &'static Settings,
     camera: Camera,
     sim: Sim<'static>,
     work: Spawned<()>,
@@ -58,14 +59,17 @@ impl Rig {
         let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new("plan")));
         let clock: &'static VirtualClock = Box::leak(Box::new(VirtualClock::new(START, None)));
         let camera = Camera::new(clock, rest);
+        let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
         let mut sim = Sim::new(clock);
         let mut source = camera.clone();
         let work = sim.spawn(async move {
             let mut publisher = ring.publisher().unwrap();
-            capture_loop(&mut publisher, &mut source, clock, &config, status).await;
+            let publisher = &mut publisher;
+            let source = &mut source;
+            capture_loop_with_settings(publisher, source, clock, &config, status, settings).await;
         });
         sim.run();
-        Self { clock, ring, status, camera, sim, work }
+        Self { clock, ring, status, settings, camera, sim, work }
     }
 
     fn live(slots: usize, rest: Outcome) -> Self {
@@ -197,7 +201,7 @@ mod demand {
         let mut reader = rig.ring.subscribe(Follow::Ordered).unwrap();
         rig.sim.advance(ms(25));
         assert_eq!(reader.try_next().unwrap().sequence(), 1);
-        let Rig { work, mut sim, camera, clock, ring, status } = rig;
+        let Rig { work, mut sim, camera, clock, ring, status, settings: _ } = rig;
         sim.abort(work);
         assert_eq!(camera.times_of(Call::Cancelled).len(), 1);
         let mut source = camera.clone();
@@ -773,5 +777,197 @@ mod keep_all {
         }
         assert!(stalled.is_done(), "the ordered reader got {numbers:?} in 5 s");
         assert!(numbers.len() > 300);
+    }
+}
+
+mod coming_and_going {
+    use super::*;
+
+    /// How many pictures are captured in ten seconds for those who each want one, one after the
+    /// other.
+    fn captured(rate: &str) -> u32 {
+        let mut config = CaptureConfig::default();
+        config.rate = Some(rate.parse().unwrap());
+        let mut rig = Rig::new(4, Policy::DropOldest, every(1), config);
+        for _ in 0..10_000 {
+            let mut reader = rig.ring.subscribe(Follow::Live).unwrap();
+            while reader.try_latest().is_none() && rig.now() < START + Duration::from_secs(10) {
+                rig.sim.advance(ms(1));
+            }
+            drop(reader);
+            rig.sim.run();
+        }
+        rig.status.captured()
+    }
+
+    #[test]
+    fn gets_nobody_more_pictures_than_the_rate() {
+        assert!((99..=101).contains(&captured("10")));
+    }
+
+    #[test]
+    fn waits_for_a_second_at_most() {
+        assert!((9..=11).contains(&captured("0.001")));
+    }
+}
+
+mod settings {
+    use super::*;
+
+    const FLIP: Setting = Setting::VFlip(true);
+
+    /// Somebody's wish, on its way.
+    fn wish(rig: &mut Rig, setting: Setting) -> Spawned<Result<(), SetError>> {
+        let settings = rig.settings;
+        let wish = rig.sim.spawn(async move { settings.set(setting).await });
+        rig.sim.run();
+        wish
+    }
+
+    #[test]
+    fn what_the_source_has_is_shown_from_the_beginning() {
+        let rig = Rig::live(4, every(10));
+        let shown = |name| rig.settings.get(name);
+        assert_eq!(shown(SettingName::Resolution), Some(Setting::Resolution(Resolution::QQVGA)));
+        assert_eq!(shown(SettingName::VFlip), Some(Setting::VFlip(false)));
+        assert_eq!(shown(SettingName::Gain), None);
+        assert_eq!(Settings::new().get(SettingName::VFlip), None);
+    }
+
+    #[test]
+    fn while_nobody_watches_it_is_done_at_once_and_nothing_captured() {
+        let mut rig = Rig::live(4, every(10));
+        let wish = wish(&mut rig, FLIP);
+        assert_eq!(wish.take(), Some(Ok(())));
+        assert_eq!(rig.settings.get(SettingName::VFlip), Some(FLIP));
+        assert_eq!(rig.camera.calls(), [(rig.now(), Call::Set(FLIP))]);
+    }
+
+    #[test]
+    fn while_pictures_come_it_waits_for_the_end_of_one() {
+        let mut rig = Rig::live(4, every(10));
+        let _reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.advance(ms(55));
+        let wish = wish(&mut rig, FLIP);
+        assert_eq!(wish.take(), None);
+        rig.sim.advance(ms(5));
+        assert_eq!(wish.take(), Some(Ok(())));
+        rig.sim.advance(ms(100));
+        assert_eq!((rig.status.captured(), rig.camera.times_of(Call::Cancelled).len()), (16, 0));
+    }
+
+    /// At one picture in 1000 seconds, nobody wants to wait for the next.
+    #[test]
+    fn between_two_pictures_of_a_slow_rate_it_is_done_at_once() {
+        let mut config = CaptureConfig::default();
+        config.rate = FrameRate::from_millihertz(1);
+        let mut rig = Rig::new(4, Policy::DropOldest, every(10), config);
+        let _reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.advance(Duration::from_secs(100));
+        assert_eq!(wish(&mut rig, FLIP).take(), Some(Ok(())));
+        rig.sim.advance(Duration::from_secs(901));
+        assert_eq!(rig.captures(), [0, 1_000_000]);
+    }
+
+    #[test]
+    fn a_failing_source_obeys_between_its_attempts() {
+        let mut rig = Rig::live(4, failure("no sync"));
+        let _reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.advance(Duration::from_secs(60));
+        assert_eq!(wish(&mut rig, FLIP).take(), Some(Ok(())));
+    }
+
+    #[test]
+    fn refusals_change_nothing() {
+        let mut rig = Rig::live(4, every(10));
+        let quality = SettingName::Quality.with_number(1).unwrap();
+        let gain = SettingName::Gain.with_number(1).unwrap();
+        assert_eq!(wish(&mut rig, gain).take(), Some(Err(SetError::Unsupported)));
+        rig.camera.obeys(Obedience::Failure);
+        assert_eq!(wish(&mut rig, quality).take(), Some(Err(SetError::Failed)));
+        assert_eq!(rig.settings.get(SettingName::Quality).map(Setting::number), Some(12));
+        // A slot has 256 bytes; the source is not even asked.
+        let before = rig.camera.calls().len();
+        let large = wish(&mut rig, Setting::Resolution(Resolution::R96X96)).take();
+        assert_eq!(large, Some(Err(SetError::TooLarge { needed: 96 * 96 / 5 })));
+        assert_eq!(rig.camera.calls().len(), before);
+    }
+
+    #[test]
+    fn a_driver_that_hangs_is_given_up_after_the_time_of_a_capture() {
+        let mut rig = Rig::live(4, every(10));
+        rig.camera.obeys(Obedience::Hang);
+        let wish = wish(&mut rig, FLIP);
+        rig.sim.advance(CaptureConfig::default().timeout);
+        assert_eq!(wish.take(), Some(Err(SetError::Failed)));
+        let mut reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.advance(ms(15));
+        assert!(reader.try_latest().is_some());
+    }
+
+    #[test]
+    fn one_wish_at_a_time() {
+        let mut rig = Rig::live(4, every(10));
+        rig.camera.obeys(Obedience::After(ms(50)));
+        let first = wish(&mut rig, FLIP);
+        assert_eq!(wish(&mut rig, FLIP).take(), Some(Err(SetError::Busy)));
+        rig.sim.advance(ms(50));
+        assert_eq!(first.take(), Some(Ok(())));
+        let last = wish(&mut rig, Setting::VFlip(false));
+        rig.sim.advance(ms(50));
+        assert_eq!(last.take(), Some(Ok(())));
+        assert_eq!(rig.settings.get(SettingName::VFlip), Some(Setting::VFlip(false)));
+    }
+
+    /// A wish that nobody waits for any more: before the source is at it, and after.
+    #[test]
+    fn forsaken_wishes_leave_room_for_others() {
+        for taken in [false, true] {
+            let mut rig = Rig::live(4, every(10));
+            rig.camera.obeys(Obedience::After(ms(50)));
+            let settings = rig.settings;
+            let mut forsaken = Box::pin(settings.set(FLIP));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(forsaken.as_mut().poll(&mut context).is_pending());
+            if taken {
+                rig.sim.advance(ms(10));
+            }
+            drop(forsaken);
+            rig.sim.run();
+            let next = wish(&mut rig, FLIP).take();
+            assert_eq!(next, taken.then_some(Err(SetError::Busy)));
+            rig.sim.advance(ms(100));
+            assert_eq!(rig.settings.get(SettingName::VFlip), Some(FLIP));
+            let last = wish(&mut rig, FLIP);
+            rig.sim.advance(ms(100));
+            assert_eq!(last.take(), Some(Ok(())));
+        }
+    }
+
+    /// The loop's future is dropped while the source is at it.
+    #[test]
+    fn an_end_of_the_loop_is_an_answer() {
+        let clock: &'static VirtualClock = Box::leak(Box::new(VirtualClock::new(START, None)));
+        let camera = Camera::new(clock, every(10));
+        camera.obeys(Obedience::Hang);
+        let ring = FrameRing::leak(3, SLOT_BYTES, 2, Policy::DropOldest).unwrap();
+        let (status, settings) = (SourceStatus::new("plan"), Settings::new());
+        let config = CaptureConfig::default();
+        let (mut publisher, mut source) = (ring.publisher().unwrap(), camera.clone());
+        let mut work = Box::pin(capture_loop_with_settings(
+            &mut publisher,
+            &mut source,
+            clock,
+            &config,
+            &status,
+            &settings,
+        ));
+        let mut wish = std::pin::pin!(settings.set(FLIP));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(wish.as_mut().poll(&mut context).is_pending());
+        assert!(work.as_mut().poll(&mut context).is_pending());
+        drop(work);
+        let answer = wish.as_mut().poll(&mut context);
+        assert_eq!(answer, std::task::Poll::Ready(Err(SetError::Failed)));
     }
 }

@@ -145,7 +145,7 @@ impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
     /// mere `name`.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.target.parameters().filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+        self.target.parameter(name)
     }
 
     /// Sends the answer. One whose head exceeds [`Answer::HEAD_MAX`] becomes a 500 that says so.

@@ -24,6 +24,8 @@ pub struct Config {
     pub picture_timeout: Duration,
     /// How long `/capture` waits for its picture.
     pub capture_timeout: Duration,
+    /// How long `/control` waits for the source, which obeys between two captures.
+    pub control_timeout: Duration,
     /// After this long without a new picture the last one is sent again, so that browsers draw it
     /// and dead viewers are found.
     pub repeat_after: Duration,
@@ -33,8 +35,8 @@ pub struct Config {
     pub retry_after: Duration,
 }
 
-/// 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture; a picture is
-/// repeated after 950 ms; 5 s until `/healthz` complains; `Retry-After: 5`.
+/// 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
+/// picture is repeated after 950 ms; 5 s until `/healthz` complains; `Retry-After: 5`.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -43,6 +45,7 @@ impl Default for Config {
             progress_timeout: Duration::from_secs(10),
             picture_timeout: Duration::from_secs(30),
             capture_timeout: Duration::from_secs(10),
+            control_timeout: Duration::from_secs(10),
             repeat_after: Duration::from_millis(950),
             health_deadline: Duration::from_secs(5),
             retry_after: Duration::from_secs(5),

@@ -8,6 +8,7 @@ extern crate std;
 mod application;
 mod config;
 mod connection;
+mod control;
 mod head;
 mod io;
 mod request;

@@ -1,4 +1,4 @@
-use camwire_frame::FrameRate;
+use camwire_frame::{FrameRate, Setting, SettingName, ValueError};
 
 /// What the server does with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub enum Route {
     Stats,
     /// `/healthz`
     Health,
+    /// `/status`: what the source is set to.
+    Status,
+    /// `/control?var=NAME&val=VALUE`: to be set.
+    Control(Setting),
 }
 
 /// The methods there are here.
@@ -80,6 +84,9 @@ pub enum RequestError {
     /// The path is there, for GET and HEAD: 405.
     #[error("only GET and HEAD")]
     Method,
+    /// The path is there, for GET: 405.
+    #[error("only GET")]
+    ControlMethod,
     /// The value of `fps` is no frame rate: 400.
     #[error("fps must be a number from 0.001 to 1000")]
     Rate,
@@ -92,6 +99,12 @@ pub enum RequestError {
     /// The value of `advance_headers` is neither 0 nor 1: 400.
     #[error("advance_headers must be 0 or 1")]
     AdvanceHeaders,
+    /// `var` is missing, or names no setting: 400.
+    #[error("var must name a setting, as in /control?var=quality&val=12")]
+    SettingName,
+    /// `val` is missing, or no value of that setting: 400.
+    #[error("{0}")]
+    Value(ValueError),
 }
 
 impl Request {
@@ -115,18 +128,29 @@ impl Request {
             "/capture" | "/jpg" => Route::Capture,
             "/stats" => Route::Stats,
             "/healthz" => Route::Health,
+            "/status" => Route::Status,
+            "/control" => return Self::control(target),
             _ => return Err(RequestError::NotFound),
         };
-        let method = match target.method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            _ => return Err(RequestError::Method),
-        };
+        let method = target.method()?;
         let route = match route {
             Route::Stream(_) => Route::Stream(StreamOptions::parse(target)?),
             route => route,
         };
         Ok(Self { method, route })
+    }
+
+    fn control(target: Target<'_>) -> Result<Self, RequestError> {
+        // HEAD must change nothing (RFC 9110, section 9.2.1). GET should not either, but that is
+        // the interface.
+        if target.method != "GET" {
+            return Err(RequestError::ControlMethod);
+        }
+        let name = target.parameter("var").and_then(|name| name.parse::<SettingName>().ok());
+        let name = name.ok_or(RequestError::SettingName)?;
+        let value = target.parameter("val").unwrap_or_default();
+        let setting = name.with_text(value).map_err(RequestError::Value)?;
+        Ok(Self { method: Method::Get, route: Route::Control(setting) })
     }
 }
 
@@ -151,20 +175,48 @@ impl<'l> Target<'l> {
             return Err(RequestError::Malformed);
         }
         let target = origin_form(target);
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = cut(target, b'?').unwrap_or((target, ""));
         Ok(Self { method, path, query })
+    }
+
+    fn method(self) -> Result<Method, RequestError> {
+        match self.method {
+            "GET" => Ok(Method::Get),
+            "HEAD" => Ok(Method::Head),
+            _ => Err(RequestError::Method),
+        }
+    }
+
+    /// The value of that name, the last one if there are several.
+    pub(crate) fn parameter(self, name: &str) -> Option<&'l str> {
+        self.parameters().filter(|(key, _)| *key == name).last().map(|(_, value)| value)
     }
 
     /// Names and values of the query; a name without a value has an empty one.
     pub(crate) fn parameters(self) -> impl Iterator<Item = (&'l str, &'l str)> {
-        self.query.split('&').map(|one| one.split_once('=').unwrap_or((one, "")))
+        let mut rest = Some(self.query);
+        core::iter::from_fn(move || {
+            let query = rest?;
+            let (one, others) = cut(query, b'&').map_or((query, None), |(a, b)| (a, Some(b)));
+            rest = others;
+            Some(cut(one, b'=').unwrap_or((one, "")))
+        })
     }
 }
 
 /// A server must take the absolute form, too (RFC 9112, section 3.2.2).
 fn origin_form(target: &str) -> &str {
     let Some(rest) = target.strip_prefix("http://") else { return target };
-    rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+    let slash = rest.as_bytes().iter().position(|byte| *byte == b'/');
+    slash.and_then(|slash| rest.get(slash..)).unwrap_or("/")
+}
+
+/// What is before and behind the first such byte. (`str::split_once` is not known to the linker as
+/// free of panics.)
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let (before, rest) =
+        text.split_at_checked(text.as_bytes().iter().position(|byte| *byte == at)?)?;
+    Some((before, rest.get(1..)?))
 }
 
 impl StreamOptions {

@@ -2,7 +2,7 @@ use core::fmt::Write as _;
 use core::net::SocketAddr;
 
 use camwire_frame::{Clock, Instant};
-use camwire_ring::{FrameRing, SourceStatus};
+use camwire_ring::{FrameRing, Settings, SourceStatus};
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 use portable_atomic::{AtomicU32, Ordering};
@@ -33,6 +33,7 @@ pub struct Server<'s, C, A = ()> {
     pub(crate) clock: C,
     pub(crate) config: Config,
     pub(crate) started: Instant,
+    pub(crate) settings: Option<&'s Settings>,
     last_id: AtomicU32,
     application: A,
 }
@@ -52,19 +53,26 @@ impl<'s, C: Clock> Server<'s, C> {
         config: Config,
     ) -> Self {
         let started = clock.now();
-        let last_id = AtomicU32::new(0);
-        Self { ring, status, viewers, clock, config, started, last_id, application: () }
+        let (settings, last_id) = (None, AtomicU32::new(0));
+        Self { ring, status, viewers, clock, config, started, settings, last_id, application: () }
     }
 
     /// The same server with routes of the application's own.
     #[must_use]
     pub fn with_application<A: Application>(self, application: A) -> Server<'s, C, A> {
-        let Self { ring, status, viewers, clock, config, started, last_id, .. } = self;
-        Server { ring, status, viewers, clock, config, started, last_id, application }
+        let Self { ring, status, viewers, clock, config, started, settings, last_id, .. } = self;
+        Server { ring, status, viewers, clock, config, started, settings, last_id, application }
     }
 }
 
-impl<C: Clock, A: Application> Server<'_, C, A> {
+impl<'s, C: Clock, A: Application> Server<'s, C, A> {
+    /// The same server with `/status` and `/control`, which show and change these settings. The
+    /// other side of them is [`capture_loop_with_settings`](camwire_ring::capture_loop_with_settings).
+    #[must_use]
+    pub fn with_settings(self, settings: &'s Settings) -> Self {
+        Self { settings: Some(settings), ..self }
+    }
+
     /// How it behaves.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -114,6 +122,18 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             Route::Capture => self.capture(&mut connection, asked_at).await,
             Route::Stats => self.stats(&mut connection.out).await,
             Route::Health => self.health(&mut connection.out).await,
+            Route::Status | Route::Control(_) => {
+                let Some(settings) = self.settings else {
+                    let refusal = Refusal::Request(RequestError::NotFound);
+                    return self.refuse_request(&mut connection, refusal).await;
+                };
+                match request.route {
+                    Route::Control(setting) => {
+                        self.control(&mut connection, settings, setting).await
+                    }
+                    _ => self.settings(&mut connection.out, settings).await,
+                }
+            }
         }
     }
 
@@ -198,6 +218,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             Refusal::Request(RequestError::Method) => {
                 ("405 Method Not Allowed", "Allow: GET, HEAD\r\n")
             }
+            Refusal::Request(RequestError::ControlMethod) => {
+                ("405 Method Not Allowed", "Allow: GET\r\n")
+            }
             Refusal::Head(_) | Refusal::Request(_) => ("400 Bad Request", ""),
         };
         self.refuse(connection, status, fields, &reason).await
@@ -218,7 +241,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         self.refuse(connection, "503 Service Unavailable", &retry, reason).await
     }
 
-    async fn refuse<R, W>(
+    pub(crate) async fn refuse<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
         status: &str,

@@ -64,12 +64,13 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             out,
             "{{\"source\":{{\"kind\":{},\"state\":\"{}\",\"fps\":{},\
              \"captured\":{},\"dropped\":{},\"width\":{width},\"height\":{height},\
-             \"errors\":{},\"error\":",
+             \"slot_bytes\":{},\"errors\":{},\"error\":",
             Quoted(kind),
             status.state().as_str(),
             Millihertz(status.millihertz(now)),
             status.captured(),
             self.ring.dropped(),
+            self.ring.slot_bytes(),
             status.errors(),
         )?;
         let mut error = heapless::String::<96>::new();

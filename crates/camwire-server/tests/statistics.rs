@@ -34,7 +34,7 @@ mod stats {
         let expected = json!({
             "source": {
                 "kind": "plan", "state": "idle", "fps": 0.0, "captured": 0, "dropped": 0,
-                "width": 0, "height": 0, "errors": 0, "error": null
+                "width": 0, "slot_bytes": 4096, "height": 0, "errors": 0, "error": null
             },
             "viewers": [],
             "uptime_s": 0.0,

@@ -195,6 +195,33 @@ def find(*names):
     return next(filter(None, map(which, names)))
 
 
+def assert_controls(browser, server):
+    """What a person chooses on the page is what the camera does."""
+
+    def choose(name, value):
+        browser.evaluate(
+            f"(() => {{ const input = document.getElementById('{name}'); input.value = '{value}';"
+            " input.dispatchEvent(new Event('change')); return ''; })()"
+        )
+
+    def shown(name):
+        return browser.evaluate(f"document.getElementById('{name}').value")
+
+    status = server.get("/status").json()
+    eventually("the page shows the size", lambda: shown("framesize") == str(status["framesize"]))
+    eventually("the page shows the quality", lambda: shown("quality") == str(status["quality"]))
+    choose("framesize", 1)
+    choose("quality", 30)
+    width = "String(document.getElementById('picture').naturalWidth)"
+    eventually("the picture is a small one", lambda: browser.evaluate(width) == "160")
+    status = server.get("/status").json()
+    assert (status["framesize"], status["quality"]) == (1, 30), status
+    choose("rate", 2)
+    eventually(
+        "the stream has a cap", lambda: [v["fps_cap"] for v in server.stats()["viewers"]] == [2]
+    )
+
+
 def assert_figures(browser, name, size):
     """What stands below the picture on the page comes from the server's statistics."""
     text = 'document.getElementById("size").textContent'

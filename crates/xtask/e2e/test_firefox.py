@@ -1,6 +1,6 @@
 """Firefox."""
 
-from browser import Firefox, assert_figures, assert_moving_picture
+from browser import Firefox, assert_controls, assert_figures, assert_moving_picture
 from camwire import Case
 
 
@@ -14,6 +14,7 @@ class FirefoxShows(Case):
         assert_moving_picture(self, browser, name, server.size)
         if path == "/":
             assert_figures(browser, name, server.size)
+            assert_controls(browser, server)
 
     def test_page(self):
         self.show("/", "page")

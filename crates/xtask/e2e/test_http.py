@@ -108,7 +108,7 @@ class Routes(Case):
             stats["source"],
             {
                 **{"kind": str, "state": str, "fps": number, "captured": int, "dropped": int},
-                **{"width": int, "height": int},
+                **{"width": int, "height": int, "slot_bytes": int},
             },
         )
         self.assertEqual(stats["source"]["kind"], server.kind)
@@ -156,6 +156,22 @@ class Routes(Case):
     def test_old_http(self):
         server = self.serve()
         self.assertEqual(curl(server.url("/capture"), "--http1.0").status, 200)
+
+
+    def test_settings(self):
+        """As with Espressif's CameraWebServer."""
+        server = self.serve()
+        before = curl(server.url("/status")).json()
+        self.assertEqual((before["quality"], before["vflip"]), (12, 0))
+        for query in ("var=framesize&val=1", "var=quality&val=20", "var=vflip&val=1"):
+            answer = curl(server.url(f"/control?{query}"))
+            self.assertEqual((answer.status, answer.body), (200, b""))
+        after = {**before, "framesize": 1, "quality": 20, "vflip": 1}
+        self.assertEqual(curl(server.url("/status")).json(), after)
+        self.assertEqual(size_of(curl(server.url("/capture")).body), (160, 120))
+        for query in ("var=nonsense&val=1", "var=quality&val=64", "var=agc_gain&val=1", ""):
+            self.assertEqual(curl(server.url(f"/control?{query}")).status, 400)
+        self.assertEqual(curl(server.url("/status")).json(), after)
 
 
 class Errors(Case):

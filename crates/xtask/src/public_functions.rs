@@ -56,11 +56,13 @@ pub(crate) fn all_in(folder: &Path) -> Result<Vec<Function>, Problem> {
     }
     // A type that is `pub` can be reached from outside, or rustc's `unreachable_pub` complains.
     let types: Vec<String> = sources.iter().flat_map(|text| public_types(text)).collect();
+    let hidden: Vec<String> = sources.iter().flat_map(|text| hidden_traits(text)).collect();
     let mut functions: Vec<Function> = sources.iter().flat_map(|text| in_source(text)).collect();
     functions.retain(|function| match function {
         Function::OfTrait(kind, of, _) => {
             // `drop` is called by the compiler.
-            (kind.starts_with('&') || types.contains(kind)) && of != "Drop"
+            let of_public = of != "Drop" && !hidden.contains(of);
+            of_public && (kind.starts_with('&') || types.contains(kind))
         }
         _ => true,
     });
@@ -86,6 +88,13 @@ fn public_types(source: &str) -> Vec<String> {
     let declared = source.lines().filter_map(|line| {
         let line = line.trim_start();
         line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub enum "))
+    });
+    declared.map(identifier).collect()
+}
+
+fn hidden_traits(source: &str) -> Vec<String> {
+    let declared = source.lines().map(str::trim_start).filter_map(|line| {
+        line.strip_prefix("trait ").or_else(|| line.strip_prefix("pub(crate) trait "))
     });
     declared.map(identifier).collect()
 }

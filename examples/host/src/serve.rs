@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use camwire::frame::FrameRate;
-use camwire::ring::{CaptureConfig, FrameRing, MemoryError, Publisher, SourceStatus, capture_loop};
+use camwire::ring::{
+    CaptureConfig, FrameRing, MemoryError, Publisher, Settings, SourceStatus,
+    capture_loop_with_settings,
+};
 use camwire::server::{Config, Cors, Disconnect, Server, ViewerSlot};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -96,14 +99,17 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let slots = (0..viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
     let mut config = Config::default();
     config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
-    let server: Arc<HostServer> = Arc::new(Server::new(ring, status, slots, clock, config));
+    let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
+    let server: Arc<HostServer> =
+        Arc::new(Server::new(ring, status, slots, clock, config).with_settings(settings));
 
     let mut capture = CaptureConfig::default();
     capture.timeout = CAPTURE_TIMEOUT;
     let paced = !matches!(args.source, SourceArg::Http(_));
     capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
     let publisher = ring.publisher().expect("the first of this ring");
-    let capture = tokio::spawn(capture_pictures(source, publisher, clock, capture, status));
+    let capture =
+        tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings));
 
     for listener in &listeners {
         announce(listener.local_addr()?);
@@ -156,8 +162,10 @@ async fn capture_pictures(
     clock: HostClock,
     config: CaptureConfig,
     status: &'static SourceStatus,
+    settings: &'static Settings,
 ) {
-    capture_loop(&mut publisher, &mut source, &clock, &config, status).await;
+    let (publisher, source) = (&mut publisher, &mut source);
+    capture_loop_with_settings(publisher, source, &clock, &config, status, settings).await;
     log::info!("the source has ended");
 }
 

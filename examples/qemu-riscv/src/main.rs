@@ -14,7 +14,10 @@ mod robot;
 use arguments::Arguments;
 use board::{Board, println};
 use camwire::frame::{self, Quality, Resolution, TestSource};
-use camwire::ring::{CaptureConfig, FrameRing, Policy, RingMemory, SourceStatus, capture_loop};
+use camwire::ring::{
+    CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus, capture_loop,
+    capture_loop_with_settings,
+};
 use camwire::server::{Config, Server, Unflushed, ViewerSlot};
 use core::net::SocketAddr;
 use embassy_executor::{Executor, Spawner};
@@ -52,6 +55,7 @@ async fn firmware(spawner: Spawner, board: Board) {
         ConstStaticCell::new(RingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new("qemu");
+    static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<CameraServer> = StaticCell::new();
     static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 1 }>> = StaticCell::new(); // and DHCP
@@ -61,9 +65,9 @@ async fn firmware(spawner: Spawner, board: Board) {
 
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
-    spawner.spawn(camera(ring, &STATUS, arguments).expect("one task"));
+    spawner.spawn(camera(ring, &STATUS, &SETTINGS, arguments).expect("one task"));
     let server = Server::new(ring, &STATUS, &PLACES, Clock, Config::default());
-    let server = &*SERVER.init(server.with_application(Robot));
+    let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
     // The network. It has no source of randomness here; take the chip's for the seed.
     let network = embassy_net::Config::dhcpv4(Default::default());
@@ -90,19 +94,25 @@ async fn firmware(spawner: Spawner, board: Board) {
 /// Captures pictures while anybody watches. Your camera's driver goes here: any
 /// [`FrameSource`](frame::FrameSource).
 #[embassy_executor::task]
-async fn camera(ring: &'static FrameRing<'static>, status: &'static SourceStatus, args: Arguments) {
-    let mut publisher = ring.publisher().expect("only this task publishes");
+async fn camera(
+    ring: &'static FrameRing<'static>,
+    status: &'static SourceStatus,
+    settings: &'static Settings,
+    args: Arguments,
+) {
+    let publisher = &mut ring.publisher().expect("only this task publishes");
     let mut config = CaptureConfig::default();
     config.rate = Some(args.rate);
     match args.pictures {
         None => {
             let quality = Quality::new(12).expect("in range");
             let mut source = TestSource::new(Clock, Resolution::QVGA, quality);
-            capture_loop(&mut publisher, &mut source, &Clock, &config, status).await;
+            let source = &mut source;
+            capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
         }
         Some(bytes) => {
             let mut source = Pictures::new(Clock, board::injected(bytes));
-            capture_loop(&mut publisher, &mut source, &Clock, &config, status).await;
+            capture_loop(publisher, &mut source, &Clock, &config, status).await;
         }
     }
 }

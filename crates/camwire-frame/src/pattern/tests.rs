@@ -158,14 +158,15 @@ fn a_decoder_sees_the_card_in_every_size_and_quality() {
 fn every_setting_is_seen_by_the_decoder() {
     use Setting::{Brightness, ColorBar, HMirror, Saturation, VFlip};
     let level = |value| Ranged::new(value).unwrap();
+    let saturation = |value| Saturation(Ranged::new(value).unwrap());
     for settings in [
         &[HMirror(true)][..],
         &[VFlip(true)],
         &[HMirror(true), VFlip(true), Brightness(level(1))],
         &[Brightness(level(2))],
-        &[Brightness(level(-2)), Saturation(level(-1))],
-        &[Saturation(level(-2))],
-        &[Saturation(level(2)), ColorBar(true)],
+        &[Brightness(level(-2)), saturation(-2)],
+        &[saturation(-4)],
+        &[saturation(4), ColorBar(true)],
         &[ColorBar(true), HMirror(true)],
     ] {
         // 400 by 296: the height is no multiple of 16.
@@ -199,7 +200,7 @@ fn settings_do_what_their_names_say() {
     let plain = decode(&encode(&pattern(Resolution::QVGA, 6), 5, TIME));
 
     let mut last = 0.0;
-    for level in -2..=2 {
+    for level in -3..=3 {
         let brightness = mean(&with(Setting::Brightness(Ranged::new(level).unwrap())), 0);
         assert!(brightness > last + 5.0);
         last = brightness;
@@ -408,7 +409,7 @@ proptest! {
     fn any_request_gives_a_picture(
         resolution in 0..8_usize,
         quality in 0_i16..=63,
-        levels in (-2_i16..=2, -2_i16..=2),
+        levels in (-3_i16..=3, -4_i16..=4),
         switches in any::<[bool; 3]>(),
         number in any::<u64>(),
         time in any::<Duration>(),

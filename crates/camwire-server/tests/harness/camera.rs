@@ -6,7 +6,10 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use camwire_frame::{CaptureError, Clock, FrameInfo, FrameSource, Instant, Upstream};
+use camwire_frame::{
+    CaptureError, Clock, Control, ControlError, FrameInfo, FrameSource, Instant, Quality,
+    Resolution, Setting, SettingName, Upstream,
+};
 
 use super::time::VirtualClock;
 
@@ -39,6 +42,18 @@ pub enum Call {
     Capture,
     /// The capture was given up before it was done.
     Cancelled,
+    Set(Setting),
+}
+
+/// What becomes of a setting. The camera has a size, a quality and a flip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obedience {
+    /// It is set, after so long.
+    After(Duration),
+    /// The driver fails.
+    Failure,
+    /// The driver never comes back.
+    Hang,
 }
 
 struct Plan {
@@ -49,6 +64,8 @@ struct Plan {
     resume_takes: Duration,
     calls: Vec<(Instant, Call)>,
     pictures: u64,
+    obedience: Obedience,
+    settings: [Setting; 3],
 }
 
 /// The camera, and the test's hold on it.
@@ -68,6 +85,12 @@ impl Camera {
             resume_takes: Duration::ZERO,
             calls: Vec::new(),
             pictures: 0,
+            obedience: Obedience::After(Duration::ZERO),
+            settings: [
+                Setting::Resolution(Resolution::QQVGA),
+                Setting::Quality(Quality::new(12).unwrap()),
+                Setting::VFlip(false),
+            ],
         };
         Self { clock, plan: Rc::new(RefCell::new(plan)) }
     }
@@ -88,6 +111,11 @@ impl Camera {
 
     pub fn resume_takes(&self, duration: Duration) {
         self.plan.borrow_mut().resume_takes = duration;
+    }
+
+    /// What becomes of settings from now on.
+    pub fn obeys(&self, obedience: Obedience) {
+        self.plan.borrow_mut().obedience = obedience;
     }
 
     /// Every call so far, and when.
@@ -169,6 +197,30 @@ impl FrameSource for Camera {
         self.note(Call::Resume);
         let takes = self.plan.borrow().resume_takes;
         self.clock.sleep(takes).await;
+    }
+}
+
+impl Control for Camera {
+    type Error = String;
+
+    async fn set(&mut self, setting: Setting) -> Result<(), ControlError<String>> {
+        self.note(Call::Set(setting));
+        if self.get(setting.name()).is_none() {
+            return Err(ControlError::Unsupported);
+        }
+        let obedience = self.plan.borrow().obedience;
+        match obedience {
+            Obedience::After(duration) => self.clock.sleep(duration).await,
+            Obedience::Failure => return Err(ControlError::Source("no acknowledge".into())),
+            Obedience::Hang => pending().await,
+        }
+        let settings = &mut self.plan.borrow_mut().settings;
+        settings.iter_mut().filter(|s| s.name() == setting.name()).for_each(|s| *s = setting);
+        Ok(())
+    }
+
+    fn get(&self, name: SettingName) -> Option<Setting> {
+        self.plan.borrow().settings.into_iter().find(|setting| setting.name() == name)
     }
 }
 

@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use camwire_frame::{Clock, Instant};
-use camwire_ring::{CaptureConfig, FrameRing, Policy, Publisher, SourceStatus, capture_loop};
+use camwire_ring::{
+    CaptureConfig, FrameRing, Policy, Publisher, Settings, SourceStatus, capture_loop_with_settings,
+};
 use camwire_server::{Config, Disconnect, Server, ViewerSlot};
 
 use self::camera::{Camera, Outcome, info, picture};
@@ -79,8 +81,9 @@ impl Plan {
         let ring = FrameRing::leak(self.slots, self.slot_bytes, readers, self.policy).unwrap();
         let status: &'static SourceStatus = leak(SourceStatus::new("plan"));
         let viewers = (0..self.viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
-        let server = leak(Server::new(ring, status, viewers, clock, self.config));
-        World { clock, ring, status, server, sim: Sim::new(clock) }
+        let settings: &'static Settings = leak(Settings::new());
+        let server = Server::new(ring, status, viewers, clock, self.config).with_settings(settings);
+        World { clock, ring, status, settings, server: leak(server), sim: Sim::new(clock) }
     }
 }
 
@@ -94,6 +97,7 @@ pub struct World {
     pub clock: &'static VirtualClock,
     pub ring: &'static FrameRing<'static>,
     pub status: &'static SourceStatus,
+    pub settings: &'static Settings,
     pub server: &'static Server<'static, &'static VirtualClock>,
     pub sim: Sim<'static>,
 }
@@ -114,11 +118,12 @@ impl World {
 
     pub fn camera_with(&mut self, rest: Outcome, config: CaptureConfig) -> Camera {
         let camera = Camera::new(self.clock, rest);
-        let (ring, clock, status, mut source) =
-            (self.ring, self.clock, self.status, camera.clone());
+        let (ring, clock, status, settings) = (self.ring, self.clock, self.status, self.settings);
+        let mut source = camera.clone();
         self.sim.spawn(async move {
-            let mut publisher = ring.publisher().unwrap();
-            capture_loop(&mut publisher, &mut source, clock, &config, status).await;
+            let publisher = &mut ring.publisher().unwrap();
+            let source = &mut source;
+            capture_loop_with_settings(publisher, source, clock, &config, status, settings).await;
         });
         camera
     }

@@ -3,11 +3,13 @@
 mod files;
 mod relay;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use camwire::frame::{
-    CaptureError, FrameInfo, FrameSource, Instant as Moment, TestSource, Upstream, jpeg,
+    CaptureError, Control, ControlError, FrameInfo, FrameSource, Instant as Moment, Setting,
+    SettingName, TestSource, Upstream, jpeg,
 };
 
 use crate::cli::{ServeArgs, SourceArg};
@@ -58,8 +60,9 @@ impl AnySource {
             SourceArg::Test => {
                 let (resolution, quality) = (args.resolution, args.quality);
                 let pixels = usize::from(resolution.width()) * usize::from(resolution.height());
-                // Even at the best quality the pattern takes less than a byte for a pixel.
-                slot_bytes = pixels + 4096;
+                // Even at the best quality the pattern takes less than a byte for a pixel. And
+                // who looks at it may choose a larger one.
+                slot_bytes = slot_bytes.max(pixels + 4096);
                 Kind::Test(TestSource::new(clock, resolution, quality))
             }
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
@@ -137,6 +140,25 @@ impl FrameSource for AnySource {
     async fn pause(&mut self) {
         if let Kind::Relay(source) = &mut self.kind {
             source.pause().await;
+        }
+    }
+}
+
+/// Only the test pattern can be set to anything.
+impl Control for AnySource {
+    type Error = Infallible;
+
+    async fn set(&mut self, setting: Setting) -> Result<(), ControlError<Infallible>> {
+        match &mut self.kind {
+            Kind::Test(source) => source.set(setting).await,
+            _ => Err(ControlError::Unsupported),
+        }
+    }
+
+    fn get(&self, name: SettingName) -> Option<Setting> {
+        match &self.kind {
+            Kind::Test(source) => source.get(name),
+            _ => None,
         }
     }
 }

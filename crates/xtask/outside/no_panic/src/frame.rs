@@ -31,27 +31,31 @@ pub fn resolution() -> Resolution {
     resolution
 }
 
+pub fn setting_name() -> SettingName {
+    let mut name = SettingName::Resolution;
+    changed(&mut name);
+    name
+}
+
 pub fn setting() -> Setting {
-    let step = Ranged::new(any()).unwrap_or(Ranged::MIN);
-    let on = any::<u8>() != 0;
-    one_of([
-        Setting::Resolution(resolution()),
-        Setting::Quality(quality()),
-        Setting::Brightness(step),
-        Setting::Saturation(step),
-        Setting::HMirror(on),
-        Setting::VFlip(on),
-        Setting::ColorBar(on),
-    ])
+    let number = SettingName::with_number(setting_name(), any());
+    number.unwrap_or(Setting::Resolution(resolution()))
 }
 
 fn settings() {
     black_box(Ranged::get(quality()));
-    black_box(SettingName::as_str(Setting::name(setting())));
+    black_box((Setting::name(setting()), Setting::number(setting())));
+    black_box((SettingName::as_str(setting_name()), SettingName::range(setting_name())));
+    black_box(<SettingName as FromStr>::from_str(text()).is_ok());
+    if let Err(error) = SettingName::with_text(setting_name(), text()) {
+        formatted(|f| Display::fmt(&error, f));
+    }
 
     let resolution = resolution();
     black_box(Resolution::name(resolution));
     black_box((Resolution::width(resolution), Resolution::height(resolution)));
+    black_box((Resolution::number(resolution), Resolution::jpeg_bytes(resolution)));
+    black_box(Resolution::from_number(any()));
     black_box(<Resolution as FromStr>::from_str(text()).is_ok());
     formatted(|f| <Resolution as Display>::fmt(&resolution, f));
 }
@@ -80,14 +84,14 @@ fn pace() {
     black_box(Pacer::admit(&mut pacer, instant()));
     black_box(Pacer::admit(&mut pacer, instant()));
     black_box(Pacer::due(&pacer));
-    Pacer::reset(&mut pacer);
+    Pacer::hasten(&mut pacer, instant());
     changed(&mut pacer);
 }
 
 fn test_pattern() {
     let mut pattern = TestPattern::new(resolution(), quality());
     black_box(TestPattern::set(&mut pattern, setting()).is_ok());
-    let name = Setting::name(setting());
+    let name = setting_name();
     black_box(TestPattern::get(&pattern, name));
     black_box(TestPattern::encode(&pattern, any(), duration(), bytes()).is_ok());
 

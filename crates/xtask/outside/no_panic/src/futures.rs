@@ -9,7 +9,10 @@ use crate::{
 };
 use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource, TestSource};
 use camwire_multipart::{Boundary, Decoder, MultipartSource};
-use camwire_ring::{CaptureConfig, FrameRing, RingMemory, SourceStatus, capture_loop};
+use camwire_ring::{
+    CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus, capture_loop,
+    capture_loop_with_settings,
+};
 use core::hint::black_box;
 
 pub fn call_all() {
@@ -64,4 +67,11 @@ fn capturing() {
     let mut status = SourceStatus::new("camera");
     changed(&mut status);
     poll(capture_loop(&mut publisher, &mut Peer, &Peer, &config, &status));
+
+    let mut settings = Settings::new();
+    changed(&mut settings);
+    black_box(poll(Settings::set(&settings, setting())).is_ok());
+    let (camera, clock) = (&mut Peer, &Peer);
+    let publisher = &mut publisher;
+    poll(capture_loop_with_settings(publisher, camera, clock, &config, &status, &settings));
 }

@@ -1,7 +1,8 @@
 //! Values of which the compiler knows nothing but their type.
 
 use camwire_frame::{
-    BlockingFrameSource, CaptureError, Clock, FrameInfo, FrameSource, Instant, Upstream,
+    BlockingFrameSource, CaptureError, Clock, Control, ControlError, FrameInfo, FrameSource,
+    Instant, Setting, SettingName, Upstream,
 };
 use core::{
     fmt::{self, Display, Write},
@@ -192,6 +193,20 @@ impl BlockingFrameSource for Peer {
     fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Fault>> {
         changed(buf);
         perhaps(info()).ok_or(capture_error())
+    }
+}
+
+impl Control for Peer {
+    type Error = Fault;
+
+    async fn set(&mut self, setting: Setting) -> Result<(), ControlError<Fault>> {
+        black_box(setting);
+        wait().await;
+        perhaps(()).ok_or(one_of([ControlError::Unsupported, ControlError::Source(Fault)]))
+    }
+
+    fn get(&self, name: SettingName) -> Option<Setting> {
+        SettingName::with_number(name, any())
     }
 }
 

@@ -1,9 +1,10 @@
 //! camwire-ring
 
+use crate::frame::setting_name;
 use crate::opaque::{Peer, any, bytes, changed, duration, formatted, info, instant, one_of, poll};
 use camwire_ring::{
-    Follow, FrameLease, FrameRing, Grant, Policy, Publisher, Reader, ReaderSlot, RingMemory, Slot,
-    SourceState, SourceStatus,
+    Follow, FrameLease, FrameRing, Grant, Policy, Publisher, Reader, ReaderSlot, RingMemory,
+    Settings, Slot, SourceState, SourceStatus,
 };
 use core::{
     fmt::Display,
@@ -15,6 +16,7 @@ pub fn call_all() {
     memory();
     publisher_and_reader();
     status();
+    settings();
 }
 
 pub fn policy() -> Policy {
@@ -119,4 +121,11 @@ fn status() {
     black_box(SourceStatus::millihertz(&status, instant()));
     black_box(SourceStatus::quiet(&status, instant()));
     black_box(SourceStatus::write_error(&status, &mut Peer).is_ok());
+}
+
+fn settings() {
+    let mut settings = <Settings as Default>::default();
+    changed(&mut settings);
+    black_box(Settings::get(&settings, setting_name()));
+    black_box(Settings::new());
 }
