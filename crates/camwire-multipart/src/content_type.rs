@@ -1,5 +1,6 @@
 use crate::Quirks;
 use crate::boundary::{MAX_BOUNDARY, is_boundary_char};
+use crate::text::{Line, same, trim, trim_end, trim_start};
 
 /// Why the value of a response's `Content-Type` field announces no body to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,95 +21,82 @@ pub enum ContentTypeError {
     },
 }
 
-/// A boundary as a header gave it. It may hold characters that a [`Boundary`](crate::Boundary)
-/// may not; a decoder need not care.
-pub(crate) struct Announced {
-    bytes: [u8; MAX_BOUNDARY],
-    len: usize,
-}
-
-impl Announced {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    fn push(&mut self, byte: u8) -> bool {
-        let room = self.bytes.get_mut(self.len);
-        self.len = self.len.saturating_add(1);
-        room.map(|to| *to = byte).is_some()
-    }
-}
-
 /// The `boundary` parameter of a Content-Type value (RFC 2045, 5.1), wherever it stands among the
-/// parameters. Empty if there is none and that is tolerated.
-pub(crate) fn boundary(value: &[u8], quirks: &Quirks) -> Result<Announced, ContentTypeError> {
-    let mut announced = Announced { bytes: [0; MAX_BOUNDARY], len: 0 };
+/// parameters. Empty if there is none and that is tolerated. It may hold characters that a
+/// [`Boundary`](crate::Boundary) may not; a decoder need not care.
+pub(crate) fn boundary(value: &[u8], quirks: &Quirks) -> Result<Line, ContentTypeError> {
     let mut rest = value;
-    let media = until(&mut rest, |b| b == b';').trim_ascii();
-    if !media.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/")) {
+    let media = trim(until(&mut rest, b';', b';'));
+    if !media.get(..10).is_some_and(|kind| same(kind, b"multipart/")) {
         return Err(ContentTypeError::NotMultipart);
     }
+    let mut text = Line::new();
     while !rest.is_empty() {
         rest = rest.get(1..).unwrap_or_default(); // the semicolon
-        let name = until(&mut rest, |b| matches!(b, b'=' | b';')).trim_ascii();
+        let name = trim(until(&mut rest, b'=', b';'));
         if rest.first() != Some(&b'=') {
             continue;
         }
-        rest = rest.get(1..).unwrap_or_default().trim_ascii_start();
+        rest = trim_start(rest.get(1..).unwrap_or_default());
         let at = value.len().saturating_sub(rest.len());
-        let wanted = name.eq_ignore_ascii_case(b"boundary");
-        let ok = if rest.first() == Some(&b'"') {
-            quoted(&mut rest, |b| !wanted || announced.push(b))
+        let quoted = rest.first() == Some(&b'"');
+        text.clear();
+        let whole = if quoted {
+            unquote(&mut rest, &mut text)
         } else {
-            let token = until(&mut rest, |b| b == b';').trim_ascii_end();
-            // RFC 2045: a token holds no tspecials and no space.
-            let plain = |b: u8| {
-                is_boundary_char(b) && !matches!(b, b'(' | b')' | b',' | b'/' | b':' | b'=' | b'?')
-            };
-            let loose = quirks.loose_boundary;
-            !wanted || token.iter().all(|&b| (loose || plain(b)) && announced.push(b))
+            text.push(trim_end(until(&mut rest, b';', b';')));
+            true
         };
-        if wanted {
-            let text = announced.as_bytes();
-            let fine = |&b: &u8| {
-                is_boundary_char(b) || b == b' ' || quirks.loose_boundary && b.is_ascii_graphic()
-            };
-            let valid = ok && !text.is_empty() && !text.ends_with(b" ") && text.iter().all(fine);
-            return if valid { Ok(announced) } else { Err(ContentTypeError::BadBoundary { at }) };
+        if same(name, b"boundary") {
+            let valid = whole && is_valid(&text, quoted, quirks.loose_boundary);
+            return if valid { Ok(text) } else { Err(ContentTypeError::BadBoundary { at }) };
         }
         // What is between the value and the next semicolon is not ours to judge.
-        until(&mut rest, |b| b == b';');
+        until(&mut rest, b';', b';');
     }
-    if quirks.missing_boundary { Ok(announced) } else { Err(ContentTypeError::NoBoundary) }
+    text.clear();
+    if quirks.missing_boundary { Ok(text) } else { Err(ContentTypeError::NoBoundary) }
 }
 
-/// Cuts off what comes before the first byte that `ends` says yes to.
-fn until<'v>(rest: &mut &'v [u8], ends: impl Fn(u8) -> bool) -> &'v [u8] {
-    let at = rest.iter().position(|&b| ends(b)).unwrap_or(rest.len());
+fn is_valid(text: &Line, quoted: bool, loose: bool) -> bool {
+    let allowed = |&b: &u8| match b {
+        b' ' => quoted || loose,
+        // RFC 2045: without quotes there are no tspecials.
+        b'(' | b')' | b',' | b'/' | b':' | b'=' | b'?' => quoted || loose,
+        _ => is_boundary_char(b) || loose && b.is_ascii_graphic(),
+    };
+    match text.get().0 {
+        [] | [.., b' '] => false,
+        text => text.len() <= MAX_BOUNDARY && text.iter().all(allowed),
+    }
+}
+
+/// Cuts off what comes before the first of these bytes.
+#[cfg_attr(target_pointer_width = "32", inline(never))]
+fn until<'v>(rest: &mut &'v [u8], end: u8, other_end: u8) -> &'v [u8] {
+    let at = rest.iter().position(|&b| b == end || b == other_end).unwrap_or(rest.len());
     let (before, after) = rest.split_at_checked(at).unwrap_or_default();
     *rest = after;
     before
 }
 
-/// Gives the characters of a quoted string, its quotes and backslashes removed, to `take`.
-fn quoted(rest: &mut &[u8], mut take: impl FnMut(u8) -> bool) -> bool {
+/// Takes a quoted string, without its quotes and backslashes. The answer is whether it has an end.
+fn unquote(rest: &mut &[u8], text: &mut Line) -> bool {
     let mut bytes = rest.get(1..).unwrap_or_default().iter();
-    let mut ok = true;
     loop {
         let byte = match bytes.next() {
-            None => {
-                *rest = &[];
-                return false;
-            }
-            Some(b'"') => {
-                *rest = bytes.as_slice();
-                return ok;
-            }
+            Some(b'"') => break,
             Some(b'\\') => bytes.next(),
             byte => byte,
         };
-        ok = ok && byte.is_some_and(|&b| take(b));
+        let Some(&byte) = byte else {
+            *rest = &[];
+            return false;
+        };
+        text.push(&[byte]);
     }
+    *rest = bytes.as_slice();
+    true
 }
 
 #[cfg(test)]
@@ -116,8 +104,8 @@ mod tests {
     use super::*;
 
     fn read(value: &str, quirks: &Quirks) -> Result<std::string::String, ContentTypeError> {
-        let announced = boundary(value.as_bytes(), quirks)?;
-        Ok(std::string::String::from_utf8(announced.as_bytes().to_vec()).unwrap())
+        let text = boundary(value.as_bytes(), quirks)?;
+        Ok(std::string::String::from_utf8(text.get().0.to_vec()).unwrap())
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use crate::content_type::{self, ContentTypeError};
-use crate::delimiter::{Delimiter, Finder, Partial, Step, find_byte};
+use crate::delimiter::{Delimiter, Finder, Partial, Step};
 use crate::event::{DecodeError, DecodeErrorKind, DropReason, Dropped, Event};
 use crate::field::Head;
+use crate::text::{LINE, Line, find_byte};
 use crate::{Boundary, Config, WrongLength};
 
 /// Takes a `multipart/x-mixed-replace` body apart that arrives in pieces of any size.
@@ -16,9 +17,8 @@ pub struct Decoder {
     state: State,
     /// A delimiter that has begun. Its bytes are used up and not part of any event yet.
     partial: Partial,
-    /// Pieces of the delimiter that turned out to be payload, still to be told.
-    replay: [(u8, u8); 2],
-    /// The line of a head that has begun, or bytes of which it is not known yet what they are.
+    /// The line of a head that has begun, or bytes of which it is not known yet what they are. In
+    /// [`State::Scanned`], those that turned out to be payload and are still to be told.
     line: Line,
     head: Head,
     /// `PartStart` has been told.
@@ -31,6 +31,8 @@ pub struct Decoder {
     spent: usize,
     /// Bytes of the body that are used up.
     offset: u64,
+    /// What is wrong with the part that was dropped last.
+    dropped: Dropped,
     /// Why, if the state is `Failed`.
     failure: DecodeError,
 }
@@ -66,25 +68,22 @@ enum State {
     Failed,
 }
 
-/// What [`Decoder::advance`] came to.
-enum Progress<'i> {
+/// What [`Decoder::advance`] came to. It fits into registers, as an [`Event`] does not: what else
+/// there is to tell is in the decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
     /// The state has changed, or input was used up.
     Again,
     /// All input is used up.
     Hungry,
-    /// What the head says is in the decoder.
     PartStart,
-    Payload(&'i [u8]),
-    /// The payload is a piece of the delimiter.
-    PayloadOfDelimiter((u8, u8)),
-    /// The payload is in the line buffer.
-    PayloadOfLine(usize, usize),
+    /// So many bytes of the line, or, if that is empty, of the input. They are not taken yet.
+    Payload(usize),
     PartEnd,
-    PartDropped(Dropped),
+    PartDropped,
     BodyEnd,
+    Failed,
 }
-
-type Advance<'i> = Result<Progress<'i>, DecodeError>;
 
 impl Decoder {
     /// A decoder for a body whose parts are separated by `boundary`.
@@ -100,18 +99,17 @@ impl Decoder {
     /// As [`ContentTypeError`] says.
     pub fn from_content_type(value: &[u8], config: Config) -> Result<Self, ContentTypeError> {
         let boundary = content_type::boundary(value, &config.quirks)?;
-        Ok(Self::with_boundary(boundary.as_bytes(), config))
+        Ok(Self::with_boundary(boundary.get().0, config))
     }
 
     fn with_boundary(boundary: &[u8], config: Config) -> Self {
-        let Config { quirks, .. } = config;
+        let Config { quirks, .. } = &config;
         Self {
-            config,
             delimiter: Delimiter::new(boundary, quirks.lf_line_ends, quirks.dashed_boundary),
+            config,
             finder: Finder::new(),
             state: State::Start,
             partial: Partial::default(),
-            replay: [(0, 0); 2],
             line: Line::new(),
             head: Head::default(),
             announced: false,
@@ -119,6 +117,7 @@ impl Decoder {
             left: 0,
             spent: 0,
             offset: 0,
+            dropped: Dropped { reason: DropReason::BadHead, offset: 0 },
             failure: DecodeError {
                 kind: DecodeErrorKind::LengthMismatch { declared: 0 },
                 offset: 0,
@@ -161,36 +160,27 @@ impl Decoder {
         &'d mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'d>>, DecodeError> {
-        loop {
+        let progress = loop {
             match self.advance(input) {
-                Ok(Progress::Again) => {}
-                Ok(progress) => return Ok(self.event(progress)),
-                Err(error) => {
-                    self.state = State::Failed;
-                    self.failure = error;
-                    return Err(error);
-                }
+                Progress::Again => {}
+                progress => break progress,
             }
-        }
-    }
-
-    #[inline]
-    fn event<'d>(&'d self, progress: Progress<'d>) -> Option<Event<'d>> {
-        Some(match progress {
-            Progress::Again | Progress::Hungry => return None,
-            Progress::Payload(payload) => Event::Payload(payload),
-            Progress::PayloadOfDelimiter(piece) => Event::Payload(self.delimiter.bytes(piece)),
-            Progress::PayloadOfLine(from, to) => {
-                Event::Payload(self.line.bytes.get(from..to).unwrap_or_default())
+        };
+        Ok(Some(match progress {
+            Progress::Again | Progress::Hungry => return Ok(None),
+            Progress::Failed => return Err(self.failure),
+            Progress::Payload(bytes) if self.line.left() > 0 => {
+                Event::Payload(self.line.tell(bytes))
             }
+            Progress::Payload(bytes) => Event::Payload(self.consume(input, bytes)),
             Progress::PartStart => {
                 let Head { head, content_type, .. } = self.head;
                 Event::PartStart { head, content_type }
             }
             Progress::PartEnd => Event::PartEnd,
-            Progress::PartDropped(dropped) => Event::PartDropped(dropped),
+            Progress::PartDropped => Event::PartDropped(self.dropped),
             Progress::BodyEnd => Event::BodyEnd,
-        })
+        }))
     }
 
     /// How many bytes of payload certainly come next: a part has begun, its length is known, and
@@ -229,7 +219,7 @@ impl Decoder {
         let whole = match self.state {
             State::Counted => Some(self.left == 0),
             State::AfterCounted => Some(true),
-            State::Scanned if self.announced => Some(self.delimiter.is_whole(self.partial)),
+            State::Scanned if self.announced => Some(self.delimiter.is_whole(&self.partial)),
             State::Head if self.head.fields > 0 => Some(false),
             State::Failed => return None,
             _ => None,
@@ -251,34 +241,31 @@ impl Decoder {
         self.offset
     }
 
-    #[inline]
-    fn advance<'i>(&mut self, input: &mut &'i [u8]) -> Advance<'i> {
-        if self.replay != [(0, 0); 2] {
-            return Ok(self.replay());
-        }
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    fn advance(&mut self, input: &mut &[u8]) -> Progress {
         match self.state {
             // Its payload is plain, so it is over.
             State::Counted => {
                 self.spent = 0;
                 self.state = State::AfterCounted;
-                Ok(Progress::Again)
+                Progress::Again
             }
-            State::Scanned => Ok(self.scanned(input)),
-            State::Head => Ok(self.in_head(input)),
+            State::Scanned => self.scanned(input),
+            State::Padding | State::Head => self.in_head(input),
             State::AfterCounted => self.after_counted(input),
-            State::Padding => Ok(self.padding(input)),
             State::Start | State::AfterBlank => self.sniff(input),
             State::Preamble | State::Lost => self.search(input),
             State::Learn => self.learn(input),
             State::Closing => {
                 self.state = State::Closed;
-                Ok(Progress::BodyEnd)
+                Progress::BodyEnd
             }
             State::Closed => {
                 self.consume(input, input.len());
-                Ok(Progress::Hungry)
+                Progress::Hungry
             }
-            State::Failed => Err(self.failure),
+            State::Failed => Progress::Failed,
         }
     }
 
@@ -289,10 +276,7 @@ impl Decoder {
     fn is_plain(&self) -> bool {
         match self.state {
             State::Counted => self.left > 0,
-            State::Scanned => {
-                let held = self.line.len > 0 || self.replay != [(0, 0); 2];
-                self.announced && self.partial.is_none() && !held
-            }
+            State::Scanned => self.announced && self.partial.is_none() && self.line.left() == 0,
             _ => false,
         }
     }
@@ -314,39 +298,37 @@ impl Decoder {
     }
 
     /// The delimiter must follow. If it does not, the length was wrong.
-    fn after_counted<'i>(&mut self, input: &mut &'i [u8]) -> Advance<'i> {
-        let Some(&byte) = input.first() else { return Ok(Progress::Hungry) };
+    fn after_counted(&mut self, input: &mut &[u8]) -> Progress {
+        let Some(&byte) = input.first() else { return Progress::Hungry };
         if self.config.quirks.loose_part_end && self.partial.is_none() {
             match byte {
                 b'\r' | b'\n' if self.spent < LOOSE_LINE_END_BYTES => {
                     self.consume(input, 1);
                     self.spent = self.spent.saturating_add(1);
-                    return Ok(Progress::Again);
+                    return Progress::Again;
                 }
                 b'-' => self.partial = Partial::LINE_START,
                 _ => return self.length_mismatch(),
             }
         }
         match self.step(input) {
-            Step::More | Step::Unknown => Ok(Progress::Hungry),
             Step::Mismatch => self.length_mismatch(),
-            Step::Delimiter => Ok(self.part_end(State::Padding)),
-            Step::Close => Ok(self.part_end(State::Closing)),
+            step => self.part_end(step),
         }
     }
 
-    fn length_mismatch<'i>(&mut self) -> Advance<'i> {
+    fn length_mismatch(&mut self) -> Progress {
         let declared = self.head.head.content_length.unwrap_or_default();
         if self.config.quirks.wrong_length == WrongLength::Refuse {
-            return self.fail(DecodeErrorKind::LengthMismatch { declared });
+            return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
         }
         self.partial = Partial::default();
-        Ok(self.drop_part(DropReason::LengthMismatch { declared }))
+        self.drop_part(DropReason::LengthMismatch { declared })
     }
 
-    fn scanned<'i>(&mut self, input: &mut &'i [u8]) -> Progress<'i> {
-        if self.line.len > 0 {
-            return self.payload_of_line();
+    fn scanned(&mut self, input: &mut &[u8]) -> Progress {
+        if self.line.left() > 0 {
+            return self.payload(self.line.left());
         }
         if input.is_empty() {
             return Progress::Hungry;
@@ -354,93 +336,62 @@ impl Decoder {
         if self.partial.is_none() {
             let bytes = self.finder.before_delimiter(input, &self.delimiter);
             if bytes > 0 {
-                return match self.grant(bytes) {
-                    Ok(granted) => Progress::Payload(self.consume(input, granted)),
-                    Err(progress) => progress,
-                };
+                return self.payload(bytes);
             }
         }
         match self.step(input) {
-            Step::More | Step::Unknown => Progress::Hungry,
             Step::Mismatch => {
-                self.replay = self.partial.give_up();
+                for piece in self.delimiter.matched(&self.partial) {
+                    self.line.push(piece);
+                }
+                self.partial = Partial::default();
                 Progress::Again
             }
-            Step::Delimiter => self.part_end(State::Padding),
-            Step::Close => self.part_end(State::Closing),
+            step => self.part_end(step),
         }
     }
 
-    /// What was held back as a possible delimiter is payload.
-    fn replay<'i>(&mut self) -> Progress<'i> {
-        let [(from, to), second] = self.replay;
-        if from >= to {
-            self.replay = [second, (0, 0)];
-            return Progress::Again;
-        }
-        match self.grant(usize::from(to.saturating_sub(from))) {
-            Ok(granted) => {
-                let end = from.saturating_add(u8::try_from(granted).unwrap_or(u8::MAX));
-                self.replay = [(end, to), second];
-                Progress::PayloadOfDelimiter((from, end))
-            }
-            Err(progress) => progress,
-        }
-    }
-
-    /// What was held back as a possible head, or as the start of a picture, is payload.
-    fn payload_of_line<'i>(&mut self) -> Progress<'i> {
-        let Line { told, len, .. } = self.line;
-        match self.grant(len.saturating_sub(told)) {
-            Ok(granted) => {
-                let to = told.saturating_add(granted);
-                if to == len {
-                    self.line.clear();
-                } else {
-                    self.line.told = to;
-                }
-                Progress::PayloadOfLine(told, to)
-            }
-            Err(progress) => progress,
-        }
-    }
-
-    /// How many of so many bytes, at least one, may be told as payload now, or what to tell instead.
-    fn grant<'i>(&mut self, bytes: usize) -> Result<usize, Progress<'i>> {
+    /// Of so many bytes, at least one, those that may be told as payload now, or what to tell
+    /// instead.
+    fn payload(&mut self, bytes: usize) -> Progress {
         if !self.announced {
-            return Err(self.part_start());
+            return self.part_start();
         }
         let limit = self.config.limits.part_bytes as usize;
         let granted = limit.saturating_sub(self.taken).min(bytes);
         if granted == 0 {
-            return Err(self.too_large());
+            return self.too_large();
         }
         self.taken = self.taken.wrapping_add(granted);
-        Ok(granted)
+        Progress::Payload(granted)
     }
 
     /// More payload has come than there may be.
-    fn too_large<'i>(&mut self) -> Progress<'i> {
+    fn too_large(&mut self) -> Progress {
         // What was held back is used up already. The place and the count must not depend on that.
-        let line = self.line.len.saturating_sub(self.line.told);
-        let held = total(self.replay).saturating_add(line);
+        let held = self.line.left();
         let limit = self.config.limits.part_bytes;
-        let reason = DropReason::TooLarge { needed: u64::from(limit).wrapping_add(1), limit };
-        let offset = self.offset.wrapping_sub(held as u64);
-        self.between_parts(State::Lost);
+        let needed = u64::from(limit).wrapping_add(1);
+        let progress = self.drop_part(DropReason::TooLarge { needed, limit });
+        self.dropped.offset = self.offset.wrapping_sub(held as u64);
         self.spent = held;
-        Progress::PartDropped(Dropped { reason, offset })
+        progress
     }
 
     // --- Parts ---
 
-    fn part_start<'i>(&mut self) -> Progress<'i> {
+    fn part_start(&mut self) -> Progress {
         self.announced = true;
         Progress::PartStart
     }
 
-    /// A delimiter has come after payload.
-    fn part_end<'i>(&mut self, next: State) -> Progress<'i> {
+    /// After payload, what may be a delimiter has come to this.
+    fn part_end(&mut self, step: Step) -> Progress {
+        let next = match step {
+            Step::Delimiter => State::Padding,
+            Step::Close => State::Closing,
+            Step::More | Step::Unknown | Step::Mismatch => return Progress::Hungry,
+        };
         let announced = self.announced;
         self.between_parts(next);
         // A part without head and payload is none; it comes before a late closing delimiter.
@@ -448,15 +399,15 @@ impl Decoder {
     }
 
     #[inline(never)]
-    fn drop_part<'i>(&mut self, reason: DropReason) -> Progress<'i> {
+    fn drop_part(&mut self, reason: DropReason) -> Progress {
         self.between_parts(State::Lost);
-        Progress::PartDropped(Dropped { reason, offset: self.offset })
+        self.dropped = Dropped { reason, offset: self.offset };
+        Progress::PartDropped
     }
 
     #[inline(never)]
     fn between_parts(&mut self, next: State) {
         self.state = next;
-        self.replay = [(0, 0); 2];
         self.line.clear();
         self.head = Head::default();
         self.announced = false;
@@ -464,70 +415,65 @@ impl Decoder {
         self.spent = 0;
     }
 
-    fn fail<'i>(&mut self, kind: DecodeErrorKind) -> Advance<'i> {
-        Err(DecodeError { kind, offset: self.offset })
+    fn fail(&mut self, kind: DecodeErrorKind, offset: u64) -> Progress {
+        self.state = State::Failed;
+        self.failure = DecodeError { kind, offset };
+        Progress::Failed
     }
 
     // --- Heads ---
 
-    /// RFC 2046, 5.1.1: white space after the boundary is transport padding. The first byte has
-    /// been looked at; what comes after it is passed over.
-    fn padding<'i>(&mut self, input: &mut &'i [u8]) -> Progress<'i> {
-        match self.take_line(input) {
-            Taken::Some(_) => Progress::Hungry,
-            Taken::TooLong => self.head_too_long(),
-            Taken::Line(_) => {
-                self.state = State::Head;
-                Progress::Again
-            }
-        }
-    }
-
-    fn in_head<'i>(&mut self, input: &mut &'i [u8]) -> Progress<'i> {
-        match self.take_line(input) {
-            Taken::Some(piece) => {
-                self.line.push(piece);
-                Progress::Hungry
-            }
-            Taken::TooLong => self.head_too_long(),
-            Taken::Line(line) if self.line.len == 0 => match line.get(..LINE) {
-                Some(start) if line.len() > LINE => self.head_line(start, true),
-                _ => self.head_line(line, false),
-            },
-            Taken::Line(end) => {
-                self.line.push(end);
-                let line = self.line.clone();
-                self.line.clear();
-                let (line, cut) = line.get();
-                self.head_line(line, cut)
-            }
-        }
-    }
-
     /// Takes input up to the next LF, within the limit of a head.
-    fn take_line<'i>(&mut self, input: &mut &'i [u8]) -> Taken<'i> {
+    fn in_head(&mut self, input: &mut &[u8]) -> Progress {
         let end = find_byte(b'\n', input);
         let wanted = end.map_or(input.len(), |at| at.saturating_add(1));
         let limit = self.config.limits.head_bytes as usize;
         let left = limit.saturating_sub(self.spent);
         if wanted > left {
             self.consume(input, left);
-            return Taken::TooLong;
+            return self.head_too_long();
         }
         self.spent = self.spent.saturating_add(wanted);
-        match self.consume(input, wanted) {
-            [line @ .., b'\n'] => Taken::Line(line),
-            piece => Taken::Some(piece),
+        let piece = self.consume(input, wanted);
+        // RFC 2046, 5.1.1: white space after the boundary is transport padding. Its first byte has
+        // been looked at; what comes after it is passed over.
+        let padding = self.state == State::Padding;
+        match piece {
+            [end @ .., b'\n'] if !padding => self.head_line_end(end),
+            [.., b'\n'] => {
+                self.state = State::Head;
+                Progress::Again
+            }
+            _ => {
+                if !padding {
+                    self.line.push(piece);
+                }
+                Progress::Hungry
+            }
         }
     }
 
-    fn head_too_long<'i>(&mut self) -> Progress<'i> {
+    /// A line of the head ends with this and an LF.
+    fn head_line_end(&mut self, end: &[u8]) -> Progress {
+        let held;
+        let (line, cut) = if self.line.left() == 0 {
+            end.get(..LINE).map_or((end, false), |start| (start, end.len() > LINE))
+        } else {
+            self.line.push(end);
+            held = self.line.clone();
+            self.line.clear();
+            held.get()
+        };
+        self.head_line(line, cut)
+    }
+
+    fn head_too_long(&mut self) -> Progress {
         let limit = self.config.limits.head_bytes;
         self.drop_part(DropReason::HeadTooLong { limit })
     }
 
     /// Looks at a line of the head without its LF, or, if it is `cut`, at the start of one.
-    fn head_line<'i>(&mut self, line: &[u8], cut: bool) -> Progress<'i> {
+    fn head_line(&mut self, line: &[u8], cut: bool) -> Progress {
         let line = match line {
             [line @ .., b'\r'] if !cut => line,
             _ if !cut && !self.config.quirks.lf_line_ends => {
@@ -558,7 +504,7 @@ impl Decoder {
     }
 
     /// A delimiter instead of a field.
-    fn head_unfinished<'i>(&mut self, next: State) -> Progress<'i> {
+    fn head_unfinished(&mut self, next: State) -> Progress {
         if self.head.fields == 0 {
             self.between_parts(next);
             return Progress::Again;
@@ -568,8 +514,8 @@ impl Decoder {
         progress
     }
 
-    fn head_end<'i>(&mut self) -> Progress<'i> {
-        let Config { quirks, limits } = self.config;
+    fn head_end(&mut self) -> Progress {
+        let Config { quirks, limits } = &self.config;
         if self.head.fields == 0 {
             // RFC 2046, 5.1: a part need not have a head.
             self.state = State::AfterBlank;
@@ -601,7 +547,7 @@ impl Decoder {
     }
 
     /// As [`drop_part`](Self::drop_part), at the start of a line: the next may be a delimiter.
-    fn drop_line<'i>(&mut self, reason: DropReason) -> Progress<'i> {
+    fn drop_line(&mut self, reason: DropReason) -> Progress {
         self.partial = Partial::LINE_START;
         self.drop_part(reason)
     }
@@ -610,77 +556,68 @@ impl Decoder {
 
     /// At the start of the body, and after a blank line where a head should be: is it a head
     /// after all, or a picture without one, or a delimiter, or something else?
-    fn sniff<'i>(&mut self, input: &mut &'i [u8]) -> Advance<'i> {
-        let Some(&byte) = input.first() else { return Ok(Progress::Hungry) };
-        let quirks = self.config.quirks;
+    fn sniff(&mut self, input: &mut &[u8]) -> Progress {
+        let Some(&byte) = input.first() else { return Progress::Hungry };
+        let quirks = &self.config.quirks;
         let (start, wanted) = match self.state {
             State::Start => (true, quirks.missing_first_delimiter && self.delimiter.is_known()),
             _ => (false, quirks.blank_line_before_head),
         };
-        let expected = match self.line.get().0 {
-            [] => match byte {
-                b'\r' | b'\n' if wanted => {
-                    self.consume(input, 1);
-                    return self.leading_line_end(start);
+        let begun = self.line.get().0;
+        if wanted && begun.is_empty() && matches!(byte, b'\r' | b'\n') {
+            self.consume(input, 1);
+            return self.leading_line_end(start);
+        }
+        let picture = *begun.first().unwrap_or(&byte) == PICTURE_START[0];
+        let expected = if picture { &PICTURE_START[..] } else { &FIELD_START[..] };
+        match expected.get(begun.len()..) {
+            Some([next, after @ ..]) if wanted && next.eq_ignore_ascii_case(&byte) => {
+                if after.is_empty() {
+                    self.state = if picture { State::Scanned } else { State::Head };
+                    self.spent = expected.len();
                 }
-                b'c' | b'C' | 0xFF if wanted => byte,
-                _ => return Ok(self.not_sniffed(start)),
-            },
-            [0xFF, ..] => 0xD8,
-            begun => FIELD_START.get(begun.len()).copied().unwrap_or_default(),
-        };
-        if !byte.eq_ignore_ascii_case(&expected) {
-            return self.sniffed_nothing(start);
-        }
-        let piece = self.consume(input, 1);
-        self.line.push(piece);
-        match self.line.get().0 {
-            [0xFF, 0xD8] => self.state = State::Scanned,
-            line if line.len() == FIELD_START.len() => {
-                self.state = State::Head;
-                self.spent = FIELD_START.len();
+                let piece = self.consume(input, 1);
+                self.line.push(piece);
+                Progress::Again
             }
-            _ => {}
+            _ => self.not_sniffed(start),
         }
-        Ok(Progress::Again)
     }
 
-    fn leading_line_end<'i>(&mut self, start: bool) -> Advance<'i> {
+    fn leading_line_end(&mut self, start: bool) -> Progress {
         if start {
             return self.discard(1);
         }
         if self.spent >= self.config.limits.head_bytes as usize {
-            return Ok(self.head_too_long());
+            return self.head_too_long();
         }
         self.spent = self.spent.saturating_add(1);
-        Ok(Progress::Again)
-    }
-
-    /// The first byte of the line already says that it is neither head nor picture.
-    fn not_sniffed<'i>(&mut self, start: bool) -> Progress<'i> {
-        self.partial = Partial::LINE_START;
-        self.state = if start { State::Preamble } else { State::Scanned };
         Progress::Again
     }
 
-    /// A later byte says so. Those before it, in the line buffer, are preamble or payload.
-    fn sniffed_nothing<'i>(&mut self, start: bool) -> Advance<'i> {
+    /// It is neither head nor picture. What has been held back of it is preamble or payload.
+    fn not_sniffed(&mut self, start: bool) -> Progress {
+        let bytes = self.line.left();
+        if bytes == 0 {
+            self.partial = Partial::LINE_START;
+        }
         if !start {
             self.state = State::Scanned;
-            return Ok(Progress::Again);
+            return Progress::Again;
         }
         self.state = State::Preamble;
-        let bytes = self.line.get().0.len();
         self.line.clear();
         self.discard(bytes)
     }
 
     /// Searches for a delimiter; what comes before it is of no use.
-    fn search<'i>(&mut self, input: &mut &'i [u8]) -> Advance<'i> {
+    fn search(&mut self, input: &mut &[u8]) -> Progress {
         // What a part that was dropped had held back counts already.
-        self.discard(0)?;
+        if self.discard(0) == Progress::Failed {
+            return Progress::Failed;
+        }
         if input.is_empty() {
-            return Ok(Progress::Hungry);
+            return Progress::Hungry;
         }
         if self.partial.is_none() {
             let certain = self.finder.before_delimiter(input, &self.delimiter);
@@ -690,33 +627,32 @@ impl Decoder {
             }
         }
         match self.step(input) {
-            Step::More => return Ok(Progress::Hungry),
+            Step::More => return Progress::Hungry,
             Step::Delimiter => self.between_parts(State::Padding),
             Step::Close => self.between_parts(State::Closing),
-            Step::Mismatch => {
-                let held = self.partial.give_up();
-                return self.discard(total(held));
-            }
-            Step::Unknown => {
-                self.state = State::Learn;
-                let held = self.partial.give_up();
-                return self.discard(total(held));
+            step @ (Step::Mismatch | Step::Unknown) => {
+                if step == Step::Unknown {
+                    self.state = State::Learn;
+                }
+                let bytes = self.partial.len();
+                self.partial = Partial::default();
+                return self.discard(bytes);
             }
         }
-        Ok(Progress::Again)
+        Progress::Again
     }
 
     /// The line says what the boundary is, if it looks like one.
-    fn learn<'i>(&mut self, input: &mut &'i [u8]) -> Advance<'i> {
+    fn learn(&mut self, input: &mut &[u8]) -> Progress {
         if input.is_empty() {
-            return Ok(Progress::Hungry);
+            return Progress::Hungry;
         }
         let end = find_byte(b'\n', input);
         let wanted = end.map_or(input.len(), |at| at.saturating_add(1));
         let piece = self.consume(input, wanted);
         self.line.push(piece.get(..end.unwrap_or(wanted)).unwrap_or_default());
-        let progress = self.discard(wanted)?;
-        if end.is_some() {
+        let progress = self.discard(wanted);
+        if end.is_some() && progress == Progress::Again {
             let (line, cut) = self.line.get();
             if !cut && self.delimiter.learn(line) {
                 self.between_parts(State::Head);
@@ -726,13 +662,13 @@ impl Decoder {
                 self.state = State::Preamble;
             }
         }
-        Ok(progress)
+        progress
     }
 
     /// So many bytes, already used up, are neither delimiter nor part.
     #[cfg_attr(target_pointer_width = "32", inline(never))]
-    fn discard<'i>(&mut self, bytes: usize) -> Advance<'i> {
-        let limits = self.config.limits;
+    fn discard(&mut self, bytes: usize) -> Progress {
+        let limits = &self.config.limits;
         let (limit, kind) = match self.state {
             State::Lost => {
                 let limit = limits.resync_bytes;
@@ -743,14 +679,13 @@ impl Decoder {
                 (limit, DecodeErrorKind::PreambleTooLong { limit })
             }
         };
-        let (spent, limit) = (self.spent.saturating_add(bytes), limit as usize);
-        if spent > limit {
+        self.spent = self.spent.saturating_add(bytes);
+        let beyond = self.spent.saturating_sub(limit as usize);
+        if beyond > 0 {
             // Where the limit was passed, not where it was noticed: that depends on the cuts.
-            let offset = self.offset.wrapping_sub(spent.saturating_sub(limit) as u64);
-            return Err(DecodeError { kind, offset });
+            return self.fail(kind, self.offset.wrapping_sub(beyond as u64));
         }
-        self.spent = spent;
-        Ok(Progress::Again)
+        Progress::Again
     }
 
     // --- Input ---
@@ -787,60 +722,7 @@ impl Decoder {
 const LOOSE_LINE_END_BYTES: usize = 16;
 
 /// What every head begins with that is recognised without a delimiter before it.
-const FIELD_START: &[u8; 8] = b"content-";
+const FIELD_START: [u8; 8] = *b"content-";
 
-fn total([(a, b), (c, d)]: [(u8, u8); 2]) -> usize {
-    usize::from(b.saturating_sub(a)).saturating_add(usize::from(d.saturating_sub(c)))
-}
-
-/// What [`Decoder::take_line`] has done.
-enum Taken<'i> {
-    /// The line has not ended; this is all of the input.
-    Some(&'i [u8]),
-    /// The line ends with this and an LF.
-    Line(&'i [u8]),
-    /// The head's limit has been reached.
-    TooLong,
-}
-
-/// How much of a line of a head is kept. The fields that matter are short.
-const LINE: usize = 128;
-
-/// A line, or the start of one that is longer.
-#[derive(Clone, Debug)]
-struct Line {
-    bytes: [u8; LINE],
-    /// Of the whole line; may be more than `LINE`.
-    len: usize,
-    /// How much of it has been told as payload.
-    told: usize,
-}
-
-impl Line {
-    const fn new() -> Self {
-        Self { bytes: [0; LINE], len: 0, told: 0 }
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-        self.told = 0;
-    }
-
-    #[cfg_attr(target_pointer_width = "32", inline(never))]
-    fn push(&mut self, piece: &[u8]) {
-        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let fits = room.len().min(piece.len());
-        if let (Some(to), Some(from)) = (room.get_mut(..fits), piece.get(..fits)) {
-            to.copy_from_slice(from);
-        }
-        self.len = self.len.saturating_add(piece.len());
-    }
-
-    /// What is kept, and whether that is not all.
-    fn get(&self) -> (&[u8], bool) {
-        match self.bytes.get(..self.len) {
-            Some(line) => (line, false),
-            None => (&self.bytes, true),
-        }
-    }
-}
+/// What a picture begins with.
+const PICTURE_START: [u8; 2] = [0xFF, 0xD8];

@@ -1,11 +1,12 @@
 //! Finding the delimiter between two parts.
 
 use crate::boundary::{MAX_BOUNDARY, is_boundary_char};
+use crate::text::trim_end;
 
 /// The delimiter of one body: CR LF `--` boundary, and two dashes more for the last one.
 #[derive(Clone, Debug)]
 pub(crate) struct Delimiter {
-    /// `\r\n--` boundary `--`
+    /// `\r\n--` boundary `--`, and more dashes that mean nothing.
     bytes: [u8; 4 + MAX_BOUNDARY + 2],
     /// Bytes of that without the last two dashes.
     len: u8,
@@ -31,15 +32,14 @@ impl Partial {
     /// The next byte is the first of a line.
     pub(crate) const LINE_START: Self = Self { start: 2, at: 2, short: false };
 
-    pub(crate) const fn is_none(self) -> bool {
+    pub(crate) const fn is_none(&self) -> bool {
         self.at == 0
     }
 
-    /// Forgets the match. These parts of the delimiter's bytes were no delimiter.
-    #[cfg_attr(target_pointer_width = "32", inline(never))]
-    pub(crate) fn give_up(&mut self) -> [(u8, u8); 2] {
-        let Self { start, at, short } = core::mem::take(self);
-        if short { [(start, 2), (4, at)] } else { [(0, 0), (start, at)] }
+    /// How many bytes have matched, besides a line end that was already gone.
+    pub(crate) fn len(&self) -> usize {
+        let missing = if self.short { 2 } else { 0 };
+        usize::from(self.at.saturating_sub(self.start).saturating_sub(missing))
     }
 }
 
@@ -62,18 +62,17 @@ impl Delimiter {
     /// `boundary` has at most 70 bytes. If it is empty, any line that begins with two dashes is
     /// [`Step::Unknown`], until it is [learned](Self::learn).
     pub(crate) fn new(boundary: &[u8], lf: bool, dashed: bool) -> Self {
-        let mut new = Self { bytes: [0; 4 + MAX_BOUNDARY + 2], len: 0, short_at: 0, lf };
-        let text = b"\r\n--".iter().chain(boundary.iter().take(MAX_BOUNDARY));
-        for (to, from) in new.bytes.iter_mut().zip(text.chain(b"--")) {
+        let mut bytes = [b'-'; 4 + MAX_BOUNDARY + 2];
+        let [cr, lf_byte, _, _, room @ .., _, _] = &mut bytes;
+        (*cr, *lf_byte) = (b'\r', b'\n');
+        for (to, from) in room.iter_mut().zip(boundary) {
             *to = *from;
         }
         let len = boundary.len().min(MAX_BOUNDARY);
-        new.len = 4 + len as u8;
-        let dashes = boundary.iter().take(MAX_BOUNDARY).take_while(|&&b| b == b'-').count();
-        if dashed && dashes >= 2 && dashes < len {
-            new.short_at = 2 + dashes as u8;
-        }
-        new
+        let dashes = boundary.iter().take_while(|&&b| b == b'-').count();
+        let short = dashed && dashes >= 2 && dashes < len;
+        let short_at = if short { 2 + dashes as u8 } else { 0 };
+        Self { bytes, len: 4 + len as u8, short_at, lf }
     }
 
     pub(crate) const fn is_known(&self) -> bool {
@@ -82,7 +81,7 @@ impl Delimiter {
 
     /// Takes the rest of a line that began with two dashes as the boundary.
     pub(crate) fn learn(&mut self, line: &[u8]) -> bool {
-        let boundary = line.trim_ascii_end();
+        let boundary = trim_end(line);
         let fits = !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY;
         let learned = fits && boundary.iter().all(|&b| is_boundary_char(b));
         if learned {
@@ -92,12 +91,19 @@ impl Delimiter {
     }
 
     /// A piece of `\r\n--` boundary `--`.
-    pub(crate) fn bytes(&self, (from, to): (u8, u8)) -> &[u8] {
+    fn bytes(&self, from: u8, to: u8) -> &[u8] {
         self.bytes.get(usize::from(from)..usize::from(to)).unwrap_or_default()
     }
 
+    /// The bytes that have matched, in two pieces.
+    pub(crate) fn matched(&self, partial: &Partial) -> [&[u8]; 2] {
+        let &Partial { start, at, short } = partial;
+        let (end, from) = if short { (2, 4) } else { (at, at) };
+        [self.bytes(start, end), self.bytes(from, at)]
+    }
+
     /// Whether a delimiter whose end is still out has all of its boundary.
-    pub(crate) const fn is_whole(&self, partial: Partial) -> bool {
+    pub(crate) const fn is_whole(&self, partial: &Partial) -> bool {
         partial.at >= self.len
     }
 
@@ -116,39 +122,32 @@ impl Delimiter {
         let expected = |at: u8| self.bytes.get(usize::from(at)).copied();
         if at < self.len {
             if expected(at) == Some(byte) {
-                partial.at = at.saturating_add(1);
+                partial.at = at.wrapping_add(1);
                 if partial.at == 4 && self.len == 4 {
                     return Step::Unknown;
                 }
                 return Step::More;
             }
-            let skipped = at.saturating_add(2);
+            let skipped = at.wrapping_add(2);
             if at == self.short_at && !partial.short && expected(skipped) == Some(byte) {
                 *partial =
-                    Partial { start: partial.start, at: skipped.saturating_add(1), short: true };
+                    Partial { start: partial.start, at: skipped.wrapping_add(1), short: true };
                 return Step::More;
             }
             return Step::Mismatch;
         }
-        match byte {
+        let step = match byte {
             b'-' if at == self.len => {
-                partial.at = at.saturating_add(1);
-                Step::More
+                partial.at = at.wrapping_add(1);
+                return Step::More;
             }
-            b'-' => {
-                self.decide(partial);
-                Step::Close
-            }
-            b' ' | b'\t' | b'\r' if at == self.len => {
-                self.decide(partial);
-                Step::Delimiter
-            }
-            b'\n' if at == self.len && self.lf => {
-                self.decide(partial);
-                Step::Delimiter
-            }
-            _ => Step::Mismatch,
-        }
+            b'-' => Step::Close,
+            b' ' | b'\t' | b'\r' if at == self.len => Step::Delimiter,
+            b'\n' if at == self.len && self.lf => Step::Delimiter,
+            _ => return Step::Mismatch,
+        };
+        self.decide(partial);
+        step
     }
 
     /// Goes on with a match by all that is left of the boundary, if `input` begins with it, and
@@ -159,7 +158,7 @@ impl Delimiter {
             (0, [b'\n', ..]) if self.lf => 1,
             (at, _) => at,
         };
-        let rest = self.bytes((from, self.len));
+        let rest = self.bytes(from, self.len);
         if rest.is_empty() || !self.is_known() || !input.starts_with(rest) {
             return 0;
         }
@@ -169,7 +168,6 @@ impl Delimiter {
     }
 
     /// A whole delimiter has been seen, so it is known whether its first dashes are missing.
-    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn decide(&mut self, partial: &mut Partial) {
         if partial.short {
             self.bytes.copy_within(4.., 2);
@@ -201,13 +199,11 @@ pub(crate) struct Finder {
     dashes: memchr::memmem::Finder<'static>,
 }
 
-const DASHES: &[u8; 3] = b"\n--";
-
 impl Finder {
     pub(crate) fn new() -> Self {
         Self {
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            dashes: memchr::memmem::Finder::new(DASHES),
+            dashes: memchr::memmem::Finder::new(b"\n--"),
         }
     }
 
@@ -221,7 +217,7 @@ impl Finder {
     /// far as the linker can see.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn find(&self, input: &[u8]) -> Option<usize> {
-        find_by_line_end(input)
+        find_by_threes(input)
     }
 
     /// How many bytes at the start of `input` are certainly no part of a delimiter, if the byte
@@ -229,47 +225,43 @@ impl Finder {
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn before_delimiter(&self, input: &[u8], delimiter: &Delimiter) -> usize {
-        let lf = delimiter.lf;
         let mut from = 0usize;
-        while let Some(at) = input.get(from..).and_then(|rest| self.find(rest)) {
+        loop {
+            let rest = input.get(from..).unwrap_or_default();
+            // One that the input cuts off is at its end, and found nowhere else.
+            let begun = match rest {
+                [.., b'\n', b'-'] => 2,
+                [.., b'\n'] | [.., b'\r'] => 1,
+                _ => 0,
+            };
+            let at = self.find(rest).unwrap_or(rest.len().saturating_sub(begun));
             let at = from.saturating_add(at);
-            let cr = at.checked_sub(1).filter(|&before| input.get(before) == Some(&b'\r'));
-            match cr {
-                Some(cr) => return cr,
-                None if lf => return at,
-                None => from = at.saturating_add(1),
+            match (input.get(at.wrapping_sub(1)), input.get(at)) {
+                (_, None | Some(b'\r')) => return at,
+                (Some(b'\r'), _) => return at.saturating_sub(1),
+                _ if delimiter.lf => return at,
+                _ => from = at.saturating_add(1),
             }
         }
-        let begun = match input {
-            [.., b'\r', b'\n', b'-'] => 3,
-            [.., b'\r', b'\n'] => 2,
-            [.., b'\n', b'-'] if lf => 2,
-            [.., b'\r'] => 1,
-            [.., b'\n'] if lf => 1,
-            _ => 0,
-        };
-        input.len().saturating_sub(begun)
     }
 }
 
+/// Looks at every third byte only, as long as these are neither a line end nor a dash.
 #[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-fn find_by_line_end(input: &[u8]) -> Option<usize> {
-    let mut from = 0usize;
-    loop {
-        let rest = input.get(from..)?;
-        let at = find_byte(b'\n', rest)?;
-        if rest.get(at..)?.starts_with(DASHES) {
-            return Some(from.saturating_add(at));
-        }
-        from = from.saturating_add(at).saturating_add(1);
+fn find_by_threes(input: &[u8]) -> Option<usize> {
+    let mut rest = input;
+    while let [first, second, third, ..] = rest {
+        let step = match third {
+            b'-' if (*first, *second) == (b'\n', b'-') => {
+                return Some(input.len().saturating_sub(rest.len()));
+            }
+            b'-' => 1,
+            b'\n' => 2,
+            _ => 3,
+        };
+        rest = rest.get(step..)?;
     }
-}
-
-/// Where the byte is first.
-#[cfg_attr(target_pointer_width = "64", inline)]
-#[cfg_attr(target_pointer_width = "32", inline(never))]
-pub(crate) fn find_byte(byte: u8, input: &[u8]) -> Option<usize> {
-    memchr::memchr(byte, input)
+    None
 }
 
 #[cfg(test)]
@@ -282,8 +274,8 @@ mod tests {
         fn both_ways_to_find(input in proptest::collection::vec(
             prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'-'), any::<u8>()], 0..200)
         ) {
-            let naive = input.windows(3).position(|w| w == DASHES);
-            prop_assert_eq!(find_by_line_end(&input), naive);
+            let naive = input.windows(3).position(|w| w == b"\n--");
+            prop_assert_eq!(find_by_threes(&input), naive);
             prop_assert_eq!(Finder::new().find(&input), naive);
         }
     }

@@ -63,35 +63,34 @@ impl Encoder {
         encoder
     }
 
-    /// The value of the response's `Content-Type` field.
+    /// The value of the response's `Content-Type` field; always ASCII.
     #[must_use]
-    pub fn content_type(&self) -> &str {
-        // Always ASCII, so the fallback is never taken.
-        core::str::from_utf8(self.content_type.get(0, 0)).unwrap_or_default()
+    pub const fn content_type(&self) -> &[u8] {
+        self.content_type.get(0, 0)
     }
 
     /// What a body begins with: `--B CRLF`, with no blank line before it.
     #[must_use]
-    pub fn opening(&self) -> &[u8] {
+    pub const fn opening(&self) -> &[u8] {
         self.delimiter.get(2, ADVANCE_HEAD.len())
     }
 
     /// What follows each picture: `CRLF --B CRLF`. It also begins the next part.
     #[must_use]
-    pub fn tail(&self) -> &[u8] {
+    pub const fn tail(&self) -> &[u8] {
         self.delimiter.get(0, ADVANCE_HEAD.len())
     }
 
     /// What ends a body: `CRLF --B-- CRLF`, in place of the last picture's tail or after it.
     #[must_use]
-    pub fn closing(&self) -> &[u8] {
+    pub const fn closing(&self) -> &[u8] {
         self.closing.get(0, 0)
     }
 
     /// The opening for a viewer that gets heads in advance; see
     /// [`advance_tail`](Self::advance_tail).
     #[must_use]
-    pub fn advance_opening(&self) -> &[u8] {
+    pub const fn advance_opening(&self) -> &[u8] {
         self.delimiter.get(2, 0)
     }
 
@@ -104,7 +103,7 @@ impl Encoder {
     /// without this it is always one picture late. Only for viewers that asked for it: others
     /// (go2rtc) cannot do without a `Content-Length`.
     #[must_use]
-    pub fn advance_tail(&self) -> &[u8] {
+    pub const fn advance_tail(&self) -> &[u8] {
         self.delimiter.get(0, 0)
     }
 }
@@ -138,8 +137,14 @@ impl<const N: usize> Text<N> {
     }
 
     /// All but so many bytes at the start and at the end.
-    fn get(&self, start: usize, end: usize) -> &[u8] {
-        self.bytes.get(start..self.len.saturating_sub(end)).unwrap_or_default()
+    const fn get(&self, start: usize, end: usize) -> &[u8] {
+        match self.bytes.split_at_checked(self.len.saturating_sub(end)) {
+            Some((text, _)) => match text.split_at_checked(start) {
+                Some((_, text)) => text,
+                None => &[],
+            },
+            None => &[],
+        }
     }
 }
 
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn the_bytes() {
         let encoder = Encoder::new(&Boundary::new("FRAME").unwrap());
-        assert_eq!(encoder.content_type(), "multipart/x-mixed-replace;boundary=FRAME");
+        assert_eq!(encoder.content_type(), b"multipart/x-mixed-replace;boundary=FRAME");
         assert_eq!(encoder.opening(), b"--FRAME\r\n");
         assert_eq!(encoder.tail(), b"\r\n--FRAME\r\n");
         assert_eq!(encoder.closing(), b"\r\n--FRAME--\r\n");
@@ -165,7 +170,7 @@ mod tests {
         let encoder = Encoder::new(&Boundary::new(&text).unwrap());
         assert_eq!(
             encoder.content_type(),
-            std::format!("multipart/x-mixed-replace;boundary=\"{text}\"")
+            std::format!("multipart/x-mixed-replace;boundary=\"{text}\"").as_bytes()
         );
         assert!(encoder.advance_tail().ends_with(b"jpeg\r\n\r\n"));
         assert!(encoder.closing().ends_with(b"=--\r\n"));

@@ -1,7 +1,7 @@
 //! The lines of a part's head.
 
 use crate::PartHead;
-use crate::delimiter::find_byte;
+use crate::text::{find_byte, same, trim};
 
 /// A field's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,29 +52,46 @@ impl Head {
             Some((name, value)) => (known(name), value),
             None => (Name::Invalid, line),
         };
-        match name {
-            Name::ContentType => self.content_type = content_type(value),
-            Name::ContentLength => {
-                let length = if cut { None } else { number(value) };
-                let before = self.head.content_length;
-                self.bad_length |= length.is_none() || (before.is_some() && before != length);
-                self.head.content_length = length;
+        // No picture is refused for what its server says about it, so these are `None` if they make
+        // no sense.
+        let number_of = match name {
+            Name::ContentType => {
+                self.content_type = content_type(value);
+                return;
             }
-            // No picture is refused for what its server says about it, so these are `None` if
-            // they make no sense.
-            Name::Timestamp if !cut => self.head.timestamp_us = seconds(value),
-            Name::Frame if !cut => self.head.sequence = exact_number(value),
-            Name::Missed if !cut => self.head.missed = exact_number(value),
-            Name::Invalid => self.junk = true,
-            _ => {}
-        }
+            Name::ContentLength => return self.content_length(value, cut),
+            Name::Timestamp if !cut => {
+                self.head.timestamp_us = seconds(value);
+                return;
+            }
+            Name::Frame if !cut => &mut self.head.sequence,
+            Name::Missed if !cut => &mut self.head.missed,
+            Name::Invalid => {
+                self.junk = true;
+                return;
+            }
+            _ => return,
+        };
+        *number_of = number(0, value);
+    }
+
+    fn content_length(&mut self, value: &[u8], cut: bool) {
+        let length = match number(0, value) {
+            _ if cut => None,
+            // More than any limit, and so too large rather than malformed.
+            None if is_digits(value) => Some(u64::MAX),
+            length => length,
+        };
+        let before = self.head.content_length;
+        self.bad_length |= length.is_none() || (before.is_some() && before != length);
+        self.head.content_length = length;
     }
 }
 
 /// Name and value of a field, without the white space around the value.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = line.split_at_checked(find_byte(b':', line)?)?;
-    Some((name, value.get(1..)?.trim_ascii()))
+    Some((name, trim(value.get(1..)?)))
 }
 
 fn known(name: &[u8]) -> Name {
@@ -86,7 +103,7 @@ fn known(name: &[u8]) -> Name {
         14 => (&b"content-length"[..], Name::ContentLength),
         _ => (&b""[..], Name::Invalid),
     };
-    if name.eq_ignore_ascii_case(known) {
+    if same(name, known) {
         return field;
     }
     // RFC 5322, 2.2: printable, and no colon, which is out already.
@@ -94,50 +111,46 @@ fn known(name: &[u8]) -> Name {
 }
 
 fn content_type(value: &[u8]) -> ContentType {
-    if value.eq_ignore_ascii_case(b"image/jpeg") {
+    let (jpeg, jpg) = (b"image/jpeg", b"image/jpg");
+    if same(value, jpeg) {
         return ContentType::Jpeg; // As all but a few say it.
     }
-    let media = value.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
-    let jpeg = [&b"image/jpeg"[..], b"image/jpg"].iter().any(|j| media.eq_ignore_ascii_case(j));
-    if jpeg { ContentType::Jpeg } else { ContentType::Other }
+    let end = find_byte(b';', value).unwrap_or(value.len());
+    let media = trim(value.get(..end).unwrap_or_default());
+    if same(media, jpeg) || same(media, jpg) { ContentType::Jpeg } else { ContentType::Other }
 }
 
-/// One digit or more; `u64::MAX` stands for anything above.
+/// The number that has these digits, one or more, behind those of `n`, if 64 bits are enough.
 #[inline(never)] // Four times would be too much for a small chip's flash.
-fn number(digits: &[u8]) -> Option<u64> {
-    let mut n = 0u64;
+fn number(mut n: u64, digits: &[u8]) -> Option<u64> {
     for &byte in digits {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
+        if digit > 9 || n > u64::MAX / 10 {
             return None;
         }
-        n = match n {
-            0..FULL => n.wrapping_mul(10).wrapping_add(u64::from(digit)),
-            _ => u64::MAX,
-        };
+        n = n.wrapping_mul(10).checked_add(u64::from(digit))?;
     }
     (!digits.is_empty()).then_some(n)
 }
 
-/// From here on another digit might not fit.
-const FULL: u64 = u64::MAX / 10;
-
-fn exact_number(digits: &[u8]) -> Option<u64> {
-    number(digits).filter(|&n| n != u64::MAX)
+fn is_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
 /// Seconds, with or without decimals, as microseconds.
 fn seconds(value: &[u8]) -> Option<u64> {
-    let mut parts = value.splitn(2, |&b| b == b'.');
-    let whole = exact_number(parts.next()?)?;
-    let decimals = parts.next().unwrap_or(b"0");
-    number(decimals)?;
-    let mut micros = 0u64;
-    for place in 0..6 {
-        let digit = decimals.get(place).map_or(0, |digit| digit.wrapping_sub(b'0'));
-        micros = micros.wrapping_mul(10).wrapping_add(u64::from(digit));
+    let point = find_byte(b'.', value).unwrap_or(value.len());
+    let (whole, decimals) = value.split_at_checked(point)?;
+    let mut micros = *b"000000";
+    if let [_, decimals @ ..] = decimals {
+        if !is_digits(decimals) {
+            return None;
+        }
+        for (to, from) in micros.iter_mut().zip(decimals) {
+            *to = *from;
+        }
     }
-    whole.checked_mul(1_000_000)?.checked_add(micros)
+    number(number(0, whole)?, &micros)
 }
 
 #[cfg(test)]
@@ -232,11 +245,8 @@ mod tests {
 
         #[test]
         fn numbers_like_std(text in "[0-9]{1,22}|[0-9 +-]{0,5}") {
-            let std = text.parse::<u64>().ok().filter(|_| !text.contains('+'));
-            match number(text.as_bytes()) {
-                Some(u64::MAX) => prop_assert!(std.is_none_or(|n| n == u64::MAX)),
-                ours => prop_assert_eq!(ours, std),
-            }
+            let std = text.parse::<u64>().ok().filter(|_| is_digits(text.as_bytes()));
+            prop_assert_eq!(number(0, text.as_bytes()), std);
         }
     }
 }

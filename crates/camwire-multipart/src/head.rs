@@ -59,28 +59,17 @@ impl PartHead {
     fn encode_backward(&self, memory: &mut [u8; Self::MAX_LEN]) -> usize {
         let mut out = Backward { free: memory };
         out.text(b"\r\n");
-        if let Some(missed) = self.missed {
-            out.text(b"\r\n");
-            out.number(missed);
-            out.text(b"X-Missed: ");
-        }
-        if let Some(sequence) = self.sequence {
-            out.text(b"\r\n");
-            out.number(sequence);
-            out.text(b"X-Frame: ");
-        }
+        out.field(b"X-Missed: ", self.missed);
+        out.field(b"X-Frame: ", self.sequence);
         if let Some(micros) = self.timestamp_us {
+            let (seconds, micros) = divide(micros, 1_000_000);
             out.text(b"\r\n");
-            out.six_digits((micros % 1_000_000) as u32);
+            out.pairs(micros, 3);
             out.text(b".");
-            out.number(micros / 1_000_000);
+            out.number(seconds);
             out.text(b"X-Timestamp: ");
         }
-        if let Some(length) = self.content_length {
-            out.text(b"\r\n");
-            out.number(length);
-            out.text(b"Content-Length: ");
-        }
+        out.field(b"Content-Length: ", self.content_length);
         out.text(b"Content-Type: image/jpeg\r\n");
         out.free.len()
     }
@@ -110,38 +99,56 @@ impl Backward<'_> {
     fn number(&mut self, mut n: u64) {
         // Steps of eight digits, so that a 32-bit core divides 64 bits as seldom as it can.
         while n >= 100_000_000 {
-            let low = (n % 100_000_000) as u32;
-            n /= 100_000_000;
-            self.pair(low % 100);
-            self.six_digits(low / 100);
+            let (high, low) = divide(n, 100_000_000);
+            self.pairs(low, 4);
+            n = high;
         }
         let mut n = n as u32;
         while n >= 100 {
-            self.pair(n % 100);
+            self.pairs(n % 100, 1);
             n /= 100;
         }
         if n >= 10 {
-            self.pair(n);
+            self.pairs(n, 1);
         } else {
             self.text(&[b'0' + n as u8]);
         }
     }
 
-    #[cfg_attr(target_pointer_width = "64", inline)]
-    #[cfg_attr(target_pointer_width = "32", inline(never))]
-    fn six_digits(&mut self, n: u32) {
-        self.pair(n % 100);
-        self.pair(n / 100 % 100);
-        self.pair(n / 10_000 % 100);
-    }
-
-    /// Two digits of a number below 100.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
-    fn pair(&mut self, n: u32) {
-        let pair = PAIRS.get(n as usize).unwrap_or(b"00");
-        self.text(pair);
+    fn field(&mut self, name: &[u8], value: Option<u64>) {
+        if let Some(value) = value {
+            self.text(b"\r\n");
+            self.number(value);
+            self.text(name);
+        }
     }
+
+    /// A number with so many pairs of digits.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    fn pairs(&mut self, mut n: u32, pairs: usize) {
+        for _ in 0..pairs {
+            self.text(&pair(n % 100));
+            n /= 100;
+        }
+    }
+}
+
+/// Quotient and remainder, with one division: a 32-bit core needs a long function for it.
+fn divide(n: u64, by: u32) -> (u64, u32) {
+    let quotient = n / u64::from(by);
+    (quotient, (n as u32).wrapping_sub((quotient as u32).wrapping_mul(by)))
+}
+
+/// Two digits of a number below 100: looked up, or calculated where flash is scarce.
+#[inline]
+fn pair(n: u32) -> [u8; 2] {
+    if cfg!(target_pointer_width = "32") {
+        return [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+    }
+    PAIRS.get(n as usize).copied().unwrap_or(*b"00")
 }
 
 /// "00" to "99".

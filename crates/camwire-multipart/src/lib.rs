@@ -18,6 +18,7 @@ mod event;
 mod field;
 mod head;
 mod source;
+mod text;
 
 pub use boundary::{Boundary, BoundaryError};
 pub use config::{Config, Limits, Quirks, WrongLength};

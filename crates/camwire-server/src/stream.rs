@@ -15,6 +15,12 @@ use crate::{Application, Mode, StreamOptions};
 /// It has no state, so one serves everybody.
 static ENCODER: Encoder = Encoder::new(&camwire_multipart::Boundary::DEFAULT);
 
+/// As text. That it is one is checked when this is compiled, so that no chip needs the code for it.
+const CONTENT_TYPE: &str = match core::str::from_utf8(ENCODER.content_type()) {
+    Ok(text) => text,
+    Err(_) => panic!("a content type is ASCII"),
+};
+
 /// Why there are no more viewers.
 const FULL: &str = "too many viewers";
 
@@ -37,7 +43,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let viewer = Viewer::enter(self.viewers, id, connection.peer, options.mode, options.rate);
         let Some(viewer) = viewer else { return self.unavailable(connection, FULL).await };
         if !connection.out.with_body {
-            return connection.out.begin(ENCODER.content_type(), &[], None).await;
+            return connection.out.begin(CONTENT_TYPE, &[], None).await;
         }
         let Ok(mut reader) = self.ring.subscribe(follow) else {
             drop(viewer); // Its place is free again before the refusal has been read.
@@ -48,7 +54,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         }
         let opening =
             if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() };
-        connection.out.begin(ENCODER.content_type(), opening, Some(&viewer)).await?;
+        connection.out.begin(CONTENT_TYPE, opening, Some(&viewer)).await?;
         self.pictures(connection, options, viewer, reader).await
     }
 

@@ -40,7 +40,7 @@ fn round_trip(memory: &mut RingMemory<3, 16384, 2>) -> Option<bool> {
     let body = [ENCODER.opening(), head.encode(&mut room), &*lease, ENCODER.tail()];
 
     let mut decoder =
-        Decoder::from_content_type(ENCODER.content_type().as_bytes(), Config::default()).ok()?;
+        Decoder::from_content_type(ENCODER.content_type(), Config::default()).ok()?;
     let mut rest = &*lease;
     let mut whole = false;
     for mut input in body {

@@ -291,8 +291,7 @@ impl Naive<'_> {
             }
             let value = value.trim_matches([' ', '\t', '\r', '\n', '\x0C']);
             let digits = |v: &str| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit());
-            let number =
-                |v: &str| v.parse::<u64>().ok().filter(|&n| digits(v) && n < u64::MAX && !cut);
+            let number = |v: &str| v.parse::<u64>().ok().filter(|_| digits(v) && !cut);
             match &*name.to_ascii_lowercase() {
                 "content-type" => {
                     let media = value.split(';').next().unwrap().to_ascii_lowercase();

@@ -66,7 +66,7 @@ pub fn lengths_beyond_32_bits() {
 }
 
 fn decoder() -> Decoder {
-    Decoder::from_content_type(ENCODER.content_type().as_bytes(), Config::default()).unwrap()
+    Decoder::from_content_type(ENCODER.content_type(), Config::default()).unwrap()
 }
 
 fn body(length: fn(&[u8]) -> Option<u64>) -> Body {
