@@ -4,11 +4,12 @@ use core::time::Duration;
 
 use camwire_frame::{
     CaptureError, Clock, Control, ControlError, FrameRate, FrameSource, Instant, Pacer, Setting,
+    SettingName,
 };
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::yield_now;
 
-use crate::{Policy, Publisher, Settings, SourceStatus};
+use crate::{Grant, Policy, Publisher, Settings, SourceStatus};
 
 /// How a [`capture_loop`] goes about it.
 #[derive(Clone, Debug)]
@@ -76,13 +77,14 @@ pub async fn capture_loop<S, C>(
     S::Error: Display,
     C: Clock,
 {
-    Loop { publisher, source, clock, config, status, mail: &NoMail }.run().await;
+    Loop { publisher, source, clock, config, status, mail: &NoMail, undo: () }.run().await;
 }
 
 /// A [`capture_loop`] whose source obeys what others wish for in `settings`, between two captures
 /// and also while nobody wants pictures.
 ///
-/// A resolution whose pictures would not fit the ring's slots is refused.
+/// A resolution whose pictures would not fit the ring's slots is refused; if pictures turn out not
+/// to fit after all, what was set since the last one that did is undone.
 ///
 /// # Cancel safety
 ///
@@ -98,16 +100,30 @@ pub async fn capture_loop_with_settings<S, C>(
     S: FrameSource<Error: Display> + Control,
     C: Clock,
 {
-    Loop { publisher, source, clock, config, status, mail: settings }.run().await;
+    let _open = settings.open();
+    let undo = Default::default();
+    Loop { publisher, source, clock, config, status, mail: settings, undo }.run().await;
 }
 
 /// What a capture loop is asked besides pictures.
 trait Mail<S> {
+    /// The values before what was set since the last picture that fitted.
+    type Undo: Default;
+
     /// Returns when there is something. Cancel-safe.
     async fn wished(&self);
 
-    /// Sees to it, if there is anything.
-    async fn obey<C: Clock>(&self, source: &mut S, clock: &C, timeout: Duration, room: usize);
+    /// Sees to it, if there is anything. Of `room` bytes is the memory for a picture.
+    async fn obey<C: Clock>(
+        &self,
+        source: &mut S,
+        time: (&C, Duration),
+        room: usize,
+        undo: &mut Self::Undo,
+    );
+
+    /// Sets the source back, if there is anything to undo.
+    async fn undo<C: Clock>(&self, source: &mut S, time: (&C, Duration), undo: Self::Undo) -> bool;
 
     /// Tells what the source is set to.
     fn show(&self, source: &S);
@@ -116,26 +132,44 @@ trait Mail<S> {
 struct NoMail;
 
 impl<S> Mail<S> for NoMail {
+    type Undo = ();
+
     async fn wished(&self) {
         pending().await
     }
 
-    async fn obey<C: Clock>(&self, _: &mut S, _: &C, _: Duration, _: usize) {}
+    async fn obey<C: Clock>(&self, _: &mut S, _: (&C, Duration), _: usize, _: &mut ()) {}
+
+    async fn undo<C: Clock>(&self, _: &mut S, _: (&C, Duration), (): ()) -> bool {
+        false
+    }
 
     fn show(&self, _: &S) {}
 }
 
 impl<S: Control> Mail<S> for Settings {
+    type Undo = [Option<Setting>; SettingName::ALL.len()];
+
     async fn wished(&self) {
         Self::wished(self).await;
     }
 
-    async fn obey<C: Clock>(&self, source: &mut S, clock: &C, timeout: Duration, room: usize) {
+    async fn obey<C: Clock>(
+        &self,
+        source: &mut S,
+        (clock, timeout): (&C, Duration),
+        room: usize,
+        undo: &mut Self::Undo,
+    ) {
         let Some((setting, answering)) = self.take() else { return };
         if let Setting::Resolution(resolution) = setting
             && resolution.jpeg_bytes() > room
         {
             return answering.too_large();
+        }
+        let name = setting.name();
+        if let Some(before @ None) = undo.get_mut(name as usize) {
+            *before = source.get(name);
         }
         let until = clock.sleep_until(clock.now() + timeout);
         let applied = select(source.set(setting), until).await;
@@ -147,21 +181,40 @@ impl<S: Control> Mail<S> for Settings {
         }
     }
 
+    async fn undo<C: Clock>(
+        &self,
+        source: &mut S,
+        (clock, timeout): (&C, Duration),
+        undo: Self::Undo,
+    ) -> bool {
+        let mut undone = false;
+        for setting in undo.into_iter().flatten() {
+            if source.get(setting.name()) != Some(setting) {
+                let until = clock.sleep_until(clock.now() + timeout);
+                let applied = select(source.set(setting), until).await;
+                undone |= matches!(applied, Either::First(Ok(())));
+            }
+        }
+        self.show(|name| source.get(name));
+        undone
+    }
+
     fn show(&self, source: &S) {
         Self::show(self, |name| source.get(name));
     }
 }
 
-struct Loop<'l, 'r, S, C, M> {
+struct Loop<'l, 'r, S, C, M: Mail<S>> {
     publisher: &'l mut Publisher<'r>,
     source: &'l mut S,
     clock: &'l C,
     config: &'l CaptureConfig,
     status: &'l SourceStatus,
     mail: &'l M,
+    undo: M::Undo,
 }
 
-impl<S, C, M> Loop<'_, '_, S, C, M>
+impl<'r, S, C, M> Loop<'_, 'r, S, C, M>
 where
     S: FrameSource<Error: Display>,
     C: Clock,
@@ -190,7 +243,11 @@ where
                 // else.
                 self.status.ended();
                 self.publisher.close();
-                self.publisher.no_demand().await;
+                while let Either::Second(()) =
+                    select(self.publisher.no_demand(), self.mail.wished()).await
+                {
+                    self.obey().await;
+                }
                 self.publisher.clear();
                 return;
             }
@@ -201,8 +258,9 @@ where
     }
 
     async fn obey(&mut self) {
+        let time = (self.clock, self.config.timeout);
         let room = self.publisher.ring().slot_bytes();
-        self.mail.obey(self.source, self.clock, self.config.timeout, room).await;
+        self.mail.obey(self.source, time, room, &mut self.undo).await;
     }
 
     /// Waits, and obeys meanwhile; returns early when nobody wants pictures any more.
@@ -243,17 +301,14 @@ where
                 pacer.admit(clock.now());
             }
 
-            let publisher = &mut *self.publisher;
-            let mut grant = match publisher.try_grant() {
+            let mut grant = match self.publisher.try_grant() {
                 Ok(grant) => grant,
-                Err(_full) => {
-                    let slot = wait_for_slot(publisher, clock, config, pacer.is_some());
-                    match slot.await {
-                        Some(grant) => grant,
-                        None => continue,
-                    }
-                }
+                Err(_full) => match self.wait_for_slot(pacer.is_some()).await {
+                    Some(grant) => grant,
+                    None => continue,
+                },
             };
+            let publisher = &mut *self.publisher;
             let captured = select3(
                 self.source.capture(&mut grant),
                 publisher.no_demand(),
@@ -276,6 +331,7 @@ where
                         let now = clock.now();
                         status.published(&info, previous.replace(info.captured_at), now);
                         publisher.revoke_oldest(now, config.lease_grace);
+                        self.undo = M::Undo::default();
                         failures = 0;
                         continue;
                     }
@@ -294,10 +350,15 @@ where
             };
             match error {
                 Some(CaptureError::Ended) => return true,
-                Some(CaptureError::TooLarge { needed }) => status.failed(format_args!(
-                    "a picture needs {needed} bytes, a slot has {}",
-                    publisher.ring().slot_bytes()
-                )),
+                Some(CaptureError::TooLarge { needed }) => {
+                    let room = publisher.ring().slot_bytes();
+                    let undo = core::mem::take(&mut self.undo);
+                    let undone = self.mail.undo(self.source, (clock, config.timeout), undo).await;
+                    let then = if undone { ": the last settings are undone" } else { "" };
+                    status.failed(format_args!(
+                        "a picture needs {needed} bytes, a slot has {room}{then}"
+                    ));
+                }
                 Some(error) => status.failed(format_args!("{error}")),
                 None => {}
             }
@@ -309,30 +370,30 @@ where
         }
         false
     }
-}
 
-/// The ring is full. What now depends on the policy: wait, or drop the picture and count it.
-async fn wait_for_slot<'r, C: Clock>(
-    publisher: &mut Publisher<'r>,
-    clock: &C,
-    config: &CaptureConfig,
-    paced: bool,
-) -> Option<crate::Grant<'r>> {
-    let keep_all = publisher.ring().policy() == Policy::KeepAll;
-    loop {
-        publisher.revoke_oldest(clock.now(), config.lease_grace);
-        if keep_all || !paced {
-            // Nothing else says when to look again.
-            let until = clock.sleep_until(clock.now() + SLOT_WAIT);
-            if let Either::First(grant) = select(publisher.grant(), until).await {
-                return Some(grant);
+    /// The ring is full. What now depends on the policy: wait, or drop the picture and count it.
+    async fn wait_for_slot(&mut self, paced: bool) -> Option<Grant<'r>> {
+        let keep_all = self.publisher.ring().policy() == Policy::KeepAll;
+        loop {
+            self.publisher.revoke_oldest(self.clock.now(), self.config.lease_grace);
+            if keep_all || !paced {
+                // Nothing else says when to look again.
+                let until = self.clock.sleep_until(self.clock.now() + SLOT_WAIT);
+                match select3(self.publisher.grant(), until, self.mail.wished()).await {
+                    Either3::First(grant) => return Some(grant),
+                    Either3::Second(()) => {}
+                    Either3::Third(()) => {
+                        self.obey().await;
+                        continue;
+                    }
+                }
             }
-        }
-        // A reader that stops reading loses its connection, and a ring without readers has room,
-        // so waiting for it ends.
-        if !keep_all {
-            publisher.skip();
-            return None;
+            // A reader that stops reading loses its connection, and a ring without readers has
+            // room, so waiting for it ends.
+            if !keep_all {
+                self.publisher.skip();
+                return None;
+            }
         }
     }
 }

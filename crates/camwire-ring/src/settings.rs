@@ -50,6 +50,9 @@ const UNSUPPORTED: u32 = 4;
 const TOO_LARGE: u32 = 5;
 const FAILED: u32 = 6;
 
+/// Beside any of these: there is no capture loop.
+const CLOSED: u32 = 1 << 30;
+
 /// Why a setting was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -66,9 +69,12 @@ pub enum SetError {
         /// Bytes, as [`Resolution::jpeg_bytes`](camwire_frame::Resolution::jpeg_bytes) has it.
         needed: usize,
     },
-    /// The driver failed, or the capture loop has ended meanwhile.
+    /// The driver failed, or took too long. Whether it has the setting, [`Settings::get`] tells.
     #[error("the source failed")]
     Failed,
+    /// There is no capture loop: it has not begun, or it has ended.
+    #[error("there is no source")]
+    Closed,
 }
 
 impl Settings {
@@ -78,7 +84,7 @@ impl Settings {
         pub fn new() -> Self {
             Self {
                 present: unknown(),
-                wish: AtomicU32::new(NONE),
+                wish: AtomicU32::new(CLOSED),
                 source: AtomicWaker::new(),
                 caller: AtomicWaker::new(),
             }
@@ -93,11 +99,14 @@ impl Settings {
     }
 
     /// Wishes for a setting, and waits until the source has it. That may be as long as a capture
-    /// takes, or for ever if no capture loop runs.
+    /// takes.
+    ///
+    /// A setting with which pictures turn out not to fit the ring's slots is undone after the first
+    /// of them.
     ///
     /// # Errors
     ///
-    /// As [`SetError`] says; the source is as it was before.
+    /// As [`SetError`] says; but for [`Failed`](SetError::Failed), the source is as it was before.
     ///
     /// # Cancel safety
     ///
@@ -106,15 +115,21 @@ impl Settings {
         let number = u32::from(setting.number() as u16);
         let wish = HERE | (setting.name() as u32) << 16 | number;
         // Release: pairs with the Acquire of `take`, as every step of a wish does.
-        if self.wish.compare_exchange(NONE, wish, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return Err(SetError::Busy);
+        match self.wish.compare_exchange(NONE, wish, Ordering::AcqRel, Ordering::Relaxed) {
+            Err(state) if state & CLOSED != 0 => return Err(SetError::Closed),
+            Err(_) => return Err(SetError::Busy),
+            Ok(_) => {}
         }
-        let waiting = Waiting { settings: self, wish };
+        let waiting = Waiting { settings: self };
         self.source.wake();
         let answer = poll_fn(|cx| {
-            let answered = || match self.wish.load(Ordering::Acquire) {
-                answer @ DONE..=FAILED => Poll::Ready(answer),
-                _ => Poll::Pending,
+            let answered = || {
+                let state = self.wish.load(Ordering::Acquire);
+                match state & !CLOSED {
+                    answer @ DONE..=FAILED => Poll::Ready(answer),
+                    _ if state & CLOSED != 0 => Poll::Ready(CLOSED),
+                    _ => Poll::Pending,
+                }
             };
             if answered().is_pending() {
                 self.caller.register(cx.waker());
@@ -129,8 +144,15 @@ impl Settings {
             (TOO_LARGE, Setting::Resolution(resolution)) => {
                 Err(SetError::TooLarge { needed: resolution.jpeg_bytes() })
             }
+            (CLOSED, _) => Err(SetError::Closed),
             _ => Err(SetError::Failed),
         }
+    }
+
+    /// There is a capture loop, for as long as this lives. One is enough: it is not counted.
+    pub(crate) fn open(&self) -> Open<'_> {
+        self.wish.fetch_and(!CLOSED, Ordering::AcqRel);
+        Open { settings: self }
     }
 
     /// Shows what the source is set to.
@@ -167,28 +189,48 @@ impl Settings {
     }
 }
 
+impl Settings {
+    fn answer(&self, answer: u32) {
+        let taken = self.wish.compare_exchange(TAKEN, answer, Ordering::AcqRel, Ordering::Acquire);
+        if taken.is_ok() {
+            self.caller.wake();
+        } else {
+            // Nobody waits: FORSAKEN.
+            self.wish.fetch_and(CLOSED, Ordering::AcqRel);
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self::new()
     }
 }
 
+/// A capture loop at work.
+#[must_use]
+pub(crate) struct Open<'s> {
+    settings: &'s Settings,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.settings.wish.fetch_or(CLOSED, Ordering::AcqRel);
+        self.settings.caller.wake();
+    }
+}
+
 /// Somebody waits for the answer to a wish.
 struct Waiting<'s> {
     settings: &'s Settings,
-    wish: u32,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let wish = &self.settings.wish;
-        for (from, to) in [(self.wish, NONE), (TAKEN, FORSAKEN)] {
-            if wish.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                return;
-            }
-        }
-        // It is answered; now there is room for the next.
-        wish.store(NONE, Ordering::Release);
+        // Whether it is withdrawn or answered, there is room for the next, except while the source
+        // is at it.
+        let next = |state| Some(state & CLOSED | if state == TAKEN { FORSAKEN } else { NONE });
+        let _ = self.settings.wish.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
     }
 }
 
@@ -211,20 +253,15 @@ impl Answering<'_> {
         self.answer(TOO_LARGE);
     }
 
-    fn answer(&self, answer: u32) {
-        let wish = &self.settings.wish;
-        if wish.compare_exchange(TAKEN, answer, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.settings.caller.wake();
-        } else {
-            // Nobody waits: FORSAKEN.
-            let _ = wish.compare_exchange(FORSAKEN, NONE, Ordering::AcqRel, Ordering::Relaxed);
-        }
+    fn answer(self, answer: u32) {
+        self.settings.answer(answer);
+        core::mem::forget(self);
     }
 }
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        self.answer(FAILED); // Nothing, if it is answered already.
+        self.settings.answer(FAILED);
     }
 }
 
@@ -251,6 +288,7 @@ mod tests {
         model.preemption_bound = Some(2);
         model.check(|| {
             let settings = Arc::new(Settings::new());
+            let open = settings.open();
             let source = thread::spawn({
                 let settings = settings.clone();
                 move || {
@@ -263,6 +301,26 @@ mod tests {
             assert_eq!(block_on(settings.set(FLIP)), Ok(()));
             assert_eq!(source.join().unwrap(), FLIP);
             assert_eq!(settings.wish.load(Ordering::Relaxed), NONE);
+            drop(open);
+        });
+    }
+
+    /// The capture loop ends: a wish is answered first, or told that there is none.
+    #[test]
+    fn the_end_of_the_loop_is_an_answer() {
+        loom::model(|| {
+            let settings = Arc::new(Settings::new());
+            let source = thread::spawn({
+                let settings = settings.clone();
+                move || {
+                    let _open = settings.open();
+                    settings.take().map(|(_, answering)| answering.done()).is_some()
+                }
+            });
+            let answer = block_on(settings.set(FLIP));
+            let taken = source.join().unwrap();
+            assert_eq!(answer, if taken { Ok(()) } else { Err(SetError::Closed) });
+            assert_eq!(settings.wish.load(Ordering::Relaxed), CLOSED | NONE);
         });
     }
 
@@ -271,6 +329,7 @@ mod tests {
     fn a_forsaken_wish_leaves_nothing_behind() {
         loom::model(|| {
             let settings = Arc::new(Settings::new());
+            let open = settings.open();
             let source = thread::spawn({
                 let settings = settings.clone();
                 move || {
@@ -288,6 +347,7 @@ mod tests {
             }
             source.join().unwrap();
             assert_eq!(settings.wish.load(Ordering::Relaxed), NONE);
+            drop(open);
         });
     }
 }

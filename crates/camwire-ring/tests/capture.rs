@@ -964,10 +964,73 @@ mod settings {
         ));
         let mut wish = std::pin::pin!(settings.set(FLIP));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(work.as_mut().poll(&mut context).is_pending());
         assert!(wish.as_mut().poll(&mut context).is_pending());
         assert!(work.as_mut().poll(&mut context).is_pending());
         drop(work);
         let answer = wish.as_mut().poll(&mut context);
         assert_eq!(answer, std::task::Poll::Ready(Err(SetError::Failed)));
+    }
+
+    #[test]
+    fn without_a_loop_there_is_nobody_to_obey() {
+        let mut rig = Rig::live(4, Outcome::End);
+        let reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.run();
+        // It has ended, and waits for the last reader.
+        assert_eq!(wish(&mut rig, FLIP).take(), Some(Ok(())));
+        drop(reader);
+        rig.sim.run();
+        assert!(rig.work.is_done());
+        assert_eq!(wish(&mut rig, FLIP).take(), Some(Err(SetError::Closed)));
+        assert_eq!(rig.settings.get(SettingName::VFlip), Some(FLIP), "the last that was known");
+        let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
+        let early = rig.sim.spawn(async move { settings.set(FLIP).await });
+        rig.sim.run();
+        assert_eq!(early.take(), Some(Err(SetError::Closed)));
+    }
+
+    /// A viewer that is slow on a keep-all ring holds the camera back, not the person at its knobs.
+    #[test]
+    fn while_the_ring_is_full_it_is_done_at_once() {
+        for policy in [Policy::KeepAll, Policy::DropOldest, Policy::DropNewest] {
+            let mut rig = Rig::new(2, policy, every(10), CaptureConfig::default());
+            let mut slow = rig.ring.subscribe(Follow::Ordered).unwrap();
+            rig.sim.advance(ms(15));
+            let _lease = slow.try_next();
+            rig.sim.advance(ms(500));
+            let wish = wish(&mut rig, FLIP);
+            rig.sim.advance(ms(15));
+            assert_eq!(wish.take(), Some(Ok(())), "{policy:?}");
+        }
+    }
+
+    /// Nobody can tell beforehand how many bytes a picture takes at a quality.
+    #[test]
+    fn what_makes_pictures_too_large_is_undone() {
+        let mut rig = Rig::live(4, every(10));
+        let quality = |number| SettingName::Quality.with_number(number).unwrap();
+        for setting in [quality(5), FLIP, quality(0)] {
+            assert_eq!(wish(&mut rig, setting).take(), Some(Ok(())));
+        }
+        rig.camera.first([Outcome::TooLarge(1000)]);
+        let mut reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.advance(ms(50));
+        assert_eq!(rig.settings.get(SettingName::Quality), Some(quality(12)));
+        assert_eq!(rig.settings.get(SettingName::VFlip), Some(Setting::VFlip(false)));
+        assert_eq!(
+            rig.error(),
+            "a picture needs 1000 bytes, a slot has 256: the last settings are undone"
+        );
+        assert_eq!(rig.status.state(), SourceState::Streaming);
+        assert!(reader.try_latest().is_some());
+        // What pictures have fitted with stays, whatever comes later.
+        let last = wish(&mut rig, quality(20));
+        rig.sim.advance(ms(50));
+        assert_eq!(last.take(), Some(Ok(())));
+        rig.camera.first([Outcome::TooLarge(1000)]);
+        rig.sim.advance(ms(50));
+        assert_eq!(rig.settings.get(SettingName::Quality), Some(quality(20)));
+        assert_eq!(rig.error(), "a picture needs 1000 bytes, a slot has 256");
     }
 }

@@ -101,6 +101,15 @@ pub struct Answer<'a> {
 impl Answer<'_> {
     /// Most bytes of `status`, `content_type` and `fields` together.
     pub const HEAD_MAX: usize = 240;
+
+    fn is_proper(&self) -> bool {
+        let Self { status, content_type, fields, .. } = self;
+        let line = |text: &str| !text.is_empty() && !text.bytes().any(|byte| byte < b' ');
+        status.len() + content_type.len() + fields.len() <= Self::HEAD_MAX
+            && line(status)
+            && line(content_type)
+            && (fields.is_empty() || fields.ends_with("\r\n"))
+    }
 }
 
 impl Default for Answer<'_> {
@@ -148,7 +157,9 @@ impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
         self.target.parameter(name)
     }
 
-    /// Sends the answer. One whose head exceeds [`Answer::HEAD_MAX`] becomes a 500 that says so.
+    /// Sends the answer. One that would make no proper head becomes a 500: with more than
+    /// [`Answer::HEAD_MAX`], without a status, with line breaks in status or content type, or with
+    /// fields of which the last has no line end.
     ///
     /// # Errors
     ///
@@ -159,14 +170,33 @@ impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
     ///
     /// None: a part of the answer may have been sent.
     pub async fn answer(mut self, answer: &Answer<'_>) -> Result<Answered, Disconnect<W::Error>> {
-        let Answer { status, content_type, fields, .. } = answer;
-        let fits = status.len() + content_type.len() + fields.len() <= Answer::HEAD_MAX;
-        let too_long = Answer {
+        let improper = Answer {
             status: "500 Internal Server Error",
-            body: b"the head of the answer is too long\n",
+            body: b"the answer has no proper head\n",
             ..Answer::default()
         };
-        self.out.answer(if fits { answer } else { &too_long }).await?;
+        self.out.answer(if answer.is_proper() { answer } else { &improper }).await?;
         Ok(Answered(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Answer;
+
+    #[test]
+    fn what_makes_a_proper_head() {
+        let answer = Answer::default();
+        assert!(answer.is_proper());
+        assert!(Answer { fields: "A: b\r\nC: d\r\n", ..answer }.is_proper());
+        for improper in [
+            Answer { status: "", ..answer },
+            Answer { status: "200 OK\r\nA: b", ..answer },
+            Answer { content_type: "text/plain\n", ..answer },
+            Answer { fields: "A: b", ..answer },
+            Answer { fields: "A: b\r\nC: d", ..answer },
+        ] {
+            assert!(!improper.is_proper(), "{improper:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use core::time::Duration;
 
 use camwire_frame::{Clock, Setting, SettingName};
-use camwire_ring::{SetError, Settings};
+use camwire_ring::SetError;
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 
@@ -22,11 +22,11 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     pub(crate) async fn settings<W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        settings: &Settings,
     ) -> Result<(), Disconnect<W::Error>> {
         let mut json = Text::new();
-        let shown = SettingName::ALL.iter().filter_map(|name| settings.get(*name));
-        // All of them together have 480 bytes at most.
+        let present = |name: &SettingName| self.settings?.get(*name);
+        let shown = SettingName::ALL.iter().filter_map(present);
+        // All of them together fit.
         for (separator, setting) in core::iter::once('{').chain(core::iter::repeat(',')).zip(shown)
         {
             let (name, number) = (setting.name().as_str(), setting.number());
@@ -41,7 +41,6 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     pub(crate) async fn control<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
-        settings: &Settings,
         setting: Setting,
     ) -> Result<(), Disconnect<W::Error>>
     where
@@ -49,8 +48,11 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         W: WriteVectored,
     {
         let until = self.clock.sleep_until(self.clock.now() + self.config.control_timeout);
-        let error = match select(self.set(settings, setting), until).await {
+        let error = match select(self.set(setting), until).await {
             Either::First(Ok(())) => return connection.out.answer(&Answer::default()).await,
+            Either::First(Err(SetError::Closed)) => {
+                return self.unavailable(connection, "there is no source").await;
+            }
             Either::First(Err(error)) => error,
             Either::Second(()) => {
                 return self.unavailable(connection, "the source is busy").await;
@@ -65,7 +67,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         self.refuse(connection, status, "", &reason).await
     }
 
-    async fn set(&self, settings: &Settings, setting: Setting) -> Result<(), SetError> {
+    async fn set(&self, setting: Setting) -> Result<(), SetError> {
+        let settings = self.settings.ok_or(SetError::Closed)?;
         loop {
             match settings.set(setting).await {
                 Err(SetError::Busy) => self.clock.sleep_until(self.clock.now() + TURN).await,

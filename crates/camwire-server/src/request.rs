@@ -179,6 +179,11 @@ impl<'l> Target<'l> {
         Ok(Self { method, path, query })
     }
 
+    /// Whether this is about the source's settings.
+    pub(crate) fn is_of_settings(self) -> bool {
+        matches!(self.path, "/status" | "/control")
+    }
+
     fn method(self) -> Result<Method, RequestError> {
         match self.method {
             "GET" => Ok(Method::Get),

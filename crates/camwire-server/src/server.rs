@@ -122,18 +122,8 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Route::Capture => self.capture(&mut connection, asked_at).await,
             Route::Stats => self.stats(&mut connection.out).await,
             Route::Health => self.health(&mut connection.out).await,
-            Route::Status | Route::Control(_) => {
-                let Some(settings) = self.settings else {
-                    let refusal = Refusal::Request(RequestError::NotFound);
-                    return self.refuse_request(&mut connection, refusal).await;
-                };
-                match request.route {
-                    Route::Control(setting) => {
-                        self.control(&mut connection, settings, setting).await
-                    }
-                    _ => self.settings(&mut connection.out, settings).await,
-                }
-            }
+            Route::Status => self.settings(&mut connection.out).await,
+            Route::Control(setting) => self.control(&mut connection, setting).await,
         }
     }
 
@@ -153,6 +143,10 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         }
         let target = match Target::parse(head.request_line()) {
             Ok(target) if self.application.owns(target.path) => target,
+            // Without settings these are paths like any other that there is not.
+            Ok(target) if self.settings.is_none() && target.is_of_settings() => {
+                return Ok(Some(Err(Refusal::Request(RequestError::NotFound))));
+            }
             target => return Ok(Some(target.and_then(Request::of).map_err(Refusal::Request))),
         };
         let Outlet { write, with_body, clock, config } = &mut connection.out;

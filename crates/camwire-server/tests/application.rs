@@ -167,7 +167,7 @@ fn a_head_has_its_limit() {
     assert_eq!((response.status, response.field("X-Long").unwrap().len()), (200, most));
     assert_eq!(response.field("Access-Control-Allow-Origin"), Some("*"));
     let response = own.fetch(&format!("/own?long={}", most + 1));
-    assert_eq!((response.status, response.text()), (500, "the head of the answer is too long\n"));
+    assert_eq!((response.status, response.text()), (500, "the answer has no proper head\n"));
 }
 
 /// What `tokio::spawn` wants, which an application does not spoil.

@@ -173,6 +173,15 @@ class Routes(Case):
             self.assertEqual(curl(server.url(f"/control?{query}")).status, 400)
         self.assertEqual(curl(server.url("/status")).json(), after)
 
+    def test_settings_of_which_pictures_get_too_large_are_undone(self):
+        server = self.serve()
+        curl(server.url("/control?var=framesize&val=6"))
+        largest = server.stats()["source"]["slot_bytes"]
+        answer = curl(server.url("/control?var=quality&val=0"))
+        self.assertEqual(answer.status, 200)
+        self.assertLessEqual(len(curl(server.url("/capture")).body), largest)
+        self.assertEqual(curl(server.url("/healthz")).status, 200)
+
 
 class Errors(Case):
     def test_no_such_path(self):

@@ -15,7 +15,7 @@ use arguments::Arguments;
 use board::{Board, println};
 use camwire::frame::{self, Quality, Resolution, TestSource};
 use camwire::ring::{
-    CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus, capture_loop,
+    CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
     capture_loop_with_settings,
 };
 use camwire::server::{Config, Server, Unflushed, ViewerSlot};
@@ -106,13 +106,12 @@ async fn camera(
     match args.pictures {
         None => {
             let quality = Quality::new(12).expect("in range");
-            let mut source = TestSource::new(Clock, Resolution::QVGA, quality);
-            let source = &mut source;
+            let source = &mut TestSource::new(Clock, Resolution::QVGA, quality);
             capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
         }
         Some(bytes) => {
-            let mut source = Pictures::new(Clock, board::injected(bytes));
-            capture_loop(publisher, &mut source, &Clock, &config, status).await;
+            let source = &mut Pictures::new(Clock, board::injected(bytes));
+            capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
         }
     }
 }

@@ -1,4 +1,8 @@
-use camwire::frame::{CaptureError, Clock, FrameInfo, FrameSource, Upstream, jpeg};
+use camwire::frame::{
+    CaptureError, Clock, Control, ControlError, FrameInfo, FrameSource, Setting, SettingName,
+    Upstream, jpeg,
+};
+use core::convert::Infallible;
 
 /// A camera that shows the JPEG pictures in memory in turn, one after the other.
 ///
@@ -38,5 +42,18 @@ impl<C: Clock> FrameSource for Pictures<C> {
             captured_at,
             upstream: Upstream::default(),
         })
+    }
+}
+
+/// There is nothing to set.
+impl<C> Control for Pictures<C> {
+    type Error = Infallible;
+
+    async fn set(&mut self, _: Setting) -> Result<(), ControlError<Infallible>> {
+        Err(ControlError::Unsupported)
+    }
+
+    fn get(&self, _: SettingName) -> Option<Setting> {
+        None
     }
 }
