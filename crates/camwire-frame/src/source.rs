@@ -1,4 +1,4 @@
-use crate::Instant;
+use crate::{Control, ControlError, Instant, Setting, SettingName};
 
 /// What is known of a picture besides its bytes.
 ///
@@ -158,5 +158,17 @@ impl<S: BlockingFrameSource> FrameSource for Blocking<S> {
 
     async fn resume(&mut self) {
         self.0.resume();
+    }
+}
+
+impl<S: Control> Control for Blocking<S> {
+    type Error = S::Error;
+
+    async fn set(&mut self, setting: Setting) -> Result<(), ControlError<S::Error>> {
+        self.0.set(setting).await
+    }
+
+    fn get(&self, name: SettingName) -> Option<Setting> {
+        self.0.get(name)
     }
 }

@@ -1,0 +1,214 @@
+//! The C interface of Espressif's esp32-camera driver over a simulated sensor, in simulated time,
+//! for the tests of `camwire-esp32cam` and of what is built on it.
+//!
+//! The driver itself is `c/driver.c`; whatever links this crate has `esp_camera_init` and the
+//! others. There is one of it, as on a chip, so a test holds the [`Simulator`] while it runs.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_long},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+// SAFETY: these are the functions of c/driver.c with their types.
+unsafe extern "C" {
+    fn simulator_reset();
+    fn simulator_advance(micros: i64);
+    fn simulator_plan(fault: c_int);
+    fn simulator_from_now_on(fault: c_int);
+    fn simulator_fail_init(error: c_int);
+    fn simulator_remove_psram();
+    fn simulator_bare_sensor();
+    fn simulator_refuse_next(answer: c_int);
+    fn simulator_misuse() -> *const c_char;
+    fn simulator_last_order(value: *mut c_int) -> *const c_char;
+    fn simulator_lent() -> usize;
+    fn simulator_lost() -> usize;
+    fn simulator_counts(counts: *mut [usize; 4]);
+    fn simulator_config(fields: *mut [c_long; 26]);
+    fn simulator_layout(figures: *mut [usize; 16]) -> usize;
+    fn esp_timer_get_time() -> i64;
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Fault {
+    /// It is a good picture.
+    Good,
+    /// Its EOI is missing: the driver drops it without a word.
+    WithoutEnd,
+    /// An older picture's EOI lies behind it, so that the driver says too large a length.
+    StaleTail,
+    /// Between SOI and EOI is nonsense.
+    Broken,
+    /// It has no SOI: the driver drops it while it arrives.
+    NotJpeg,
+    /// It never begins.
+    Silence,
+    /// It is larger than the driver's buffers, so that its EOI is missing.
+    TooLarge,
+}
+
+/// How often what was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Inits that succeeded.
+    pub inits: usize,
+    /// Deinits.
+    pub deinits: usize,
+    /// Frames lent to the program.
+    pub gets: usize,
+    /// Frames that came back one by one.
+    pub returns: usize,
+}
+
+static ONE: Mutex<()> = Mutex::new(());
+
+/// The one simulated driver, for as long as a test holds this.
+///
+/// When it is dropped, it panics if the driver was misused, a frame is lost, or the driver was not
+/// deinitialised.
+#[derive(Debug)]
+pub struct Simulator {
+    _one: MutexGuard<'static, ()>,
+}
+
+/// A new one waits until the others are gone, and begins with a chip switched on: a sensor that
+/// sends 25 good pictures a second, nothing initialised.
+impl Default for Simulator {
+    fn default() -> Self {
+        // A test that failed with the simulator in its hands is no reason for others to fail.
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: as for all calls below: the lock is held, so no other test is in C.
+        unsafe { simulator_reset() };
+        Self { _one: one }
+    }
+}
+
+impl Simulator {
+    /// Lets time pass.
+    pub fn advance_millis(&self, millis: u32) {
+        // SAFETY: the lock is held.
+        unsafe { simulator_advance(i64::from(millis) * 1000) }
+    }
+
+    /// Microseconds since the chip was switched on.
+    pub fn now(&self) -> u64 {
+        // SAFETY: the lock is held.
+        unsafe { esp_timer_get_time() }.unsigned_abs()
+    }
+
+    /// What becomes of the next frames, one after another.
+    pub fn plan(&self, faults: &[Fault]) {
+        for &fault in faults {
+            // SAFETY: the lock is held; the numbers of `Fault` are those of `fault_t`.
+            unsafe { simulator_plan(fault as c_int) }
+        }
+    }
+
+    /// What becomes of all frames for which nothing is planned.
+    pub fn from_now_on(&self, fault: Fault) {
+        // SAFETY: the lock is held; the numbers of `Fault` are those of `fault_t`.
+        unsafe { simulator_from_now_on(fault as c_int) }
+    }
+
+    /// What `esp_camera_init` answers from now on; 0 lets it succeed.
+    pub fn fail_init(&self, error: i32) {
+        // SAFETY: the lock is held.
+        unsafe { simulator_fail_init(error) }
+    }
+
+    /// The chip has no PSRAM.
+    pub fn remove_psram(&self) {
+        // SAFETY: the lock is held.
+        unsafe { simulator_remove_psram() }
+    }
+
+    /// The sensor can be set to a size and a quality, and to nothing else.
+    pub fn bare_sensor(&self) {
+        // SAFETY: the lock is held.
+        unsafe { simulator_bare_sensor() }
+    }
+
+    /// What the sensor answers to its next order, which it does not obey.
+    pub fn refuse_next(&self, answer: i32) {
+        // SAFETY: the lock is held.
+        unsafe { simulator_refuse_next(answer) }
+    }
+
+    /// The first misuse, if there was any.
+    pub fn misuse(&self) -> Option<String> {
+        // SAFETY: the lock is held.
+        text(unsafe { simulator_misuse() })
+    }
+
+    /// The last function of the sensor that was called, and with what.
+    pub fn last_order(&self) -> Option<(String, i32)> {
+        let mut value = 0;
+        // SAFETY: the lock is held; the function writes one int.
+        let name = text(unsafe { simulator_last_order(&mut value) });
+        name.map(|name| (name, value))
+    }
+
+    /// Frames that the program has.
+    pub fn lent(&self) -> usize {
+        // SAFETY: the lock is held.
+        unsafe { simulator_lent() }
+    }
+
+    /// How often what was called.
+    pub fn counts(&self) -> Counts {
+        let mut counts = [0; 4];
+        // SAFETY: the lock is held; the function writes four figures.
+        unsafe { simulator_counts(&mut counts) };
+        let [inits, deinits, gets, returns] = counts;
+        Counts { inits, deinits, gets, returns }
+    }
+
+    /// The fields of the last `camera_config_t`, in its order.
+    pub fn config(&self) -> [i64; 26] {
+        let mut fields = [0; 26];
+        // SAFETY: the lock is held; the function writes 26 figures.
+        unsafe { simulator_config(&mut fields) };
+        #[allow(clippy::useless_conversion)] // C's long has 32 bits elsewhere.
+        fields.map(i64::from)
+    }
+
+    /// Forgets that the driver was misused, for tests of just that.
+    pub fn forgive(&self) {
+        // SAFETY: the lock is held.
+        unsafe { simulator_reset() }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(misuse) = self.misuse() {
+            panic!("the driver was misused: {misuse}");
+        }
+        // SAFETY: the lock is held.
+        let lost = unsafe { simulator_lost() };
+        assert_eq!(lost, 0, "frames are lost");
+        let Counts { inits, deinits, .. } = self.counts();
+        assert_eq!(inits, deinits, "the driver is still initialised");
+    }
+}
+
+/// Sizes and offsets of the interface as the C compiler has them, in the order of
+/// `simulator_layout`.
+pub fn layout() -> [usize; 16] {
+    let mut figures = [0; 16];
+    // SAFETY: the function writes at most 16 figures, and touches nothing else.
+    let count = unsafe { simulator_layout(&mut figures) };
+    assert_eq!(count, figures.len());
+    figures
+}
+
+fn text(text: *const c_char) -> Option<String> {
+    // SAFETY: what the C functions return is null or a string constant.
+    let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
+    text.map(|text| text.to_string_lossy().into_owned())
+}

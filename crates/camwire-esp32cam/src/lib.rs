@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod board;
+mod camera;
+mod config;
+mod control;
+#[allow(unsafe_code)]
+mod driver;
+mod error;
+#[allow(unsafe_code)]
+mod sys;
+
+pub use board::Board;
+pub use camera::{Camera, Frame};
+pub use config::{BufferMemory, Config, GrabMode, Pins, Sccb};
+pub use error::{CameraError, ConfigError, EspError, StartError};
