@@ -7,7 +7,9 @@ use esp32_camera_simulator::Simulator;
 
 /// The setting, the sensor's function, and the least and largest value that the simulated sensor
 /// keeps; none if it refuses every one.
-const ORDERS: &[(&str, &str, Option<(i16, i16)>)] = &[
+type Order = (&'static str, &'static str, Option<(i16, i16)>);
+
+const ORDERS: &[Order] = &[
     ("framesize", "set_framesize", Some((0, 15))),
     ("quality", "set_quality", Some((0, 63))),
     ("brightness", "set_brightness", Some((-2, 2))),
