@@ -61,13 +61,15 @@ boards! {
     M5STACK_PSRAM "m5stack-psram" [] [15] 27 25 23 [19 36 18 39 5 34 35 32] 22 26 21;
     /// M5Stack's M5Camera F with the wide lens.
     M5STACK_WIDE "m5stack-wide" [] [15] 27 22 23 [19 36 18 39 5 34 35 32] 25 26 21;
-    /// LilyGO's TTGO T-Journal, which has no PSRAM.
+    /// LilyGO's TTGO T-Journal, which has no PSRAM. (Espressif's CameraWebServer has PWDN on 0 and
+    /// RESET on 15 for it; if no sensor answers, try those.)
     T_JOURNAL "t-journal" [32] [] 27 25 23 [19 36 18 39 5 34 35 17] 22 26 21;
     /// LilyGO's TTGO T-Camera Plus.
     T_CAMERA_PLUS "t-camera-plus" [] [] 4 18 23 [36 37 38 39 35 26 13 34] 5 27 25;
     /// LilyGO's TTGO T-Camera with the motion sensor.
     T_CAMERA_PIR "t-camera-pir" [] [] 32 13 12 [39 36 23 18 15 4 14 5] 27 25 19;
-    /// Seeed Studio's XIAO ESP32S3 Sense; pins as in the maker's wiki, "Camera Usage".
+    /// Seeed Studio's XIAO ESP32S3 Sense; pins as in the maker's wiki and in
+    /// the example of esp32-camera.
     XIAO_ESP32S3_SENSE "xiao-esp32s3-sense" [] [] 10 40 39 [48 11 12 14 16 18 17 15] 38 47 13;
     /// Espressif's ESP32-S3-EYE; pins as in the maker's board support package, `esp32_s3_eye` of
     /// espressif/esp-bsp.

@@ -14,8 +14,9 @@ pub enum Sccb {
         /// SCL, on many boards SIOC.
         scl: u8,
     },
-    /// An I2C port that the program has set up already. Port 1 is not possible where the driver
-    /// was built with its colour converter (`CONFIG_CAMERA_CONVERTER_ENABLED`).
+    /// An I2C port that the program has set up already. It must be 0 where the driver was built
+    /// with its colour converter (`CONFIG_CAMERA_CONVERTER_ENABLED`), which would take a 1 for a
+    /// conversion and use port 0.
     Port(u8),
 }
 

@@ -1,7 +1,9 @@
 //! Every setting reaches the sensor's own function, and is read back from its status.
 
 use camwire_esp32cam::{Board, Camera, CameraError, Config};
-use camwire_frame::{Control, ControlError, Resolution, Setting, SettingName};
+use camwire_frame::{
+    Blocking, Control, ControlError, FrameSource, Resolution, Setting, SettingName,
+};
 use embassy_futures::block_on;
 use esp32_camera_simulator::Simulator;
 
@@ -136,4 +138,19 @@ fn no_size_beyond_the_buffers_or_the_sensor_is_ordered() {
         }
         assert_eq!(simulator.misuse(), None);
     }
+}
+
+#[test]
+fn a_capture_loop_can_have_it() {
+    async fn small(mut source: impl FrameSource<Error = CameraError> + Control) -> (u16, u16) {
+        assert!(source.set(Setting::Resolution(Resolution::QVGA)).await.is_ok());
+        assert_eq!(
+            source.get(SettingName::Resolution),
+            Some(Setting::Resolution(Resolution::QVGA))
+        );
+        let info = source.capture(&mut [0; 20_000]).await.unwrap();
+        (info.width, info.height)
+    }
+    let _simulator = Simulator::default();
+    assert_eq!(block_on(small(Blocking(camera()))), (320, 240));
 }

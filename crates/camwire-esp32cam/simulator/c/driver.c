@@ -144,6 +144,7 @@ static int set_framesize(sensor_t *sensor, framesize_t size) {
     if (!told(sensor, "set_framesize", (int)size, &answer)) return answer;
     if (SIZES[size][0] * SIZES[size][1] / 5 > (long)driver->capacity || size > FRAMESIZE_UXGA) {
         misuse("a frame size beyond the buffers or the sensor");
+        return -1;
     }
     sensor->status.framesize = size;
     return 0;
@@ -204,7 +205,8 @@ static size_t expose(frame_t *frame, framesize_t size, fault_t fault) {
         out[length++] = (world.pictures >> shift >> 4) & 15;
         out[length++] = (world.pictures >> shift) & 15;
     }
-    size_t data = fault == TOO_LARGE ? driver->capacity - length : driver->capacity / 3;
+    /* A third of what the driver expects at most for that size. */
+    size_t data = fault == TOO_LARGE ? driver->capacity - length : (size_t)width * height / 15;
     memset(out + length, 0x55, data);
     length += data;
     if (fault == BROKEN) out[3] = 0x55;
