@@ -1,10 +1,12 @@
 //! The proof that no panic can be reached in the codecs and the ring: `outside/no_panic` calls all
-//! of their public functions, and links only if its panic handler is not part of it.
+//! of their public functions, and links only if its panic handler is not part of it. What is
+//! asynchronous does have a panic, so there the linked program shows which ones it has.
 //!
 //! The one exception is httparse, which camwire-server reads a request's line with.
 //!
 //! That the compiler leaves a panic out says that it has proved it unreachable, for any input and
-//! any state. So one compiler and one target are enough.
+//! any state. So one compiler is enough, and one target for all chips of 32 bits. It says nothing
+//! of computers: their `usize` has other limits, and there the decoder searches with memchr.
 
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
@@ -179,12 +181,32 @@ struct Place {
 
 impl Place {
     /// Whether this is the panic that every asynchronous function has, for being polled after its
-    /// end, which nobody does: its place is the body, and no other panic's is a brace.
+    /// end, which nobody does: its place is the body.
     fn is_poll_after_the_end(&self, program: &Path) -> bool {
         let text = fs::read_to_string(program.join(&self.file)).unwrap_or_default();
-        let line = text.lines().nth(self.line - 1).unwrap_or_default();
-        line.chars().nth(self.column - 1) == Some('{')
+        is_async_body(&text, self.line, self.column)
     }
+}
+
+/// Whether an asynchronous function or block has its body at this place of a source.
+fn is_async_body(source: &str, line: usize, column: usize) -> bool {
+    let mut lines: Vec<&str> = source.lines().take(line).collect();
+    let Some(last) = lines.pop() else { return false };
+    let Some((column, '{')) = last.char_indices().nth(column - 1) else { return false };
+    lines.push(&last[..column]);
+    // A comment may well speak of an async function.
+    let code: Vec<&str> = lines.iter().filter_map(|line| line.split("//").next()).collect();
+    let code = code.join("\n");
+    let Some((_, between)) = code.rsplit_once("async ") else { return false };
+    let block = matches!(between.trim(), "" | "move");
+    let function = between.starts_with("fn ") || between.starts_with("unsafe fn ");
+    // The semicolon of an array's type ends nothing.
+    let mut brackets = 0;
+    let is_one_signature = between.chars().all(|character| {
+        brackets += i32::from(character == '[') - i32::from(character == ']');
+        !matches!(character, '{' | '}') && (character != ';' || brackets > 0)
+    });
+    block || function && is_one_signature
 }
 
 fn list(panics: &[Place]) -> String {
@@ -193,4 +215,37 @@ fn list(panics: &[Place]) -> String {
         text += &format!("{file}:{line}:{column}\n");
     }
     text + "Who calls a place that is not camwire's shows when calls in outside/no_panic are left out."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_that_are_async() {
+        let bodies = [
+            "async fn f() ^{}",
+            "pub async unsafe fn f(\n    buf: &mut [u8; 4],\n) -> [u8; 2]\nwhere\n    T: FnOnce() -> u8,\n^{",
+            "let future = async ^{ 1 };",
+            "let future = async move ^{ 1 };",
+            "/* äöü */ async fn f() ^{}",
+        ];
+        let others = [
+            "async fn f() { let x = ^{ &*buf }[7]; }",
+            "async fn f() {\n    g();\n    let x = ^{ &*buf }[7];\n}",
+            "async fn f();\nfn g() ^{}",
+            "fn g() {\n    // as an async fn does\n    f(^{ &*buf }[7])\n}",
+            "f(\"async \", ^{ &*buf }[7])",
+            "async fn f() { ^x }",
+        ];
+        for (sources, expected) in [(&bodies[..], true), (&others[..], false)] {
+            for source in sources {
+                let (before, after) = source.split_once('^').expect("a place");
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+                let source = format!("{before}{after}");
+                assert_eq!(is_async_body(&source, line, column), expected, "{source}");
+            }
+        }
+    }
 }

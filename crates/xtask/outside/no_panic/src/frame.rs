@@ -1,11 +1,12 @@
 //! camwire-frame
 
 use crate::opaque::{
-    Fault, Peer, any, bytes, capture_error, changed, duration, formatted, instant, one_of, text,
+    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, instant, one_of,
+    text,
 };
 use camwire_frame::{
-    BlockingFrameSource, CaptureError, Clock, Control, FrameRate, Instant, Pacer, Quality, Ranged,
-    Resolution, Setting, SettingName, TestPattern, TestSource, jpeg,
+    Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, Instant, Pacer,
+    Quality, Ranged, Resolution, Setting, SettingName, TestPattern, TestSource,
     jpeg::{Scanner, Splitter},
 };
 use core::{fmt::Display, hint::black_box, ops::Add, str::FromStr, time::Duration};
@@ -69,6 +70,7 @@ fn time() {
 
     black_box(<&Peer as Clock>::now(&&Peer));
     black_box(<&Peer as Clock>::unix_offset(&&Peer));
+    black_box(<Bare as Clock>::unix_offset(&Bare));
 }
 
 fn pace() {
@@ -102,7 +104,7 @@ fn test_pattern() {
 }
 
 fn jpeg_structure() {
-    black_box(jpeg::inspect(bytes()).is_ok());
+    black_box(camwire_frame::jpeg::inspect(bytes()).is_ok());
 
     let mut scanner = <Scanner as Default>::default();
     changed(&mut scanner);
@@ -128,4 +130,9 @@ fn sources() {
     black_box(<CaptureError<u32> as From<u32>>::from(any()));
     let error = CaptureError::map_source(capture_error(), |_| Fault);
     formatted(|f| Display::fmt(&error, f));
+
+    black_box(<Blocking<Peer> as Control>::get(&Blocking(Peer), setting_name()));
+
+    <Bare as BlockingFrameSource>::pause(&mut Bare);
+    <Bare as BlockingFrameSource>::resume(&mut Bare);
 }

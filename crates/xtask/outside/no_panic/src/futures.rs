@@ -4,15 +4,12 @@
 use crate::{
     frame::{quality, resolution, setting},
     multipart::{Source, config},
-    opaque::{Peer, any, bytes, changed, duration, instant, perhaps, poll},
+    opaque::{Bare, Peer, any, bytes, changed, duration, instant, perhaps, poll},
     ring::policy,
 };
 use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource, TestSource};
 use camwire_multipart::{Boundary, Decoder, MultipartSource};
-use camwire_ring::{
-    CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus, capture_loop,
-    capture_loop_with_settings,
-};
+use camwire_ring::{CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus};
 use core::hint::black_box;
 
 pub fn call_all() {
@@ -31,11 +28,15 @@ fn adapters() {
     black_box(poll(<Blocking<Peer> as FrameSource>::capture(&mut blocking, bytes())).is_ok());
     poll(<Blocking<Peer> as FrameSource>::pause(&mut blocking));
     poll(<Blocking<Peer> as FrameSource>::resume(&mut blocking));
+    black_box(poll(<Blocking<Peer> as Control>::set(&mut blocking, setting())).is_ok());
 
     let mut lent = &mut Peer;
     black_box(poll(<&mut Peer as FrameSource>::capture(&mut lent, bytes())).is_ok());
     poll(<&mut Peer as FrameSource>::pause(&mut lent));
     poll(<&mut Peer as FrameSource>::resume(&mut lent));
+
+    poll(<Bare as FrameSource>::pause(&mut Bare));
+    poll(<Bare as FrameSource>::resume(&mut Bare));
 }
 
 fn test_source() {
@@ -66,12 +67,14 @@ fn capturing() {
     config.lease_grace = duration();
     let mut status = SourceStatus::new("camera");
     changed(&mut status);
-    poll(capture_loop(&mut publisher, &mut Peer, &Peer, &config, &status));
+    poll(camwire_ring::capture_loop(&mut publisher, &mut Peer, &Peer, &config, &status));
 
     let mut settings = Settings::new();
     changed(&mut settings);
     black_box(poll(Settings::set(&settings, setting())).is_ok());
     let (camera, clock) = (&mut Peer, &Peer);
     let publisher = &mut publisher;
-    poll(capture_loop_with_settings(publisher, camera, clock, &config, &status, &settings));
+    poll(camwire_ring::capture_loop_with_settings(
+        publisher, camera, clock, &config, &status, &settings,
+    ));
 }

@@ -3,7 +3,8 @@
 //! calls a function that there is not, so it links only if nothing can panic. It is never run.
 //!
 //! The check compares these files with the sources of the crates. For that each call names its
-//! function in full: `Type::function`, or `<Type as Trait>::function`.
+//! function in full: `camwire_crate::function`, `Type::function`, or `<Type as Trait>::function`,
+//! with [`opaque::Bare`] as the type for a method that the trait itself provides.
 #![no_std]
 #![no_main]
 

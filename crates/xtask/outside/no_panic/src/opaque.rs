@@ -218,3 +218,32 @@ impl FrameSource for Peer {
         BlockingFrameSource::capture(self, buf)
     }
 }
+
+/// Has of each trait only what it must have. The rest is as the trait provides it.
+pub struct Bare;
+
+impl Clock for Bare {
+    fn now(&self) -> Instant {
+        instant()
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        Peer.sleep_until(at).await;
+    }
+}
+
+impl BlockingFrameSource for Bare {
+    type Error = Fault;
+
+    fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Fault>> {
+        BlockingFrameSource::capture(&mut Peer, buf)
+    }
+}
+
+impl FrameSource for Bare {
+    type Error = Fault;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Fault>> {
+        FrameSource::capture(&mut Peer, buf).await
+    }
+}
