@@ -2,6 +2,7 @@
 #![no_std]
 
 pub use camwire;
+pub use camwire_arducam;
 pub use camwire_esp32cam;
 pub use camwire_frame;
 pub use camwire_multipart;

@@ -42,6 +42,7 @@ pub(crate) fn build_libraries(
         "libraries",
         &[
             ("camwire", r#"features = ["server", "alloc"]"#),
+            ("camwire-arducam", ""),
             ("camwire-esp32cam", ""),
             ("camwire-frame", ""),
             ("camwire-ring", r#"features = ["alloc"]"#),
