@@ -121,7 +121,6 @@ impl<S: SpiDevice, D: DelayNs> Bus<S, D> {
 
     /// Reads the picture that was captured, all at once.
     pub(crate) async fn burst(&mut self, picture: &mut [u8]) -> Result<(), Error<S::Error>> {
-        self.settle().await;
         let operations = &mut [Operation::Write(&[reg::BURST, 0]), Operation::Read(picture)];
         self.spi.transaction(operations).await.map_err(Error::Spi)
     }
