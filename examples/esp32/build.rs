@@ -68,6 +68,9 @@ fn password() -> Setting {
             word.len()
         ));
     }
+    if !word.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err("CAMWIRE_PASSWORD can only have printable ASCII characters".to_owned());
+    }
     Ok(format!("/// Empty for an open network.\npub const PASSWORD: &str = {word:?};\n"))
 }
 
@@ -84,21 +87,9 @@ fn source() -> Setting {
 
 fn address() -> Setting {
     let about = "/// A static address and the bits of its network; without one, DHCP gives it.";
-    let value = match given("CAMWIRE_ADDRESS")? {
+    let value = match network()? {
         None => "None".to_owned(),
-        Some(text) => {
-            let parsed = text.split_once('/').and_then(|(address, bits)| {
-                let (address, bits) = (host(address)?, bits.parse::<u8>().ok()?);
-                (1..=30).contains(&bits).then_some((address, bits))
-            });
-            let Some((address, bits)) = parsed else {
-                return Err(format!(
-                    "CAMWIRE_ADDRESS is an address and the bits of its network, for instance \
-                     192.168.1.50/24; this is {text:?}"
-                ));
-            };
-            format!("Some(({}, {bits}))", constant(address))
-        }
+        Some((address, bits)) => format!("Some(({}, {bits}))", constant(address)),
     };
     Ok(format!("{about}\npub const ADDRESS: Option<(Ipv4Addr, u8)> = {value};\n"))
 }
@@ -110,23 +101,63 @@ fn gateway() -> Setting {
         Some(_) if given("CAMWIRE_ADDRESS")?.is_none() => {
             return Err("CAMWIRE_GATEWAY belongs to CAMWIRE_ADDRESS; DHCP tells both".to_owned());
         }
-        Some(text) => match host(&text) {
-            Some(address) => format!("Some({})", constant(address)),
-            None => {
+        Some(text) => {
+            let Some(gateway) = host(&text) else {
                 return Err(format!(
                     "CAMWIRE_GATEWAY is an address, for instance 192.168.1.1; this is {text:?}"
                 ));
+            };
+            // What is wrong with the address itself, address() has said.
+            if let Ok(Some((address, bits))) = network()
+                && !(same_network(gateway, address, bits) && is_machine(gateway, bits))
+            {
+                return Err(format!(
+                    "CAMWIRE_GATEWAY is a machine in the network of CAMWIRE_ADDRESS, \
+                     {address}/{bits}; {gateway} is not"
+                ));
             }
-        },
+            format!("Some({})", constant(gateway))
+        }
     };
     Ok(format!("{about}\npub const GATEWAY: Option<Ipv4Addr> = {value};\n"))
 }
 
-/// An address that one machine can have.
+/// The static address, with the bits of its network.
+fn network() -> Result<Option<(Ipv4Addr, u8)>, String> {
+    let Some(text) = given("CAMWIRE_ADDRESS")? else { return Ok(None) };
+    let parsed = text.split_once('/').and_then(|(address, bits)| {
+        let (address, bits) = (host(address)?, bits.parse::<u8>().ok()?);
+        (1..=30).contains(&bits).then_some((address, bits))
+    });
+    match parsed {
+        Some((address, bits)) if is_machine(address, bits) => Ok(Some((address, bits))),
+        Some((_, bits)) => Err(format!(
+            "CAMWIRE_ADDRESS is that of a machine; {text} is the network itself, or all of it: \
+             with /{bits}, the first and the last address are not for machines"
+        )),
+        None => Err(format!(
+            "CAMWIRE_ADDRESS is an address and the bits of its network, for instance \
+             192.168.1.50/24; this is {text:?}"
+        )),
+    }
+}
+
+/// An address that one machine can have, in some network.
 fn host(text: &str) -> Option<Ipv4Addr> {
     let address: Ipv4Addr = text.parse().ok()?;
     let many = address.is_unspecified() || address.is_multicast() || address.is_broadcast();
     (!many).then_some(address)
+}
+
+/// Neither the network's own address nor its broadcast.
+fn is_machine(address: Ipv4Addr, bits: u8) -> bool {
+    let all = u32::MAX >> bits;
+    let number = address.to_bits() & all;
+    number != 0 && number != all
+}
+
+fn same_network(one: Ipv4Addr, other: Ipv4Addr, bits: u8) -> bool {
+    (one.to_bits() ^ other.to_bits()) >> (32 - bits) == 0
 }
 
 fn constant(address: Ipv4Addr) -> String {

@@ -140,6 +140,7 @@ fn xtensa_specification(rustc: &Path, cpu: &str, features: &str) -> Result<Strin
 /// puts them where that compiler looks for them.
 fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Result<(), Problem> {
     let empty = dir.join("empty");
+    let sources = dir.join("root/usr/lib/rustlib/src/rust");
     fs::create_dir_all(empty.join("src"))?;
     fs::write(
         empty.join("Cargo.toml"),
@@ -152,8 +153,12 @@ fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Res
         .args(["--target-dir".as_ref(), empty.join("target").as_os_str()])
         .env("RUSTC", rustc)
         .env("RUSTC_BOOTSTRAP", "1")
-        // Bitcode, so that firmware can be linked with LTO over core.
-        .env("RUSTFLAGS", "-Cembed-bitcode=yes")
+        // Bitcode, so that firmware can be linked with LTO over core. Its panics name its sources;
+        // where these lay on this machine is nobody's business.
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            format!("-Cembed-bitcode=yes\x1f--remap-path-prefix={}=/rustc", sources.display()),
+        )
         .dir(&empty)
         .run()?;
     let name = target.file_stem().expect("a target has a name");

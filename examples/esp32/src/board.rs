@@ -1,10 +1,17 @@
 //! The chip: its start, and what happens when the firmware fails.
 
+use embassy_executor::Spawner;
+use embassy_time::Timer;
 use esp_hal::clock::CpuClock;
 use esp_hal::delay::Delay;
-use esp_hal::peripherals::{FROM_CPU_INTR0, Peripherals, TIMG0};
+use esp_hal::peripherals::{FROM_CPU_INTR0, Peripherals, RTC_TIMER, TIMG0};
 use esp_hal::ram;
+use esp_hal::rtc_cntl::{Rtc, Rwdt, RwdtStage};
+use esp_hal::time::Duration;
 use esp_hal::timer::timg::TimerGroup;
+
+/// A firmware whose tasks have not run for so long hangs.
+const HANGS: Duration = Duration::from_secs(10);
 
 /// Starts the chip at its full speed. What it gives is all that the chip has, each once.
 pub fn start() -> Peripherals {
@@ -18,6 +25,23 @@ pub fn start_scheduler(timer: TIMG0<'static>, interrupt: FROM_CPU_INTR0<'static>
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: 36 * 1024);
     esp_rtos::start(TimerGroup::new(timer).timer0, interrupt);
+}
+
+/// Starts the watchdog, which restarts the chip when it hangs: when a task or the Wi-Fi driver keeps
+/// the processor for itself. A task that only waits for ever is not noticed.
+pub fn start_watchdog(spawner: Spawner, timer: RTC_TIMER<'static>) {
+    let mut watchdog = Rtc::new(timer).rwdt;
+    watchdog.set_timeout(RwdtStage::Stage0, HANGS);
+    watchdog.enable();
+    spawner.spawn(feed(watchdog).expect("it is spawned once"));
+}
+
+#[embassy_executor::task]
+async fn feed(mut watchdog: Rwdt) {
+    loop {
+        watchdog.feed();
+        Timer::after_secs(1).await;
+    }
 }
 
 /// After a panic, whose message and place esp-backtrace has printed: restart. A camera that hangs

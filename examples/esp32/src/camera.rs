@@ -3,14 +3,17 @@
 //! **Your camera goes here.** It is whatever implements [`FrameSource`], where one method must be
 //! written: capture the next picture into the memory it is given. Name it in build.rs, make it in
 //! a function [`source`] of its own, and give it its pins and its bus from `main`, which has them.
+//!
+//! What can be set on it, [`Control`] says. A camera without settings answers
+//! `Err(ControlError::Unsupported)` to `set` and `None` to `get`; the page then shows none.
 
 use crate::clock::Clock;
-use camwire::frame::{FrameRate, FrameSource, Quality, Resolution, TestSource};
+use camwire::frame::{Control, FrameRate, FrameSource, Quality, Resolution, TestSource};
 use core::fmt::Display;
 
 /// Computed, and sent by a chip without a camera.
 #[cfg(source = "test-pattern")]
-pub fn source() -> impl FrameSource<Error: Display> {
+pub fn source() -> impl FrameSource<Error: Display> + Control {
     TestSource::new(Clock, Resolution::QVGA, Quality::new(12).expect("in range"))
 }
 

@@ -3,7 +3,7 @@
 use crate::settings::{ADDRESS, GATEWAY, PASSWORD, SSID};
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
-use embassy_time::{Duration, Timer};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
 use esp_println::println;
@@ -16,6 +16,13 @@ use esp_radio::wifi::{
 /// How long to wait before connecting again: twice as long each time, up to the second.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A connection that held for so long was good: the next wait is the first one again. A network
+/// that accepts and then drops at once is tried ever more slowly.
+const STABLE: Duration = Duration::from_secs(60);
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(30);
+/// How often to look whether there still is a connection.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Starts Wi-Fi and the network stack. From then on they keep the connection by themselves.
 pub fn start<const SOCKETS: usize>(
@@ -26,7 +33,7 @@ pub fn start<const SOCKETS: usize>(
     let authentication = match PASSWORD {
         "" => AuthenticationMethodConfig::Open,
         word => AuthenticationMethodConfig::Wpa2Personal(
-            word.try_into().expect("build.rs has looked at its length"),
+            word.try_into().expect("build.rs has looked at it"),
         ),
     };
     let station = StationConfig::default()
@@ -59,22 +66,39 @@ async fn stay_connected(mut wifi: WifiController<'static>) {
     let mut wait = FIRST_WAIT;
     loop {
         println!("wifi: connecting to {SSID}");
-        match wifi.connect_async().await {
-            Ok(point) => {
-                println!("wifi: connected, channel {}", point.channel);
-                wait = FIRST_WAIT;
-                match wifi.wait_for_disconnect_async().await {
-                    Ok(end) => println!("wifi: lost: {:?}", end.reason),
-                    Err(error) => println!("wifi: lost: {error:?}"),
+        match with_timeout(CONNECTING, wifi.connect_async()).await {
+            Ok(Err(ConnectionError::Failed(end))) => println!("wifi: refused: {:?}", end.reason),
+            Ok(Err(error)) => println!("wifi: refused: {error:?}"),
+            Err(_) if !wifi.is_connected() => {
+                println!("wifi: no answer");
+                let _ = with_timeout(LOOK, wifi.disconnect_async()).await;
+            }
+            // Or it is connected, and the event that says so was lost.
+            Ok(Ok(_)) | Err(_) => {
+                println!("wifi: connected");
+                let since = Instant::now();
+                disconnected(&wifi).await;
+                if since.elapsed() >= STABLE {
+                    wait = FIRST_WAIT;
                 }
             }
-            Err(ConnectionError::Failed(end)) => println!("wifi: refused: {:?}", end.reason),
-            Err(error) => println!("wifi: refused: {error:?}"),
         }
         println!("wifi: again in {} s", wait.as_secs());
         Timer::after(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// Waits for the end of a connection. The driver drops events when it has many, so this looks as
+/// well.
+async fn disconnected(wifi: &WifiController<'static>) {
+    while wifi.is_connected() {
+        if let Ok(Ok(end)) = with_timeout(LOOK, wifi.wait_for_disconnect_async()).await {
+            println!("wifi: lost: {:?}", end.reason);
+            return;
+        }
+    }
+    println!("wifi: lost");
 }
 
 #[embassy_executor::task]

@@ -1,11 +1,14 @@
-//! A camera in the browser: MJPEG, snapshots, statistics and a page, over Wi-Fi.
+//! A camera in the browser: MJPEG, snapshots, settings, statistics and a page, over Wi-Fi.
 //!
 //! This file is the whole of it, from top to bottom; what it calls is in the library beside it.
 
 #![no_std]
 #![no_main]
 
-use camwire::ring::{CaptureConfig, FrameRing, Policy, RingMemory, SourceStatus, capture_loop};
+use camwire::ring::{
+    CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
+    capture_loop_with_settings,
+};
 use camwire::server::{Config, Server, ViewerSlot};
 use camwire_esp32::clock::Clock;
 use camwire_esp32::connection::{self, CONNECTIONS};
@@ -33,17 +36,20 @@ async fn main(spawner: Spawner) -> ! {
         ConstStaticCell::new(RingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new(settings::SOURCE);
+    static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<Server<'static, Clock>> = StaticCell::new();
     static SOCKETS: StaticCell<StackResources<{ CONNECTIONS + 1 }>> = StaticCell::new(); // and DHCP
 
     let chip = board::start();
     board::start_scheduler(chip.TIMG0, chip.FROM_CPU_INTR0);
+    board::start_watchdog(spawner, chip.RTC_TIMER);
 
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
-    spawner.spawn(capture(ring, &STATUS).expect("it is spawned once"));
-    let server = &*SERVER.init(Server::new(ring, &STATUS, &PLACES, Clock, Config::default()));
+    spawner.spawn(capture(ring, &STATUS, &SETTINGS).expect("it is spawned once"));
+    let server = Server::new(ring, &STATUS, &PLACES, Clock, Config::default());
+    let server = &*SERVER.init(server.with_settings(&SETTINGS));
 
     let stack = network::start(spawner, chip.WIFI, SOCKETS.init(StackResources::new()));
     for _ in 0..CONNECTIONS {
@@ -52,11 +58,16 @@ async fn main(spawner: Spawner) -> ! {
     pending().await // What your firmware is really for can go here.
 }
 
-/// Captures pictures while anybody watches.
+/// Captures pictures while anybody watches, and sets the camera to what they wish.
 #[embassy_executor::task]
-async fn capture(ring: &'static FrameRing<'static>, status: &'static SourceStatus) {
-    let mut publisher = ring.publisher().expect("only this task publishes");
+async fn capture(
+    ring: &'static FrameRing<'static>,
+    status: &'static SourceStatus,
+    settings: &'static Settings,
+) {
+    let publisher = &mut ring.publisher().expect("only this task publishes");
     let mut config = CaptureConfig::default();
     config.rate = Some(camera::rate());
-    capture_loop(&mut publisher, &mut camera::source(), &Clock, &config, status).await;
+    let source = &mut camera::source();
+    capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
 }
