@@ -140,7 +140,7 @@ fn xtensa_specification(rustc: &Path, cpu: &str, features: &str) -> Result<Strin
 /// puts them where that compiler looks for them.
 fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Result<(), Problem> {
     let empty = dir.join("empty");
-    let sources = dir.join("root/usr/lib/rustlib/src/rust");
+    let usr = dir.join("root/usr");
     fs::create_dir_all(empty.join("src"))?;
     fs::write(
         empty.join("Cargo.toml"),
@@ -157,7 +157,7 @@ fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Res
         // where these lay on this machine is nobody's business.
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            format!("-Cembed-bitcode=yes\x1f--remap-path-prefix={}=/rustc", sources.display()),
+            format!("-Cembed-bitcode=yes\x1f--remap-path-prefix={}=/usr", usr.display()),
         )
         .dir(&empty)
         .run()?;
