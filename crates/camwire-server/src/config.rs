@@ -1,5 +1,7 @@
 use core::time::Duration;
 
+use crate::Mode;
+
 /// Whether pages of other origins may read what the server sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cors {
@@ -16,6 +18,8 @@ pub enum Cors {
 pub struct Config {
     /// Whether pages of other origins may read what the server sends.
     pub cors: Cors,
+    /// Which pictures a stream gets that asks for neither a mode nor a rate.
+    pub mode: Mode,
     /// How long the head of a request may take to arrive.
     pub head_timeout: Duration,
     /// How long a connection may take nothing of what it is sent.
@@ -35,12 +39,13 @@ pub struct Config {
     pub retry_after: Duration,
 }
 
-/// 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
+/// Live pictures; 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
 /// picture is repeated after 950 ms; 5 s until `/healthz` complains; `Retry-After: 5`.
 impl Default for Config {
     fn default() -> Self {
         Self {
             cors: Cors::SameOrigin,
+            mode: Mode::Live,
             head_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(10),
             picture_timeout: Duration::from_secs(30),

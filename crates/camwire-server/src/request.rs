@@ -53,8 +53,8 @@ impl Mode {
 /// The query of `/stream`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// `mode=live` (default) or `mode=all`.
-    pub mode: Mode,
+    /// `mode=live` or `mode=all`; the server's [`Config`](crate::Config) has what holds without.
+    pub mode: Option<Mode>,
     /// `fps=`: at most so many pictures a second.
     pub rate: Option<FrameRate>,
     /// `advance_headers=1`: the head of a part is sent with the end of the part before it, so
@@ -232,8 +232,8 @@ impl StreamOptions {
                 ("fps", _) => {
                     options.rate = Some(value.parse().map_err(|_| RequestError::Rate)?);
                 }
-                ("mode", "live") => options.mode = Mode::Live,
-                ("mode", "all") => options.mode = Mode::All,
+                ("mode", "live") => options.mode = Some(Mode::Live),
+                ("mode", "all") => options.mode = Some(Mode::All),
                 ("mode", _) => return Err(RequestError::Mode),
                 ("advance_headers", "1") => options.advance_headers = true,
                 ("advance_headers", "0") => options.advance_headers = false,
@@ -241,7 +241,7 @@ impl StreamOptions {
                 _ => {}
             }
         }
-        if options.mode == Mode::All && options.rate.is_some() {
+        if options.mode == Some(Mode::All) && options.rate.is_some() {
             return Err(RequestError::RateOfAll);
         }
         Ok(options)
@@ -283,9 +283,15 @@ mod tests {
         let live = StreamOptions::default();
         assert_eq!(parse("/stream"), stream(live));
         assert_eq!(parse("/mjpeg/1?1699999999"), stream(live));
-        let rate = FrameRate::from_millihertz(2500);
-        assert_eq!(parse("/stream?fps=2.5&mode=live"), stream(StreamOptions { rate, ..live }));
-        assert_eq!(parse("/stream?mode=all"), stream(StreamOptions { mode: Mode::All, ..live }));
+        let (rate, mode) = (FrameRate::from_millihertz(2500), Some(Mode::Live));
+        assert_eq!(
+            parse("/stream?fps=2.5&mode=live"),
+            stream(StreamOptions { rate, mode, ..live })
+        );
+        assert_eq!(
+            parse("/stream?mode=all"),
+            stream(StreamOptions { mode: Some(Mode::All), ..live })
+        );
         let advance = StreamOptions { advance_headers: true, ..live };
         assert_eq!(parse("/stream?advance_headers=1"), stream(advance));
         assert_eq!(parse("/stream?fps=0"), Err(RequestError::Rate));

@@ -35,12 +35,18 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         R: Read,
         W: WriteVectored,
     {
-        let follow = match options.mode {
+        // A rate is for live pictures, so whoever asks for one has chosen.
+        let mode = match (options.mode, options.rate) {
+            (Some(mode), _) => mode,
+            (None, Some(_)) => Mode::Live,
+            (None, None) => self.config.mode,
+        };
+        let follow = match mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
         };
         let id = self.next_id();
-        let viewer = Viewer::enter(self.viewers, id, connection.peer, options.mode, options.rate);
+        let viewer = Viewer::enter(self.viewers, id, connection.peer, mode, options.rate);
         let Some(viewer) = viewer else { return self.unavailable(connection, FULL).await };
         if !connection.out.with_body {
             return connection.out.begin(CONTENT_TYPE, &[], None).await;
@@ -49,7 +55,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             drop(viewer); // Its place is free again before the refusal has been read.
             return self.unavailable(connection, FULL).await;
         };
-        if options.mode == Mode::All {
+        if mode == Mode::All {
             reader.rewind();
         }
         let opening =
@@ -82,7 +88,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let mut gone = pin!(gone(read));
         loop {
             let picture = async {
-                match options.mode {
+                match viewer.mode {
                     Mode::Live => reader.latest().await,
                     Mode::All => reader.next().await,
                 }

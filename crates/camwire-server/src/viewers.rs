@@ -71,6 +71,7 @@ pub(crate) struct ViewerStats {
 #[derive(Debug)]
 pub(crate) struct Viewer<'s> {
     slot: &'s ViewerSlot,
+    pub(crate) mode: Mode,
     last_sent: Option<Instant>,
 }
 
@@ -99,7 +100,7 @@ impl<'s> Viewer<'s> {
         }
         slot.bytes.iter().for_each(|half| set(half, 0));
         slot.id.store(id, Ordering::Release);
-        Some(Self { slot, last_sent: None })
+        Some(Self { slot, mode, last_sent: None })
     }
 
     /// Counts bytes that the connection has taken.

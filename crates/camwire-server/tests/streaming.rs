@@ -5,7 +5,7 @@ mod harness;
 use camwire_frame::{Clock, FrameRate};
 use camwire_multipart::Boundary;
 use camwire_ring::{CaptureConfig, Policy};
-use camwire_server::Disconnect;
+use camwire_server::{Disconnect, Mode};
 use harness::camera::{Outcome, picture};
 use harness::http::{Part, Stream};
 use harness::{Client, Plan, START, UNIX, World, every, ms, secs};
@@ -417,6 +417,24 @@ mod all {
         assert_eq!(world.ring.dropped(), 0);
         let ahead = fast.stream().distinct().len() - slow.stream().distinct().len();
         assert!(ahead <= 9, "{ahead} pictures do not fit the ring");
+    }
+
+    #[test]
+    fn who_asks_for_nothing_gets_the_mode_that_is_configured() {
+        let mut plan = Plan::policy(Policy::KeepAll);
+        plan.config.mode = Mode::All;
+        let mut world = plan.build();
+        world.camera(every(33, 3000));
+        let targets = ["/stream", "/stream?mode=all", "/stream?mode=live", "/stream?fps=10"];
+        let viewers = targets.map(|target| world.get(target));
+        world.sim.advance(secs(2));
+        let stats = world.stats();
+        let modes = ["all", "all", "live", "live"];
+        for (n, mode) in modes.into_iter().enumerate() {
+            assert_eq!(stats["viewers"][n]["mode"], mode, "{}", targets[n]);
+        }
+        let numbers = viewers[0].stream().numbers();
+        assert!(numbers.len() > 50 && numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}");
     }
 
     #[test]
