@@ -60,13 +60,6 @@ impl Camera {
     pub fn broken(&self) -> u32 {
         self.broken
     }
-
-    /// The sensor's clock is the driver's timer (`esp_timer_get_time`), in microseconds since boot;
-    /// the server's clock must be the same for the pictures' times to mean anything.
-    #[must_use]
-    pub fn now(&self) -> Instant {
-        self.driver.now()
-    }
 }
 
 impl BlockingFrameSource for Camera {
@@ -111,7 +104,7 @@ impl BlockingFrameSource for Camera {
 
     /// What the driver has queued, and the frame that is under way, are passed over.
     fn resume(&mut self) {
-        self.fresh_after = self.driver.now();
+        self.fresh_after = driver::now();
     }
 }
 

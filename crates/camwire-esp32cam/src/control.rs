@@ -17,19 +17,7 @@ impl Control for Camera {
     /// not have, is refused. Some sensors take less than they are asked for (a gain of at most 30);
     /// [`get`](Self::get) tells what they took.
     async fn set(&mut self, setting: Setting) -> Result<(), ControlError<CameraError>> {
-        if let Setting::Resolution(size) = setting
-            && !self.has_room_for(size)
-        {
-            return Err(ControlError::Unsupported);
-        }
-        match self.driver.set(setting.name(), setting.number()) {
-            Some(0) => {
-                self.fresh_after = self.driver.now();
-                Ok(())
-            }
-            None | Some(-1) => Err(ControlError::Unsupported),
-            Some(answer) => Err(ControlError::Source(CameraError::Sensor(answer))),
-        }
+        self.set_now(setting)
     }
 
     /// From the sensor's status. A value beyond the setting's range (a few sensors start with such
@@ -45,6 +33,22 @@ impl Control for Camera {
 }
 
 impl Camera {
+    pub(crate) fn set_now(&mut self, setting: Setting) -> Result<(), ControlError<CameraError>> {
+        if let Setting::Resolution(size) = setting
+            && !self.has_room_for(size)
+        {
+            return Err(ControlError::Unsupported);
+        }
+        match self.driver.set(setting.name(), setting.number()) {
+            Some(0) => {
+                self.fresh_after = crate::now();
+                Ok(())
+            }
+            None | Some(-1) => Err(ControlError::Unsupported),
+            Some(answer) => Err(ControlError::Source(CameraError::Sensor(answer))),
+        }
+    }
+
     /// The size that the sensor is set to.
     pub(crate) fn resolution(&self) -> Option<Resolution> {
         let number = self.driver.status()?.framesize;

@@ -18,6 +18,14 @@ use crate::{EspError, StartError, sys};
 /// Whether there is a [`Driver`].
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
+/// The time on the clock of the pictures' time stamps: microseconds since boot, by the chip's timer
+/// (`esp_timer_get_time`). The clock of a server that has this camera must agree with it.
+#[must_use]
+pub fn now() -> Instant {
+    // SAFETY: it reads a counter, which runs from boot on.
+    Instant::from_micros(unsafe { sys::esp_timer_get_time() }.unsigned_abs())
+}
+
 /// The initialised driver.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -46,12 +54,6 @@ impl Driver {
         // SAFETY: the driver is initialised.
         let frame = NonNull::new(unsafe { sys::esp_camera_fb_get() })?;
         Some(Lent { frame, driver: PhantomData })
-    }
-
-    /// The clock of the frames' timestamps.
-    pub(crate) fn now(&self) -> Instant {
-        // SAFETY: it reads a counter, which runs from boot on.
-        Instant::from_micros(unsafe { sys::esp_timer_get_time() }.unsigned_abs())
     }
 
     /// What the sensor is set to.

@@ -110,7 +110,7 @@ pub enum StartError {
     Driver(#[from] EspError),
 }
 
-/// How the running camera fails.
+/// How the camera fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CameraError {
@@ -121,4 +121,7 @@ pub enum CameraError {
     /// What the sensor's function answered.
     #[error("the sensor answered {0}")]
     Sensor(i32),
+    /// It does not start; only [`RestartingCamera`](crate::RestartingCamera) says so.
+    #[error("{0}")]
+    Start(#[from] StartError),
 }

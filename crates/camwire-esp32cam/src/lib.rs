@@ -12,10 +12,13 @@ mod control;
 #[allow(unsafe_code)]
 mod driver;
 mod error;
+mod restart;
 #[allow(unsafe_code)]
 mod sys;
 
 pub use board::Board;
 pub use camera::{Camera, Frame};
 pub use config::{BufferMemory, Config, GrabMode, Pins, Sccb};
+pub use driver::now;
 pub use error::{CameraError, ConfigError, EspError, StartError};
+pub use restart::RestartingCamera;

@@ -101,12 +101,12 @@ fn run(simulator: &Simulator, config: &Config, steps: Vec<Step>) {
                 if let Some(setting) = name.with_number(number)
                     && block_on(camera.set(setting)).is_ok()
                 {
-                    newest = camera.now();
+                    newest = camwire_esp32cam::now();
                 }
             }
             Step::Resume => {
                 camera.resume();
-                newest = camera.now();
+                newest = camwire_esp32cam::now();
             }
             Step::Wait(millis) => simulator.advance_millis(millis),
             Step::Plan(faults) => simulator.plan(&faults),
