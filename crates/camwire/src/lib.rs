@@ -2,6 +2,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "esp32cam")]
+#[doc(inline)]
+pub use camwire_esp32cam as esp32cam;
 #[doc(inline)]
 pub use camwire_frame as frame;
 #[cfg(feature = "multipart")]

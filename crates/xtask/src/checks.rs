@@ -3,7 +3,7 @@
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     command::Command,
-    e2e, esp32, fuzz, no_panic, riscv, tools, xtensa,
+    e2e, esp32, esp32_idf, fuzz, no_panic, riscv, tools, xtensa,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 const FUZZ_SECONDS: u64 = 20;
 
 /// The workspaces: the one with the libraries, and those that are built in their own way.
-const MANIFESTS: [&str; 7] = [
+const MANIFESTS: [&str; 8] = [
     "Cargo.toml",
     "crates/xtask/outside/no_panic/Cargo.toml",
     "crates/xtask/outside/size/Cargo.toml",
@@ -19,6 +19,7 @@ const MANIFESTS: [&str; 7] = [
     "fuzz/Cargo.toml",
     "examples/qemu-riscv/Cargo.toml",
     "examples/esp32/Cargo.toml",
+    "examples/esp32-idf/Cargo.toml",
 ];
 
 /// Every check, the quick ones first.
@@ -64,6 +65,7 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
     checks.extend(xtensa::checks());
     checks.extend(no_panic::checks());
     checks.extend(esp32::checks());
+    checks.extend(esp32_idf::checks());
     checks.extend(e2e::checks(context));
     checks.extend(fuzz::checks(context, FUZZ_SECONDS));
     checks
@@ -104,7 +106,7 @@ fn deny(context: &Context) -> Outcome {
 }
 
 /// Runs cargo test to its end and adds up what the test binaries counted.
-fn cargo_test(command: Command) -> Outcome {
+pub(crate) fn cargo_test(command: Command) -> Outcome {
     let output = command.args(["--no-fail-fast"]).env("RUST_BACKTRACE", "1").output()?;
     let mut tally = Tally::default();
     for line in output.text.lines() {

@@ -22,6 +22,7 @@ mod e2e;
 mod elf;
 mod emulator;
 mod esp32;
+mod esp32_idf;
 mod fuzz;
 mod instructions;
 mod no_panic;

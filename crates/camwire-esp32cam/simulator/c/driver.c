@@ -7,10 +7,13 @@
  * and height from the setting of the moment.
  *
  * Where the driver would corrupt itself in silence, this one notes the misuse. */
+#define _POSIX_C_SOURCE 199309L
+
 #include "interface.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { BUFFERS = 8, PLAN = 256, TIMEOUT_US = 4000000, FRAME_US = 40000 };
 
@@ -41,6 +44,7 @@ typedef struct {
 
 static struct {
     int64_t now, next_vsync;
+    int64_t began;    /* if not 0, time is real, and the chip was switched on then */
     const char *misuse;
     /* What is to go wrong. */
     esp_err_t init_error;
@@ -271,9 +275,31 @@ static void run_until(int64_t time) {
     world.now = time;
 }
 
+static int64_t real_time(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * (int64_t)1000000 + now.tv_nsec / 1000;
+}
+
+/* What has happened till now, if time is real. */
+static void catch_up(void) {
+    if (world.began) run_until(real_time() - world.began);
+}
+
+/* Waits for that moment. */
+static void wait_until(int64_t time) {
+    if (world.began) {
+        int64_t rest = time - (real_time() - world.began);
+        struct timespec nap = {.tv_sec = rest / 1000000, .tv_nsec = rest % 1000000 * 1000};
+        if (rest > 0) nanosleep(&nap, NULL);
+    }
+    run_until(time);
+}
+
 /* ---- the driver's interface ---- */
 
 int64_t esp_timer_get_time(void) {
+    catch_up();
     return world.now;
 }
 
@@ -282,6 +308,7 @@ esp_err_t esp_camera_init(const camera_config_t *config) {
         misuse("a second init");
         return ESP_ERR_INVALID_STATE;
     }
+    catch_up();
     world.config = *config;
     if (config->fb_count == 0 || config->fb_count > BUFFERS) misuse("an impossible fb_count");
     if (config->frame_size >= FRAMESIZE_INVALID) misuse("a frame size beyond the table");
@@ -329,14 +356,15 @@ camera_fb_t *esp_camera_fb_get(void) {
         misuse("fb_get without init");
         return NULL;
     }
+    catch_up();
     int64_t end = world.now + TIMEOUT_US;
     for (;;) {
         if (!driver->queued) {
             if (world.next_vsync >= end) {
-                run_until(end);
+                wait_until(end);
                 return NULL;
             }
-            run_until(world.next_vsync);
+            wait_until(world.next_vsync);
             continue;
         }
         frame_t *frame = driver->queue[0];
@@ -418,6 +446,10 @@ void simulator_reset(void) {
     }
     memset(&world, 0, sizeof world);
     world.now = 1000000;
+}
+
+void simulator_live(void) {
+    world.began = real_time() - world.now;
 }
 
 void simulator_advance(int64_t micros) {

@@ -12,6 +12,7 @@ use std::{
 // SAFETY: these are the functions of c/driver.c with their types.
 unsafe extern "C" {
     fn simulator_reset();
+    fn simulator_live();
     fn simulator_advance(micros: i64);
     fn simulator_plan(fault: c_int);
     fn simulator_from_now_on(fault: c_int);
@@ -83,6 +84,15 @@ impl Default for Simulator {
         unsafe { simulator_reset() };
         Self { _one: one }
     }
+}
+
+/// Lets time pass by itself from now on, for a program that runs by the computer's clock. Its one
+/// thread with the camera may call the driver; nothing is planned any more, and nothing is asked.
+pub fn live() {
+    let simulator = Simulator::default();
+    // SAFETY: the lock is held.
+    unsafe { simulator_live() };
+    std::mem::forget(simulator);
 }
 
 impl Simulator {

@@ -1,0 +1,76 @@
+//! examples/esp32-idf, as far as it can be had without Espressif's toolchain: it runs on this
+//! machine, with a simulated camera.
+
+use crate::{
+    check::{Check, Context, Outcome, Problem, Tally},
+    checks::cargo_test,
+    command::Command,
+};
+
+/// Settings that are not the user's own.
+const SETTINGS: [(&str, &str); 6] = [
+    ("CAMWIRE_SSID", "not a network"),
+    ("CAMWIRE_PASSWORD", "not a password"),
+    ("CAMWIRE_BOARD", "ai-thinker"),
+    ("CAMWIRE_DELIVERY", "newest"),
+    ("CAMWIRE_ADDRESS", "192.0.2.2/24"),
+    ("CAMWIRE_GATEWAY", "192.0.2.1"),
+];
+
+pub(crate) fn checks() -> Vec<Check> {
+    vec![
+        Check::new("esp32-idf", "the ESP-IDF firmware on this machine, in each delivery", tests),
+        Check::new("esp32-idf-clippy", "clippy over the ESP-IDF firmware", clippy),
+        Check::new("esp32-idf-settings", "without its settings it is not built", settings),
+    ]
+}
+
+fn tests(context: &Context) -> Outcome {
+    let mut tally = cargo_test(cargo(context, &["test", "--locked"]))?;
+    // The first run was one of them, and had the other tests.
+    for delivery in ["together", "every"] {
+        let test = cargo(context, &["test", "--locked", "--test", "firmware"]);
+        tally.add(cargo_test(test.env("CAMWIRE_DELIVERY", delivery))?);
+    }
+    Ok(tally)
+}
+
+fn clippy(context: &Context) -> Outcome {
+    cargo(context, &["clippy", "--all-targets"]).args(["--", "-D", "warnings"]).run()?;
+    Ok(Tally::ONE)
+}
+
+/// What the firmware says to whoever builds it, when something is missing or wrong.
+fn settings(context: &Context) -> Outcome {
+    let check = || cargo(context, &["check", "--locked", "--lib"]);
+    let missing = SETTINGS.iter().fold(check(), |check, (name, _)| check.without(name));
+    let needed = ["SSID", "PASSWORD", "BOARD"];
+    refused(missing, &needed.map(|name| format!("set CAMWIRE_{name} in the environment")))?;
+    let wrong = [
+        ("CAMWIRE_BOARD", "tea tray", "ai-thinker or esp-eye or "),
+        ("CAMWIRE_DELIVERY", "all", "together or newest or every"),
+        ("CAMWIRE_ADDRESS", "192.0.2.255/24", "not for machines"),
+    ];
+    for (name, value, words) in wrong {
+        refused(check().env(name, value), &[words.to_owned()])?;
+    }
+    Ok(Tally { passed: 1 + wrong.len(), ..Tally::default() })
+}
+
+fn cargo(context: &Context, args: &[&str]) -> Command {
+    let cargo = context.cargo_apart("esp32-idf", args);
+    let cargo = SETTINGS.iter().fold(cargo, |cargo, (name, value)| cargo.env(name, value));
+    cargo.dir(&context.root.join("examples/esp32-idf"))
+}
+
+/// The build ends with an error for each of these, and with no other.
+fn refused(build: Command, what: &[String]) -> Result<(), Problem> {
+    let output = build.output()?;
+    let errors = output.text.lines().filter_map(|line| line.strip_prefix("error: camwire"));
+    let errors: Vec<&str> = errors.collect();
+    let all_said = what.iter().all(|words| errors.iter().any(|line| line.contains(words)));
+    if output.success || errors.len() != what.len() || !all_said {
+        return Err(Problem::failed(format!("{}\nit should say: {what:?}", output.text)));
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! A computer in place of a board: no Wi-Fi, no lamp, and a driver that simulates the camera.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::process;
+
+use crate::camera::Memory;
+use crate::lamp;
+use crate::network;
+
+/// What there is.
+pub struct Board {
+    pub memory: Memory,
+    pub lamp: Option<Lamp>,
+    pub station: Station,
+}
+
+/// As an ESP32-CAM: 4 MiB of PSRAM, of which the system has taken some.
+pub fn start() -> Board {
+    #[cfg(not(target_os = "espidf"))]
+    esp32_camera_simulator::live();
+    let memory = Memory { psram: 4_000 << 10, internal: 280 << 10 };
+    Board { memory, lamp: Some(Lamp), station: Station }
+}
+
+/// Where the door is: `CAMWIRE_PORT` when the program runs, else 8080, and for this machine only.
+pub fn door() -> SocketAddr {
+    let port = std::env::var("CAMWIRE_PORT").ok().and_then(|port| port.parse().ok());
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(8080)))
+}
+
+/// Gives a viewer's socket as little room for what waits to be sent as a board has: lwIP's 5,760
+/// bytes.
+///
+/// # Errors
+///
+/// If the socket has been closed already.
+pub fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(not(target_os = "espidf"))]
+    socket2::SockRef::from(socket).set_send_buffer_size(5760 / 2)?; // The system takes it twice.
+    Ok(())
+}
+
+/// Ends the program.
+pub fn restart() -> ! {
+    process::exit(1)
+}
+
+/// It is always in the network: its own.
+pub struct Station;
+
+impl network::Station for Station {
+    type Error = Infallible;
+
+    fn join(&mut self) -> Result<IpAddr, Infallible> {
+        Ok(Ipv4Addr::LOCALHOST.into())
+    }
+
+    fn is_in(&self) -> bool {
+        true
+    }
+
+    fn leave(&mut self) {}
+}
+
+/// It tells.
+pub struct Lamp;
+
+impl lamp::Lamp for Lamp {
+    fn shine(&mut self, level: u8) {
+        println!("lamp: {level}");
+    }
+}

@@ -1,0 +1,283 @@
+//! The three ways of delivery, each as the firmware does it, over real connections.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fs, thread};
+
+use camwire::frame::{
+    BlockingFrameSource, CaptureError, Clock as _, Control, ControlError, FrameInfo, Instant,
+    Setting, SettingName,
+};
+use camwire::ring::{FrameRing, Settings, SourceStatus};
+use camwire::server::{Config, Server, ViewerSlot};
+use camwire_esp32_idf::camera;
+use camwire_esp32_idf::clock::Clock;
+use camwire_esp32_idf::delivery::{self, CONNECTIONS, Delivery, VIEWERS};
+
+/// More than the sockets on both sides hold, so that who does not read stops the server.
+const PICTURE_BYTES: usize = 60_000;
+
+/// A camera of numbered pictures.
+struct Camera {
+    clock: Clock,
+    number: u32,
+    pause: Duration,
+}
+
+impl BlockingFrameSource for Camera {
+    type Error = Infallible;
+
+    fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+        thread::sleep(self.pause);
+        self.number += 1;
+        let picture = &mut buf[..PICTURE_BYTES];
+        picture.fill(self.number as u8);
+        let captured_at = self.clock.now();
+        Ok(FrameInfo { len: PICTURE_BYTES, captured_at, ..FrameInfo::default() })
+    }
+}
+
+impl Control for Camera {
+    type Error = Infallible;
+
+    async fn set(&mut self, _: Setting) -> Result<(), ControlError<Infallible>> {
+        Err(ControlError::Unsupported)
+    }
+
+    fn get(&self, _: SettingName) -> Option<Setting> {
+        None
+    }
+}
+
+/// A board with that delivery, and nobody else who makes threads meanwhile.
+struct Board {
+    address: SocketAddr,
+    ring: &'static FrameRing<'static>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// Threads that serve viewers.
+fn threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux").flatten();
+    let names = tasks.flat_map(|task| fs::read_to_string(task.path().join("comm")));
+    names.filter(|name| name.trim() == "viewers").count()
+}
+
+impl Board {
+    fn start(delivery: Delivery, pause: Duration) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = threads();
+
+        let (slots, policy) = (delivery.slots(), delivery.policy());
+        let ring = FrameRing::leak(slots, PICTURE_BYTES, CONNECTIONS, policy).unwrap();
+        let clock = Clock::agreeing_with(Instant::ZERO);
+        let (status, settings) = (leak(SourceStatus::new("numbers")), leak(Settings::new()));
+        let places = leak([const { ViewerSlot::new() }; VIEWERS]);
+        let mut config = Config::default();
+        config.mode = delivery.mode();
+        config.progress_timeout = Duration::from_secs(3);
+        let server = leak(Server::new(ring, status, places, clock, config));
+        let camera = Camera { clock, number: 0, pause };
+        camera::capture(camera, ring, clock, status, settings).unwrap();
+        let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = door.local_addr().unwrap();
+        delivery::serve(delivery, door, server).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while threads() < before + delivery.threads() && std::time::Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1)); // A thread names itself.
+        }
+        assert_eq!(threads() - before, delivery.threads());
+        Self { address, ring, _alone: alone }
+    }
+
+    fn viewer(&self) -> Viewer {
+        self.get("/stream")
+    }
+
+    fn get(&self, target: &str) -> Viewer {
+        for _ in 0..1000 {
+            let mut viewer = self.ask(target);
+            let status = viewer.line().unwrap();
+            if status.starts_with("HTTP/1.1 200") {
+                while !viewer.line().unwrap().is_empty() {}
+                return viewer;
+            }
+            // Those who have left just now have their places still.
+            assert!(status.starts_with("HTTP/1.1 503"), "{status}");
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no place becomes free");
+    }
+
+    fn ask(&self, target: &str) -> Viewer {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.set_recv_buffer_size(8192).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let mut socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(socket, "GET {target} HTTP/1.1\r\nHost: board\r\n\r\n").unwrap();
+        Viewer { socket: BufReader::new(socket), last: None }
+    }
+}
+
+/// Somebody who watches.
+struct Viewer {
+    socket: BufReader<TcpStream>,
+    last: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Picture {
+    number: u64,
+    missed: u64,
+}
+
+impl Viewer {
+    /// `None` at the end.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let count = self.socket.read_line(&mut line).ok()?;
+        (count > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// The next picture that is not the last one again. `None` when the server has hung up.
+    fn next(&mut self) -> Option<Picture> {
+        loop {
+            assert!(self.line()?.starts_with("--"));
+            let (mut length, mut number, mut missed) = (0, 0, 0);
+            while let Some((name, value)) = self.line()?.split_once(": ") {
+                match name {
+                    "Content-Length" => length = value.parse().unwrap(),
+                    "X-Frame" => number = value.parse().unwrap(),
+                    "X-Missed" => missed = value.parse().unwrap(),
+                    _ => {}
+                }
+            }
+            let mut picture = vec![0; length];
+            self.socket.read_exact(&mut picture).ok()?;
+            assert_eq!(length, PICTURE_BYTES);
+            assert!(picture.iter().all(|byte| *byte == picture[0]), "torn");
+            assert_eq!(self.line()?, "");
+            match self.last.replace(number) {
+                Some(last) if last == number => continue,
+                Some(last) => assert_eq!(missed, number - last - 1, "what it missed is told"),
+                None => {}
+            }
+            return Some(Picture { number, missed });
+        }
+    }
+
+    fn watch(&mut self, pictures: usize) -> Vec<Picture> {
+        (0..pictures).map(|_| self.next().expect("the stream goes on")).collect()
+    }
+}
+
+/// All of them at once; the numbers that each has seen.
+fn watch(viewers: &mut [Viewer], pictures: usize) -> Vec<Vec<u64>> {
+    thread::scope(|scope| {
+        let watching: Vec<_> =
+            viewers.iter_mut().map(|viewer| scope.spawn(move || viewer.watch(pictures))).collect();
+        let seen = watching.into_iter().map(|viewer| viewer.join().unwrap());
+        seen.map(|pictures| pictures.iter().map(|picture| picture.number).collect()).collect()
+    })
+}
+
+/// One task for all, and the same pictures for all, of which there are never more than three.
+#[test]
+fn together() {
+    let board = Board::start(Delivery::Together, Duration::from_millis(80));
+    assert_eq!(board.ring.slots(), 3);
+    let mut viewers: Vec<Viewer> = (0..VIEWERS).map(|_| board.viewer()).collect();
+    watch(&mut viewers, 5);
+    let seen = watch(&mut viewers, 40);
+    let first = seen.iter().map(|numbers| numbers[0]).max().unwrap();
+    let last = seen.iter().map(|numbers| numbers[39]).min().unwrap();
+    let of_all = |number: &u64| seen.iter().all(|numbers| numbers.contains(number));
+    let same = (first..=last).filter(of_all).count();
+    assert!(same * 10 >= (last - first + 1) as usize * 8, "{same} of {first} to {last}");
+
+    // Three that stall, each with another picture, have all the memory there is: the camera stands
+    // still until the ring has asked one of them back. Then the others go on.
+    let dropped = board.ring.dropped();
+    drop(viewers);
+    let mut awake = [board.viewer(), board.viewer()];
+    let mut stalled: Vec<Viewer> = Vec::new();
+    for _ in 0..3 {
+        stalled.push(board.viewer());
+        stalled.iter_mut().last().unwrap().watch(1);
+        watch(&mut awake, 3);
+    }
+    let seen = watch(&mut awake, 40);
+    assert!(board.ring.dropped() > dropped, "else there is room for all, and three do not suffice");
+    assert!(seen.iter().all(|numbers| numbers.is_sorted()));
+}
+
+/// A task and a picture's memory for each: nobody ever waits for anybody.
+#[test]
+fn newest() {
+    let board = Board::start(Delivery::Newest, Duration::from_millis(20));
+    let mut viewers: Vec<Viewer> = (0..VIEWERS).map(|_| board.viewer()).collect();
+    let (awake, stalled) = viewers.split_at_mut(1);
+    // They stall one after another, so that each has another picture.
+    for viewer in stalled.iter_mut() {
+        viewer.watch(1);
+        awake[0].watch(2);
+    }
+    awake[0].watch(40);
+    assert_eq!(board.ring.dropped(), 0, "there is memory for all of them");
+
+    // Who comes back is at the newest at once, and has been told what it missed.
+    let now = awake[0].watch(1)[0].number;
+    let back = stalled[0].watch(3);
+    assert!(back[1].missed > 20 && back[1].number >= now, "{back:?} at {now}");
+}
+
+/// A task for each, and every picture to each, at the pace of the slowest.
+#[test]
+fn every() {
+    let board = Board::start(Delivery::Every, Duration::from_millis(20));
+    let (mut fast, mut slow) = (board.viewer(), board.viewer());
+    let first = slow.watch(1)[0].number;
+    fast.watch(1);
+    let at = AtomicU64::new(first);
+    let ahead = thread::scope(|scope| {
+        let ahead = scope.spawn(|| {
+            let pictures = (0..48).map(|_| fast.watch(1)[0]);
+            let pictures = pictures.inspect(|picture| assert_eq!(picture.missed, 0));
+            pictures.map(|picture| picture.number.saturating_sub(at.load(SeqCst))).max()
+        });
+        for n in 1..=40 {
+            thread::sleep(Duration::from_millis(45));
+            let picture = slow.watch(1)[0];
+            assert_eq!(picture, Picture { number: first + n, missed: 0 });
+            at.store(picture.number, SeqCst);
+        }
+        ahead.join().unwrap().unwrap()
+    });
+    assert!((3..=board.ring.slots() as u64).contains(&ahead), "{ahead} pictures between them");
+    assert_eq!(board.ring.dropped(), 0);
+
+    // `mode=live` asks for something else, and holds nobody back.
+    let mut live = board.get("/stream?mode=live");
+    live.watch(1);
+    watch(&mut [fast, slow], 60);
+    let back = live.watch(2);
+    assert!(back[1].missed > 20, "{back:?}");
+    drop(live);
+
+    // One that takes nothing at all holds the camera up, and is dropped.
+    let (mut stalled, mut fast) = (board.viewer(), board.viewer());
+    let seen = fast.watch(60);
+    assert!(seen.iter().all(|picture| picture.missed == 0));
+    while stalled.next().is_some() {}
+}
