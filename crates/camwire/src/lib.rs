@@ -2,6 +2,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "arducam")]
+#[doc(inline)]
+pub use camwire_arducam as arducam;
+#[cfg(feature = "embassy")]
+#[doc(inline)]
+pub use camwire_embassy as embassy;
 #[cfg(feature = "esp32cam")]
 #[doc(inline)]
 pub use camwire_esp32cam as esp32cam;

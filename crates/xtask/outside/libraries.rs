@@ -3,6 +3,7 @@
 
 pub use camwire;
 pub use camwire_arducam;
+pub use camwire_embassy;
 pub use camwire_esp32cam;
 pub use camwire_frame;
 pub use camwire_multipart;

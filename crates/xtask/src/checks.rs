@@ -38,7 +38,7 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
     for name in libraries(context) {
         checks.push(Check::new(
             format!("features-{name}"),
-            "every combination of a library's features compiles",
+            "every combination of a library's features compiles; of many, every pair",
             move |context| features(context, &name),
         ));
     }
@@ -177,7 +177,11 @@ fn features_table(manifest: &Path) -> Result<Vec<(String, Vec<String>)>, Problem
     Ok(features)
 }
 
-/// Every set of features that differs from the others once what they imply is added.
+/// With more features than this, their combinations are too many.
+const MANY_FEATURES: usize = 6;
+
+/// Every set of features that differs from the others once what they imply is added; with many
+/// features, those of at most two, and all.
 fn feature_sets(features: &[(String, Vec<String>)]) -> BTreeSet<BTreeSet<&str>> {
     let close = |bits: usize| {
         let chosen = features.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
@@ -193,7 +197,9 @@ fn feature_sets(features: &[(String, Vec<String>)]) -> BTreeSet<BTreeSet<&str>> 
             }
         }
     };
-    (0..1 << features.len()).map(close).collect()
+    let all = (1 << features.len()) - 1;
+    let few = |bits: &usize| features.len() <= MANY_FEATURES || bits.count_ones() <= 2;
+    (0..all).filter(few).chain([all]).map(close).collect()
 }
 
 #[cfg(test)]
@@ -209,5 +215,14 @@ mod tests {
         let sets: Vec<Vec<&str>> =
             feature_sets(&features).into_iter().map(|set| set.into_iter().collect()).collect();
         assert_eq!(sets, [vec![], vec!["alloc"], vec!["alloc", "std"]]);
+    }
+
+    #[test]
+    fn of_many_features_there_are_all_pairs() {
+        let features: Vec<_> = (0..10).map(|number| (number.to_string(), vec![])).collect();
+        let sets = feature_sets(&features);
+        assert_eq!(sets.len(), 1 + 10 + 45 + 1);
+        assert!(sets.iter().any(|set| set.len() == 10));
+        assert_eq!(feature_sets(&features[..6]).len(), 64);
     }
 }

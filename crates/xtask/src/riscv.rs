@@ -41,8 +41,9 @@ pub(crate) fn build_libraries(
         context,
         "libraries",
         &[
-            ("camwire", r#"features = ["server", "alloc"]"#),
+            ("camwire", r#"features = ["alloc", "arducam", "embassy", "esp32cam", "server"]"#),
             ("camwire-arducam", ""),
+            ("camwire-embassy", ""),
             ("camwire-esp32cam", ""),
             ("camwire-frame", ""),
             ("camwire-ring", r#"features = ["alloc"]"#),

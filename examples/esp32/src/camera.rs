@@ -7,14 +7,14 @@
 //! What can be set on it, [`Control`] says. A camera without settings answers
 //! `Err(ControlError::Unsupported)` to `set` and `None` to `get`; the page then shows none.
 
-use crate::clock::Clock;
+use camwire::embassy::EmbassyClock;
 use camwire::frame::{Control, FrameRate, FrameSource, Quality, Resolution, TestSource};
 use core::fmt::Display;
 
 /// Computed, and sent by a chip without a camera.
 #[cfg(source = "test-pattern")]
 pub fn source() -> impl FrameSource<Error: Display> + Control {
-    TestSource::new(Clock, Resolution::QVGA, Quality::new(12).expect("in range"))
+    TestSource::new(EmbassyClock, Resolution::QVGA, Quality::new(12).expect("in range"))
 }
 
 /// The most pictures a second. The test pattern is drawn and coded by the chip, which must have

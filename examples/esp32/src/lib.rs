@@ -5,7 +5,6 @@
 
 pub mod board;
 pub mod camera;
-pub mod clock;
 pub mod connection;
 pub mod network;
 

@@ -13,18 +13,18 @@ mod robot;
 
 use arguments::Arguments;
 use board::{Board, println};
-use camwire::frame::{self, Quality, Resolution, TestSource};
+use camwire::embassy::{EmbassyClock, serve};
+use camwire::frame::{Quality, Resolution, TestSource};
 use camwire::ring::{
     CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
     capture_loop_with_settings,
 };
 use camwire::server::{Config, Server, Unflushed, ViewerSlot};
-use core::net::SocketAddr;
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Stack, StackResources};
-use embassy_time::{Duration, Instant, Timer, with_timeout};
+use embassy_time::Timer;
 use pictures::Pictures;
 use robot::Robot;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -39,7 +39,7 @@ const SLOTS: usize = 6;
 const SLOT_BYTES: usize = 16 * 1024;
 
 /// The server with the routes of the robot.
-type CameraServer = Server<'static, Clock, Robot>;
+type CameraServer = Server<'static, EmbassyClock, Robot>;
 
 #[riscv_rt::entry]
 fn main(_hart: usize, device_tree: usize) -> ! {
@@ -66,7 +66,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
     spawner.spawn(camera(ring, &STATUS, &SETTINGS, arguments).expect("one task"));
-    let server = Server::new(ring, &STATUS, &PLACES, Clock, Config::default());
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, Config::default());
     let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
     // The network. It has no source of randomness here; take the chip's for the seed.
@@ -92,7 +92,7 @@ async fn firmware(spawner: Spawner, board: Board) {
 }
 
 /// Captures pictures while anybody watches. Your camera's driver goes here: any
-/// [`FrameSource`](frame::FrameSource).
+/// [`FrameSource`](camwire::frame::FrameSource).
 #[embassy_executor::task]
 async fn camera(
     ring: &'static FrameRing<'static>,
@@ -101,17 +101,18 @@ async fn camera(
     args: Arguments,
 ) {
     let publisher = &mut ring.publisher().expect("only this task publishes");
+    let clock = &EmbassyClock;
     let mut config = CaptureConfig::default();
     config.rate = Some(args.rate);
     match args.pictures {
         None => {
             let quality = Quality::new(12).expect("in range");
-            let source = &mut TestSource::new(Clock, Resolution::QVGA, quality);
-            capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
+            let source = &mut TestSource::new(clock, Resolution::QVGA, quality);
+            capture_loop_with_settings(publisher, source, clock, &config, status, settings).await;
         }
         Some(bytes) => {
-            let source = &mut Pictures::new(Clock, board::injected(bytes));
-            capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
+            let source = &mut Pictures::new(clock, board::injected(bytes));
+            capture_loop_with_settings(publisher, source, clock, &config, status, settings).await;
         }
     }
 }
@@ -119,32 +120,8 @@ async fn camera(
 /// Serves one connection after another.
 #[embassy_executor::task(pool_size = SOCKETS)]
 async fn connection(server: &'static CameraServer, stack: Stack<'static>) {
-    // What is sent waits here until the viewer has confirmed it.
-    let (mut received, mut sent) = ([0; 1024], [0; 4096]);
-    let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
-    loop {
-        if socket.accept(80).await.is_ok() {
-            socket.set_nagle_enabled(false);
-            let peer =
-                socket.remote_endpoint().map(|end| SocketAddr::new(end.addr.into(), end.port));
-            let (read, write) = socket.split();
-            let _ = server.serve(read, Unflushed(write), peer).await; // Viewers leave; so be it.
-        }
-        hang_up(&mut socket).await;
-    }
-}
-
-/// Closes a connection so that everything sent before arrives, if the viewer still takes it.
-async fn hang_up(socket: &mut TcpSocket<'_>) {
-    socket.close();
-    let _ = with_timeout(Duration::from_secs(1), async {
-        // Until both have said that there is no more.
-        let _ = socket.flush().await;
-        while let Ok(1..) = socket.read(&mut [0; 64]).await {}
-    })
-    .await;
-    socket.abort();
-    let _ = with_timeout(Duration::from_secs(1), socket.flush()).await;
+    // What is sent waits in the second buffer until the viewer has confirmed it.
+    serve(server, stack, 80, &mut [0; 1024], &mut [0; 4096]).await;
 }
 
 #[embassy_executor::task]
@@ -158,18 +135,4 @@ fn bytes_of_serve(server: &CameraServer, stack: Stack<'_>) -> usize {
     let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
     let (read, write) = socket.split();
     size_of_val(&server.serve(read, Unflushed(write), None))
-}
-
-/// embassy's time for camwire.
-#[derive(Clone, Copy, Debug)]
-struct Clock;
-
-impl frame::Clock for Clock {
-    fn now(&self) -> frame::Instant {
-        frame::Instant::from_micros(Instant::now().as_micros())
-    }
-
-    async fn sleep_until(&self, at: frame::Instant) {
-        Timer::at(Instant::from_micros(at.as_micros())).await;
-    }
 }

@@ -5,12 +5,12 @@
 #![no_std]
 #![no_main]
 
+use camwire::embassy::EmbassyClock;
 use camwire::ring::{
     CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
     capture_loop_with_settings,
 };
 use camwire::server::{Config, Server, ViewerSlot};
-use camwire_esp32::clock::Clock;
 use camwire_esp32::connection::{self, CONNECTIONS};
 use camwire_esp32::{board, camera, network, settings};
 use core::future::pending;
@@ -38,7 +38,7 @@ async fn main(spawner: Spawner) -> ! {
     static STATUS: SourceStatus = SourceStatus::new(settings::SOURCE);
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
-    static SERVER: StaticCell<Server<'static, Clock>> = StaticCell::new();
+    static SERVER: StaticCell<Server<'static, EmbassyClock>> = StaticCell::new();
     static SOCKETS: StaticCell<StackResources<{ CONNECTIONS + 1 }>> = StaticCell::new(); // and DHCP
 
     let chip = board::start();
@@ -48,7 +48,7 @@ async fn main(spawner: Spawner) -> ! {
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
     spawner.spawn(capture(ring, &STATUS, &SETTINGS).expect("it is spawned once"));
-    let server = Server::new(ring, &STATUS, &PLACES, Clock, Config::default());
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, Config::default());
     let server = &*SERVER.init(server.with_settings(&SETTINGS));
 
     let stack = network::start(spawner, chip.WIFI, SOCKETS.init(StackResources::new()));
@@ -69,5 +69,5 @@ async fn capture(
     let mut config = CaptureConfig::default();
     config.rate = Some(camera::rate());
     let source = &mut camera::source();
-    capture_loop_with_settings(publisher, source, &Clock, &config, status, settings).await;
+    capture_loop_with_settings(publisher, source, &EmbassyClock, &config, status, settings).await;
 }
