@@ -8,10 +8,13 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// What `CAMWIRE_SOURCE` may be. For one more, add it here and in src/camera.rs.
-const SOURCES: &[&str] = &["test-pattern"];
+const SOURCES: &[&str] = &["test-pattern", "arducam"];
+/// What `CAMWIRE_DELIVERY` may be, and what it is if nothing is said; see src/delivery.rs.
+const DELIVERIES: &[&str] = &["together", "newest", "every"];
+const DELIVERY: &str = "newest";
 
 fn main() {
-    let settings = [chip(), ssid(), password(), source(), address(), gateway()];
+    let settings = [chip(), ssid(), password(), source(), delivery(), address(), gateway()];
     let mut text = String::new();
     for setting in settings {
         match setting {
@@ -75,14 +78,27 @@ fn password() -> Setting {
 }
 
 fn source() -> Setting {
-    println!("cargo::rustc-check-cfg=cfg(source, values(\"{}\"))", SOURCES.join("\", \""));
     let known = SOURCES.join(" or ");
     let name = needed("CAMWIRE_SOURCE", &format!("where the pictures come from: {known}"))?;
-    if !SOURCES.contains(&name.as_str()) {
-        return Err(format!("CAMWIRE_SOURCE is {known}; this is {name:?}"));
-    }
-    println!("cargo::rustc-cfg=source={name:?}");
+    choose("CAMWIRE_SOURCE", "source", SOURCES, &name)?;
     Ok(format!("/// What the camera is.\npub const SOURCE: &str = {name:?};\n"))
+}
+
+fn delivery() -> Setting {
+    let name = given("CAMWIRE_DELIVERY")?;
+    let name = name.as_deref().unwrap_or(DELIVERY);
+    choose("CAMWIRE_DELIVERY", "delivery", DELIVERIES, name)?;
+    Ok(String::new())
+}
+
+/// Says to the compiler which of the names it is.
+fn choose(variable: &str, cfg: &str, known: &[&str], name: &str) -> Result<(), String> {
+    println!("cargo::rustc-check-cfg=cfg({cfg}, values(\"{}\"))", known.join("\", \""));
+    if !known.contains(&name) {
+        return Err(format!("{variable} is {}; this is {name:?}", known.join(" or ")));
+    }
+    println!("cargo::rustc-cfg={cfg}={name:?}");
+    Ok(())
 }
 
 fn address() -> Setting {

@@ -16,6 +16,7 @@ use camwire_ring::{FrameRing, Policy, SourceStatus};
 use camwire_server::{
     Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
 };
+use embassy_futures::join::join_array;
 use embassy_net::tcp::{Error, State, TcpSocket};
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -42,7 +43,20 @@ fn the_server_knows_who_asks() {
     world.advance(Duration::from_secs(1));
     let stats = world.fetch("/stats");
     assert!(stats.contains(r#""peer":"10.0.0.2:"#), "{stats}");
-    assert!(viewer.received().windows(11).any(|bytes| bytes == b"\r\n\r\nP i c t"));
+    assert!(viewer.pictures() > 0);
+}
+
+#[test]
+fn one_task_can_serve_several() {
+    let mut world = World::together::<3>(Config::default());
+    let healthy = [world.connect("/stream"), world.connect("/stream")];
+    let stalled = world.ghost("/stream");
+    world.advance(Duration::from_secs(1));
+    world.lose(|from, packet| from == GHOST_END || is_to(packet, GHOST_END));
+    world.advance(Duration::from_secs(5));
+    let [one, other] = healthy.map(|viewer| viewer.pictures());
+    assert!(one >= 55 && other >= 55, "{one} and {other} of 60");
+    assert!(stalled.pictures() <= 11);
 }
 
 #[test]
@@ -120,7 +134,7 @@ fn a_peer_that_vanishes_while_it_watches() {
     let mut world = World::new(Config::default());
     let viewer = world.ghost("/stream");
     world.advance(Duration::from_secs(5));
-    assert!(viewer.received().len() > 10 * PICTURE_BYTES);
+    assert!(viewer.pictures() > 10);
     world.lose(|from, packet| from == GHOST_END || is_to(packet, GHOST_END));
     freed(&mut world, Duration::from_secs(13));
 }
@@ -154,6 +168,8 @@ const SERVER_END: u8 = 1;
 const CLIENT_END: u8 = 2;
 const GHOST_END: u8 = 3;
 
+type CameraServer = Server<'static, EmbassyClock, Slow>;
+
 struct World {
     tasks: Tasks,
     hub: Rc<RefCell<Hub>>,
@@ -167,7 +183,32 @@ impl World {
         Self::with_sockets(1, config)
     }
 
+    /// With a task for each socket.
     fn with_sockets(sockets: usize, config: Config) -> Self {
+        Self::build(config, |tasks, server, stack| {
+            for _ in 0..sockets {
+                tasks.spawn(async move {
+                    serve(server, stack, 80, &mut [0; 1024], &mut [0; 5760]).await
+                });
+            }
+        })
+    }
+
+    /// With one task for all sockets.
+    fn together<const N: usize>(config: Config) -> Self {
+        Self::build(config, |tasks, server, stack| {
+            tasks.spawn(async move {
+                let mut buffers = [([0; 1024], [0; 5760]); N];
+                let all = buffers.each_mut().map(|(r, s)| serve(server, stack, 80, r, s));
+                join_array(all).await;
+            });
+        })
+    }
+
+    fn build(
+        config: Config,
+        start: impl FnOnce(&mut Tasks, &'static CameraServer, Stack<'static>),
+    ) -> Self {
         // There is one time for the whole process.
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,17 +231,13 @@ impl World {
         let (server_stack, client, ghost) =
             (stack(SERVER_END), stack(CLIENT_END), stack(GHOST_END));
 
-        let ring = FrameRing::leak(4, PICTURE_BYTES, 4, Policy::DropOldest).unwrap();
-        let viewers = Box::leak(Box::new([const { ViewerSlot::new() }; 2]));
+        let ring = FrameRing::leak(3, PICTURE_BYTES, 4, Policy::DropOldest).unwrap();
+        let viewers = Box::leak(Box::new([const { ViewerSlot::new() }; 3]));
         let status = Box::leak(Box::new(SourceStatus::new("test")));
         let server = Server::new(ring, status, viewers, EmbassyClock, config);
-        let server: &Server<'_, _, _> = Box::leak(Box::new(server.with_application(Slow)));
+        let server = Box::leak(Box::new(server.with_application(Slow)));
         tasks.spawn(camera(ring));
-        for _ in 0..sockets {
-            tasks.spawn(async move {
-                serve(server, server_stack, 80, &mut [0; 1024], &mut [0; 5760]).await
-            });
-        }
+        start(&mut tasks, server, server_stack);
         let mut world = Self { tasks, hub, client, ghost, _alone: alone };
         world.advance(Duration::from_millis(100));
         world
@@ -307,6 +344,11 @@ struct Received {
 impl Client {
     fn received(&self) -> Vec<u8> {
         self.0.borrow().received.clone()
+    }
+
+    /// How many pictures of a stream have begun.
+    fn pictures(&self) -> usize {
+        self.received().windows(6).filter(|bytes| bytes == b"\r\n\r\nP ").count()
     }
 
     /// How the server's side ended; `None` while it has not.

@@ -27,6 +27,10 @@ const CHIPS: [Chip; 2] = [
 
 const BINARIES: [&str; 1] = ["mjpeg"];
 
+/// What CAMWIRE_SOURCE may be, and CAMWIRE_DELIVERY.
+const SOURCES: [&str; 2] = ["test-pattern", "arducam"];
+const DELIVERIES: [&str; 3] = ["together", "newest", "every"];
+
 /// Settings that are not the user's own: there is no password in what is made with them.
 const SETTINGS: [(&str, &str); 5] = [
     ("CAMWIRE_SSID", "not a network"),
@@ -71,31 +75,50 @@ pub(crate) fn firmware(context: &Context) -> Result<(), Problem> {
 
 fn images(context: &Context) -> Outcome {
     let python = tools::python_with_packages(context)?;
-    for chip in &CHIPS {
-        for binary in BINARIES {
-            let image = checked_image(context, chip, binary)?;
-            verify(&python, chip, &image)?;
-            anonymous(context, &image)?;
-        }
+    let mut tally = Tally::default();
+    for variant in variants() {
+        let image = checked_image(context, variant)?;
+        verify(&python, variant.0, &image)?;
+        anonymous(context, &image)?;
+        tally.add(Tally::ONE);
     }
-    Ok(Tally::ONE)
+    Ok(tally)
 }
 
-/// Every binary for every chip: its name, the firmware as it was linked, and the application's
-/// image.
+/// Every binary of every source for every chip: its name, the firmware as it was linked, and the
+/// application's image.
 pub(crate) fn all(context: &Context) -> Result<Vec<(String, PathBuf, PathBuf)>, Problem> {
-    let pairs = CHIPS.iter().flat_map(|chip| BINARIES.map(|binary| (chip, binary)));
-    pairs
-        .map(|(chip, binary)| {
-            let image = checked_image(context, chip, binary)?;
-            Ok((format!("{binary}, {}", chip.name), image.firmware, image.application))
+    variants()
+        .map(|variant| {
+            let (chip, binary, source) = variant;
+            let image = checked_image(context, variant)?;
+            let name = format!("{binary} of {source}, {}", chip.name);
+            Ok((name, image.firmware, image.application))
         })
         .collect()
 }
 
-fn checked_image(context: &Context, chip: &Chip, binary: &str) -> Result<Image, Problem> {
-    let folder = context.target.join("esp32-firmware/images");
-    image(context, chip, binary, &folder, &SETTINGS)
+/// A chip, a binary and a source.
+type Variant = (&'static Chip, &'static str, &'static str);
+
+fn variants() -> impl Iterator<Item = Variant> {
+    CHIPS.iter().flat_map(|chip| {
+        let pairs = BINARIES.into_iter().flat_map(|b| SOURCES.map(|source| (b, source)));
+        pairs.map(move |(binary, source)| (chip, binary, source))
+    })
+}
+
+fn checked_image(context: &Context, (chip, binary, source): Variant) -> Result<Image, Problem> {
+    let folder = context.target.join("esp32-firmware/images").join(source);
+    // The last value counts.
+    let more = [("CAMWIRE_SOURCE", source), ("CAMWIRE_DELIVERY", "newest")];
+    let settings = [SETTINGS.as_slice(), &more].concat();
+    let mut image = image(context, chip, binary, &folder, &settings)?;
+    // The next one is built in the same place.
+    let built = image.firmware;
+    image.firmware = folder.join(format!("{}.elf", chip.name));
+    fs::copy(built, &image.firmware)?;
+    Ok(image)
 }
 
 /// A flash image: the whole, and the application in it.
@@ -228,11 +251,21 @@ fn settings(context: &Context) -> Outcome {
     refused(check().args(["--features", "esp32c3,esp32c6"]), &["two chips"])?;
     refused(check().args(["--features", "esp32c6"]), &["riscv32imac"])?;
 
+    let sources = SOURCES.map(|source| ("CAMWIRE_SOURCE", source));
+    let deliveries = DELIVERIES.map(|delivery| ("CAMWIRE_DELIVERY", delivery));
+    for (name, value) in sources.into_iter().chain(deliveries) {
+        let said = complaints(context, SETTINGS.into_iter().chain([(name, value)]))?;
+        if !said.is_empty() {
+            return Err(Problem::failed(format!("{name}={value}: {said:?}")));
+        }
+    }
+
     let wrong = [
         ("CAMWIRE_SSID", "thirty-three bytes: one too many!", "1 to 32 bytes"),
         ("CAMWIRE_PASSWORD", "short", "8 to 63 bytes"),
         ("CAMWIRE_PASSWORD", "Geb\u{fc}hrenfrei", "printable ASCII"),
-        ("CAMWIRE_SOURCE", "tea leaves", "test-pattern"),
+        ("CAMWIRE_SOURCE", "tea leaves", "test-pattern or arducam"),
+        ("CAMWIRE_DELIVERY", "tomorrow", "together or newest or every"),
         ("CAMWIRE_ADDRESS", "192.0.2.2", "/24"),
         ("CAMWIRE_ADDRESS", "192.0.2.0/24", "not for machines"),
         ("CAMWIRE_ADDRESS", "192.0.2.255/24", "not for machines"),
@@ -247,7 +280,8 @@ fn settings(context: &Context) -> Outcome {
             return Err(Problem::failed(format!("{name}={value}: {said:?}, without {words:?}")));
         }
     }
-    Ok(Tally { passed: 4 + wrong.len(), ..Tally::default() })
+    let right = SOURCES.len() + DELIVERIES.len();
+    Ok(Tally { passed: 4 + right + wrong.len(), ..Tally::default() })
 }
 
 /// What build.rs does not like in the environment with these settings. It is asked by itself: cargo

@@ -4,7 +4,8 @@ use embassy_executor::Spawner;
 use embassy_time::Timer;
 use esp_hal::clock::CpuClock;
 use esp_hal::delay::Delay;
-use esp_hal::peripherals::{FROM_CPU_INTR0, Peripherals, RTC_TIMER, TIMG0};
+use esp_hal::gpio::AnyPin;
+use esp_hal::peripherals::{DMA_CH0, FROM_CPU_INTR0, RTC_TIMER, SPI2, TIMG0, WIFI};
 use esp_hal::ram;
 use esp_hal::rtc_cntl::{Rtc, Rwdt, RwdtStage};
 use esp_hal::time::Duration;
@@ -13,9 +14,47 @@ use esp_hal::timer::timg::TimerGroup;
 /// A firmware whose tasks have not run for so long hangs.
 const HANGS: Duration = Duration::from_secs(10);
 
-/// Starts the chip at its full speed. What it gives is all that the chip has, each once.
-pub fn start() -> Peripherals {
-    esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()))
+/// What the firmware uses of the chip. What else there is, [`start`] has.
+pub struct Board {
+    pub timer: TIMG0<'static>,
+    pub interrupt: FROM_CPU_INTR0<'static>,
+    pub watchdog: RTC_TIMER<'static>,
+    pub wifi: WIFI<'static>,
+    pub camera: Port,
+}
+
+/// Where a camera on SPI is connected.
+pub struct Port {
+    pub spi: SPI2<'static>,
+    pub dma: DMA_CH0<'static>,
+    pub sck: AnyPin<'static>,
+    pub miso: AnyPin<'static>,
+    pub mosi: AnyPin<'static>,
+    pub select: AnyPin<'static>,
+}
+
+/// Starts the chip at its full speed.
+pub fn start() -> Board {
+    let chip = esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()));
+    // The camera's pins; see the README. Any other will do that is free on your board.
+    #[cfg(feature = "esp32c3")]
+    let (sck, miso, mosi, select) = (chip.GPIO4, chip.GPIO5, chip.GPIO6, chip.GPIO1);
+    #[cfg(feature = "esp32c6")]
+    let (sck, miso, mosi, select) = (chip.GPIO21, chip.GPIO20, chip.GPIO19, chip.GPIO18);
+    Board {
+        timer: chip.TIMG0,
+        interrupt: chip.FROM_CPU_INTR0,
+        watchdog: chip.RTC_TIMER,
+        wifi: chip.WIFI,
+        camera: Port {
+            spi: chip.SPI2,
+            dma: chip.DMA_CH0,
+            sck: sck.into(),
+            miso: miso.into(),
+            mosi: mosi.into(),
+            select: select.into(),
+        },
+    }
 }
 
 /// Starts what Wi-Fi and embassy need: memory for the driver, and the scheduler.

@@ -3,10 +3,12 @@
 
 #![no_std]
 
+pub mod arducam;
 pub mod board;
 pub mod camera;
-pub mod connection;
+pub mod delivery;
 pub mod network;
+pub mod test_pattern;
 
 /// What build.rs has read from the `CAMWIRE_` variables.
 pub mod settings {
