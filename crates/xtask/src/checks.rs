@@ -3,7 +3,7 @@
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     command::Command,
-    e2e, esp32, esp32_idf, fuzz, no_panic, riscv, tools, xtensa,
+    e2e, esp32, esp32_idf, espidf, fuzz, no_panic, riscv, tools, xtensa,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -63,6 +63,7 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
     ]);
     checks.extend(riscv::checks());
     checks.extend(xtensa::checks());
+    checks.extend(espidf::checks());
     checks.extend(no_panic::checks());
     checks.extend(esp32::checks());
     checks.extend(esp32_idf::checks());
@@ -135,7 +136,7 @@ pub(crate) fn cargo_test(command: Command) -> Outcome {
 }
 
 /// The published crates, by the name of their folder.
-fn libraries(context: &Context) -> Vec<String> {
+pub(crate) fn libraries(context: &Context) -> Vec<String> {
     let folders = fs::read_dir(context.root.join("crates")).into_iter().flatten().flatten();
     let mut names: Vec<String> = folders
         .filter(|folder| folder.path().join("Cargo.toml").is_file())

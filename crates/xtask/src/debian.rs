@@ -1,11 +1,11 @@
-//! Debian's second Rust toolchain, unpacked in the cache beside the installed one, with core and
-//! alloc built for the chips. Nothing is installed over anything.
+//! Debian's second Rust toolchain, unpacked in the cache beside the installed one, with the standard
+//! library for the chips. Nothing is installed over anything.
 
 use crate::{
     cache,
     check::{Context, Problem},
     command::Command,
-    toolchain::TARGETS,
+    toolchain::{ESPIDF_CFG, ESPIDF_TARGETS, TARGETS},
     tools,
 };
 use std::{
@@ -15,7 +15,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The toolchain's folder: `rustc`, and for each Xtensa target its specification. Without it, and
+/// The toolchain's folder: `rustc`, and for each Xtensa target its specification. For bare metal it
+/// has core and alloc; for ESP-IDF it has std, to check against and not to link. Without it, and
 /// without leave to fetch it, the problem is `missing`.
 pub(crate) fn toolchain(context: &Context, missing: &str) -> Result<PathBuf, Problem> {
     let missing_here = || Problem::Missing(missing.to_owned());
@@ -58,13 +59,14 @@ pub(crate) fn toolchain(context: &Context, missing: &str) -> Result<PathBuf, Pro
             ),
         )?;
         Command::new("chmod").args(["+x".as_ref(), rustc.as_os_str()]).run()?;
-        for target in TARGETS {
-            build_core(context, dir, &rustc, Path::new(target))?;
+        let known = TARGETS.into_iter().chain(ESPIDF_TARGETS).filter(|t| t.starts_with("riscv"));
+        for target in known {
+            build_library(context, dir, &rustc, Path::new(target))?;
         }
         for (target, cpu, features) in XTENSA {
             let specification = dir.join(target).with_extension("json");
-            fs::write(&specification, xtensa_specification(&rustc, cpu, features)?)?;
-            build_core(context, dir, &rustc, &specification)?;
+            fs::write(&specification, xtensa_specification(&rustc, target, cpu, features)?)?;
+            build_library(context, dir, &rustc, &specification)?;
         }
         // The sources are most of it, and have done their work.
         Ok(fs::remove_dir_all(root.join("usr/src"))?)
@@ -76,7 +78,7 @@ fn key() -> Option<String> {
     let show = Command::new("apt-cache").args(["show", "--no-all-versions", "rustc-web"]);
     let text = show.read().ok()?;
     let version = text.lines().find_map(|line| line.strip_prefix("Version: "))?;
-    Some(format!("bare-metal-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-")))
+    Some(format!("chips-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-")))
 }
 
 /// The packages with all they depend on, less what is installed already.
@@ -101,24 +103,29 @@ fn missing_packages(wanted: &[&str]) -> Result<BTreeSet<String>, Problem> {
     Ok(missing)
 }
 
-/// The targets `xtensa-*-none-elf`, with the names that LLVM has for their processor and its parts.
-const XTENSA: [(&str, &str, &str); 2] = [
+/// The Xtensa targets, with the names that LLVM has for their processor and its parts.
+const XTENSA: [(&str, &str, &str); 4] = [
     ("xtensa-esp32-none-elf", "esp32", ""),
-    // LLVM does not know this processor. What it has less than this does not matter here, but
-    // without `s32c1i` there would be no compare-and-swap.
-    (
-        "xtensa-esp32s3-none-elf",
-        "generic",
-        "+bool,+clamps,+density,+div32,+loop,+mac16,+minmax,+mul16,+mul32,+mul32high,+nsa,\
-         +s32c1i,+sext,+threadptr,+windowed,",
-    ),
+    ("xtensa-esp32s3-none-elf", "generic", ESP32S3),
+    ("xtensa-esp32-espidf", "esp32", ""),
+    ("xtensa-esp32s3-espidf", "generic", ESP32S3),
 ];
 
+/// LLVM does not know this processor. What it has less than this does not matter here, but without
+/// `s32c1i` there would be no compare-and-swap.
+const ESP32S3: &str = "+bool,+clamps,+density,+div32,+loop,+mac16,+minmax,+mul16,+mul32,\
+                       +mul32high,+nsa,+s32c1i,+sext,+threadptr,+windowed,";
+
 /// What the compiler says of the ESP32 as a target, changed so that Debian's LLVM can do it.
-fn xtensa_specification(rustc: &Path, cpu: &str, features: &str) -> Result<String, Problem> {
+fn xtensa_specification(
+    rustc: &Path,
+    target: &str,
+    cpu: &str,
+    features: &str,
+) -> Result<String, Problem> {
     let specification = Command::new(rustc)
-        .args(["-Zunstable-options", "--print", "target-spec-json"])
-        .args(["--target", "xtensa-esp32-none-elf"])
+        .args(["-Zunstable-options", "--print", "target-spec-json", "--target"])
+        .args([target.replace("esp32s3", "esp32")])
         .env("RUSTC_BOOTSTRAP", "1")
         .read()?;
     let mut lines = Vec::new();
@@ -136,9 +143,17 @@ fn xtensa_specification(rustc: &Path, cpu: &str, features: &str) -> Result<Strin
     Ok(lines.join("\n"))
 }
 
-/// Builds core and alloc for a target, known by its name or described in a file of its name, and
-/// puts them where that compiler looks for them.
-fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Result<(), Problem> {
+/// Builds the standard library for a target, known by its name or described in a file of its name,
+/// and puts it where that compiler looks for it.
+///
+/// For bare metal that is core and alloc. For ESP-IDF it is std, but only what is needed to check
+/// what uses it: linking would take ESP-IDF itself.
+fn build_library(
+    context: &Context,
+    dir: &Path,
+    rustc: &Path,
+    target: &Path,
+) -> Result<(), Problem> {
     let empty = dir.join("empty");
     let usr = dir.join("root/usr");
     fs::create_dir_all(empty.join("src"))?;
@@ -147,27 +162,32 @@ fn build_core(context: &Context, dir: &Path, rustc: &Path, target: &Path) -> Res
         "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n[profile.release]\npanic = \"abort\"\n",
     )?;
     fs::write(empty.join("src/lib.rs"), "#![no_std]\n")?;
+    let name = target.file_stem().expect("a target has a name");
+    let (command, parts, flags, extension) = if name.to_string_lossy().ends_with("-espidf") {
+        ("check", "std,panic_abort", format!("{ESPIDF_CFG}\x1f-Zno-codegen"), "rmeta")
+    } else {
+        // Bitcode, so that firmware can be linked with LTO over core.
+        ("build", "core,alloc", "-Cembed-bitcode=yes".to_owned(), "rlib")
+    };
     context
-        .cargo(&["build", "--release", "-Zbuild-std=core,alloc", "-Zjson-target-spec"])
+        .cargo(&[command, "--release", "-Zjson-target-spec", &format!("-Zbuild-std={parts}")])
         .args(["--target".as_ref(), target.as_os_str()])
         .args(["--target-dir".as_ref(), empty.join("target").as_os_str()])
         .env("RUSTC", rustc)
         .env("RUSTC_BOOTSTRAP", "1")
-        // Bitcode, so that firmware can be linked with LTO over core. Its panics name its sources;
-        // where these lay on this machine is nobody's business.
+        // Panics of core name its sources; where these lay on this machine is nobody's business.
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            format!("-Cembed-bitcode=yes\x1f--remap-path-prefix={}=/usr", usr.display()),
+            format!("{flags}\x1f--remap-path-prefix={}=/usr", usr.display()),
         )
         .dir(&empty)
         .run()?;
-    let name = target.file_stem().expect("a target has a name");
     let libraries = dir.join("root/usr/lib/rustlib").join(name).join("lib");
     fs::create_dir_all(&libraries)?;
     for file in fs::read_dir(empty.join("target").join(name).join("release/deps"))? {
         let file = file?.path();
         let is_empty = file.file_name().is_some_and(|n| n.to_string_lossy().contains("empty"));
-        if file.extension().is_some_and(|extension| extension == "rlib") && !is_empty {
+        if file.extension().is_some_and(|found| found == extension) && !is_empty {
             fs::copy(&file, libraries.join(file.file_name().expect("a file has a name")))?;
         }
     }

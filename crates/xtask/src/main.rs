@@ -23,6 +23,7 @@ mod elf;
 mod emulator;
 mod esp32;
 mod esp32_idf;
+mod espidf;
 mod fuzz;
 mod instructions;
 mod no_panic;
