@@ -257,13 +257,17 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         &self,
         out: &mut Outlet<'_, W, C>,
     ) -> Result<(), Disconnect<W::Error>> {
-        let quiet = self.status.quiet(self.clock.now());
-        let (status, body): (_, &[u8]) = if quiet <= self.config.health_deadline {
+        let (status, body): (_, &[u8]) = if self.is_well(self.clock.now()) {
             ("200 OK", b"ok\n")
         } else {
             ("503 Service Unavailable", b"somebody wants pictures and none come\n")
         };
         out.answer(&Answer { status, body, ..Answer::default() }).await
+    }
+
+    /// No one has waited for a picture for too long.
+    pub(crate) fn is_well(&self, now: Instant) -> bool {
+        self.status.quiet(now) <= self.config.health_deadline
     }
 
     pub(crate) fn next_id(&self) -> u32 {

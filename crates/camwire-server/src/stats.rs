@@ -1,6 +1,7 @@
 use core::fmt::{self, Write as _};
 
 use camwire_frame::Clock;
+use camwire_ring::SourceState;
 
 use crate::Application;
 use crate::connection::{Disconnect, Outlet, Text};
@@ -58,16 +59,22 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let status = self.status;
         let now = self.clock.now();
         let (width, height) = status.size();
+        // A driver that hangs on a thread of its own cannot say so: its last word may be that all
+        // is well.
+        let state = match status.state() {
+            SourceState::Starting | SourceState::Streaming if !self.is_well(now) => "stalled",
+            state => state.as_str(),
+        };
         // As much of it as fits for sure.
         let kind = status.kind().split_at(status.kind().floor_char_boundary(32)).0;
         write!(
             out,
-            "{{\"source\":{{\"kind\":{},\"state\":\"{}\",\"fps\":{},\
+            "{{\"source\":{{\"kind\":{},\"state\":\"{state}\",\"fps\":{},\"quiet_ms\":{},\
              \"captured\":{},\"dropped\":{},\"width\":{width},\"height\":{height},\
              \"slot_bytes\":{},\"errors\":{},\"error\":",
             Quoted(kind),
-            status.state().as_str(),
             Millihertz(status.millihertz(now)),
+            status.quiet(now).as_millis() as u32, // It has no more: it is counted in 32 bits.
             status.captured(),
             self.ring.dropped(),
             self.ring.slot_bytes(),

@@ -33,7 +33,7 @@ mod stats {
         assert_eq!(response.field("Content-Type"), Some("application/json"));
         let expected = json!({
             "source": {
-                "kind": "plan", "state": "idle", "fps": 0.0, "captured": 0, "dropped": 0,
+                "kind": "plan", "state": "idle", "fps": 0.0, "quiet_ms": 0, "captured": 0, "dropped": 0,
                 "width": 0, "slot_bytes": 4096, "height": 0, "errors": 0, "error": null
             },
             "viewers": [],
@@ -56,7 +56,7 @@ mod stats {
             assert!(keys(&stats).contains(&key), "{key}");
         }
         let source = &stats["source"];
-        for key in ["kind", "state", "fps", "captured", "dropped", "width", "height"] {
+        for key in ["kind", "state", "fps", "quiet_ms", "captured", "dropped", "width", "height"] {
             assert!(keys(source).contains(&key), "{key}");
         }
         let viewer = &stats["viewers"][0];
@@ -198,6 +198,37 @@ mod stats {
         assert_eq!(state(&mut world), "ended");
     }
 
+    /// Also when its driver hangs and nobody has told the status.
+    #[test]
+    fn a_source_without_pictures_does_not_pass_for_a_good_one() {
+        let mut world = World::new();
+        let camera = world.camera(every(40, 1000));
+        let _client = world.get("/stream");
+        world.sim.advance(secs(10));
+        camera.then_always(Outcome::Hang);
+        let mut seen = Vec::new();
+        for _ in 0..=12 {
+            let source = &world.stats()["source"];
+            seen.push((source["quiet_ms"].clone(), source["state"].as_str().unwrap().to_owned()));
+            world.sim.advance(secs(1));
+        }
+        for (second, (quiet, state)) in seen.into_iter().enumerate() {
+            // The picture that was under way when the camera was told to hang still came.
+            assert_eq!(quiet, (second * 1000).saturating_sub(40));
+            let expected = match second {
+                0..=5 => "streaming",
+                6..=10 => "stalled",
+                _ => "failed", // The capture loop has given up the first attempt.
+            };
+            assert_eq!(state, expected, "{second}");
+        }
+        camera.then_always(every(40, 1000));
+        world.sim.advance(secs(20));
+        let source = &world.stats()["source"];
+        assert_eq!(source["state"], "streaming");
+        assert!(source["quiet_ms"].as_u64().unwrap() < 40);
+    }
+
     #[test]
     fn any_error_text_makes_valid_json() {
         let everything: String = (0..=0x7f).map(char::from).collect();
@@ -281,6 +312,7 @@ mod stats {
         let source_longest = source.len() + "\"viewers\":[".len()
             + growth(&stats["source"], &[
                 ("fps", "1000.0"),
+                ("quiet_ms", &most),
                 ("captured", &most),
                 ("dropped", &most),
                 ("width", "65535"),
