@@ -329,8 +329,12 @@ where
                 Either3::First(Ok(info)) => match publisher.commit(grant, info) {
                     Ok(_sequence) => {
                         let now = clock.now();
-                        status.published(&info, previous.replace(info.captured_at), now);
                         publisher.revoke_oldest(now, config.lease_grace);
+                        if previous.is_none() || failures > 0 {
+                            // A camera that has only now started, or anew, has more to tell.
+                            self.mail.show(self.source);
+                        }
+                        status.published(&info, previous.replace(info.captured_at), now);
                         self.undo = M::Undo::default();
                         failures = 0;
                         continue;

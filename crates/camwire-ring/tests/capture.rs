@@ -11,7 +11,7 @@ mod harness {
 
 use std::time::Duration;
 
-use camwire_frame::{Clock, FrameRate, Instant, Resolution, Setting, SettingName};
+use camwire_frame::{Clock, FrameRate, Instant, Quality, Resolution, Setting, SettingName};
 use camwire_ring::{
     CaptureConfig, Follow, FrameRing, Policy, ReaderSlot, SetError, Settings, Slot, SourceState,
     SourceStatus, capture_loop, capture_loop_with_settings,
@@ -832,6 +832,28 @@ mod settings {
         assert_eq!(shown(SettingName::VFlip), Some(Setting::VFlip(false)));
         assert_eq!(shown(SettingName::Gain), None);
         assert_eq!(Settings::new().get(SettingName::VFlip), None);
+    }
+
+    /// One that starts when it is wanted, or is started anew when it has failed.
+    #[test]
+    fn what_a_source_has_to_show_later_is_shown_with_the_first_picture() {
+        let mut rig = Rig::live(4, every(10));
+        let shown = |rig: &Rig| rig.settings.get(SettingName::VFlip);
+        rig.camera.shy();
+        let done = wish(&mut rig, Setting::Quality(Quality::MAX));
+        assert_eq!((done.take(), shown(&rig)), (Some(Err(SetError::Unsupported)), None));
+        let _reader = rig.ring.subscribe(Follow::Live).unwrap();
+        rig.sim.advance(ms(15));
+        assert_eq!(shown(&rig), Some(Setting::VFlip(false)));
+
+        rig.camera.then_always(failure("no route"));
+        rig.sim.advance(ms(50));
+        rig.camera.shy();
+        let _ = wish(&mut rig, Setting::Quality(Quality::MAX));
+        assert_eq!(shown(&rig), None, "else this tests nothing");
+        rig.camera.then_always(every(10));
+        rig.sim.advance(ms(500));
+        assert_eq!(shown(&rig), Some(Setting::VFlip(false)));
     }
 
     #[test]

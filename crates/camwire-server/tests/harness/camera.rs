@@ -65,6 +65,8 @@ struct Plan {
     calls: Vec<(Instant, Call)>,
     pictures: u64,
     obedience: Obedience,
+    /// Before the next picture it does not say to what it is set.
+    shy: bool,
     settings: [Setting; 3],
 }
 
@@ -86,6 +88,7 @@ impl Camera {
             calls: Vec::new(),
             pictures: 0,
             obedience: Obedience::After(Duration::ZERO),
+            shy: false,
             settings: [
                 Setting::Resolution(Resolution::QQVGA),
                 Setting::Quality(Quality::new(12).unwrap()),
@@ -116,6 +119,11 @@ impl Camera {
     /// What becomes of settings from now on.
     pub fn obeys(&self, obedience: Obedience) {
         self.plan.borrow_mut().obedience = obedience;
+    }
+
+    /// It does not tell its settings until the next picture, like one that has not started.
+    pub fn shy(&self) {
+        self.plan.borrow_mut().shy = true;
     }
 
     /// Every call so far, and when.
@@ -179,6 +187,7 @@ impl FrameSource for Camera {
         let number = {
             let mut plan = self.plan.borrow_mut();
             plan.pictures += 1;
+            plan.shy = false;
             plan.pictures
         };
         if let Some(room) = buf.get_mut(..len) {
@@ -220,7 +229,8 @@ impl Control for Camera {
     }
 
     fn get(&self, name: SettingName) -> Option<Setting> {
-        self.plan.borrow().settings.into_iter().find(|setting| setting.name() == name)
+        let plan = self.plan.borrow();
+        plan.settings.into_iter().find(|setting| !plan.shy && setting.name() == name)
     }
 }
 
