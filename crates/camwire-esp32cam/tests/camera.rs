@@ -109,7 +109,7 @@ fn there_is_one_camera_at_a_time() {
     let second = Camera::start(&config()).expect("the first is gone");
     let moved = std::thread::spawn(move || second.frame().map(|frame| frame.len()));
     assert!(moved.join().unwrap().unwrap() > 0);
-    let counts = Counts { inits: 2, deinits: 2, gets: 1, returns: 1 };
+    let counts = Counts { inits: 2, deinits: 2, gets: 1, returns: 1, orders: 0 };
     assert_eq!(simulator.counts(), counts);
 }
 

@@ -6,16 +6,30 @@
  * then NULL; the length cut at the last FF D9, and frames without one put back in silence; width
  * and height from the setting of the moment.
  *
- * Where the driver would corrupt itself in silence, this one notes the misuse. */
-#define _POSIX_C_SOURCE 199309L
+ * Where the driver would corrupt itself in silence, this one notes the misuse.
+ *
+ * A test may look at it from another thread than the one that has the camera. */
+#define _POSIX_C_SOURCE 200809L
 
 #include "interface.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum { BUFFERS = 8, PLAN = 256, TIMEOUT_US = 4000000, FRAME_US = 40000 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hang_changed = PTHREAD_COND_INITIALIZER;
+
+static void unlock(int *locked) {
+    (void)locked;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Until the end of the function that it stands in. Every function that is not static has it. */
+#define LOCKED int locked __attribute__((cleanup(unlock))) = pthread_mutex_lock(&lock); (void)locked
 
 /* What becomes of a frame: the order is that of `Fault` in lib.rs. */
 typedef enum {
@@ -53,9 +67,10 @@ static struct {
     fault_t plan[PLAN];
     size_t planned, played;
     fault_t rest;
+    bool hang, hanging;
     /* What happened. */
     camera_config_t config;
-    size_t inits, deinits, gets, returns;
+    size_t inits, deinits, gets, returns, orders;
     uint32_t pictures;
     const char *order;
     int order_value;
@@ -86,6 +101,7 @@ static bool told(sensor_t *sensor, const char *order, int value, int *answer) {
         *answer = -1;
         return false;
     }
+    world.orders++;
     world.order = order;
     world.order_value = value;
     *answer = world.refusal;
@@ -96,6 +112,7 @@ static bool told(sensor_t *sensor, const char *order, int value, int *answer) {
 /* As the OV2640's functions: what is out of range is refused or clamped, the status keeps it. */
 #define LEVEL(function, field, min, max, clamps)                          \
     static int function(sensor_t *sensor, int value) {                    \
+        LOCKED;                                                           \
         int answer;                                                       \
         if (!told(sensor, #function, value, &answer)) return answer;      \
         if (!(clamps) && (value < (min) || value > (max))) return -1;     \
@@ -128,18 +145,21 @@ LEVEL(set_raw_gma, raw_gma, 0, 1, true)
 LEVEL(set_lenc, lenc, 0, 1, true)
 
 static int set_sharpness(sensor_t *sensor, int value) {
+    LOCKED;
     int answer;
     told(sensor, "set_sharpness", value, &answer);
     return -1;
 }
 
 static int set_gainceiling(sensor_t *sensor, gainceiling_t value) {
+    LOCKED;
     int answer;
     if (told(sensor, "set_gainceiling", (int)value, &answer)) sensor->status.gainceiling = value;
     return answer;
 }
 
 static int set_framesize(sensor_t *sensor, framesize_t size) {
+    LOCKED;
     int answer;
     if (size >= FRAMESIZE_INVALID) {
         misuse("a frame size beyond the table");
@@ -299,11 +319,13 @@ static void wait_until(int64_t time) {
 /* ---- the driver's interface ---- */
 
 int64_t esp_timer_get_time(void) {
+    LOCKED;
     catch_up();
     return world.now;
 }
 
 esp_err_t esp_camera_init(const camera_config_t *config) {
+    LOCKED;
     if (driver) {
         misuse("a second init");
         return ESP_ERR_INVALID_STATE;
@@ -337,6 +359,7 @@ esp_err_t esp_camera_init(const camera_config_t *config) {
 }
 
 esp_err_t esp_camera_deinit(void) {
+    LOCKED;
     if (!driver) {
         misuse("deinit without init");
         return ESP_FAIL;
@@ -352,10 +375,15 @@ esp_err_t esp_camera_deinit(void) {
 }
 
 camera_fb_t *esp_camera_fb_get(void) {
+    LOCKED;
     if (!driver) {
         misuse("fb_get without init");
         return NULL;
     }
+    world.hanging = world.hang;
+    pthread_cond_broadcast(&hang_changed);
+    while (world.hang) pthread_cond_wait(&hang_changed, &lock);
+    world.hanging = false;
     catch_up();
     int64_t end = world.now + TIMEOUT_US;
     for (;;) {
@@ -396,6 +424,7 @@ static void take_back(frame_t *frame) {
 }
 
 void esp_camera_fb_return(camera_fb_t *fb) {
+    LOCKED;
     if (!driver) {
         misuse("fb_return without init");
         return;
@@ -415,6 +444,7 @@ void esp_camera_fb_return(camera_fb_t *fb) {
 }
 
 void esp_camera_return_all(void) {
+    LOCKED;
     if (!driver) {
         misuse("return_all without init");
         return;
@@ -425,11 +455,13 @@ void esp_camera_return_all(void) {
 }
 
 sensor_t *esp_camera_sensor_get(void) {
+    LOCKED;
     if (!driver) misuse("sensor_get without init");
     return driver ? &driver->sensor : NULL;
 }
 
 camera_sensor_info_t *esp_camera_sensor_get_info(sensor_id_t *id) {
+    LOCKED;
     static camera_sensor_info_t ov2640 = {
         CAMERA_OV2640, "OV2640", OV2640_SCCB_ADDR, OV2640_PID, FRAMESIZE_UXGA, true,
     };
@@ -439,6 +471,7 @@ camera_sensor_info_t *esp_camera_sensor_get_info(sensor_id_t *id) {
 /* ---- for the tests ---- */
 
 void simulator_reset(void) {
+    LOCKED;
     if (driver) {
         for (size_t i = 0; i < driver->count; i++) free(driver->frames[i].fb.buf);
         free(driver);
@@ -449,48 +482,72 @@ void simulator_reset(void) {
 }
 
 void simulator_live(void) {
+    LOCKED;
     world.began = real_time() - world.now;
 }
 
 void simulator_advance(int64_t micros) {
+    LOCKED;
     run_until(world.now + micros);
 }
 
 void simulator_plan(int fault) {
+    LOCKED;
     if (world.planned - world.played < PLAN) world.plan[world.planned++ % PLAN] = (fault_t)fault;
 }
 
 void simulator_from_now_on(int fault) {
+    LOCKED;
     world.rest = (fault_t)fault;
 }
 
 void simulator_fail_init(esp_err_t error) {
+    LOCKED;
     world.init_error = error;
 }
 
 void simulator_remove_psram(void) {
+    LOCKED;
     world.no_psram = true;
 }
 
 void simulator_bare_sensor(void) {
+    LOCKED;
     world.bare_sensor = true;
 }
 
 void simulator_refuse_next(int answer) {
+    LOCKED;
     world.refusal = answer;
 }
 
+/* The next fb_get does not come back while this is so. */
+void simulator_hang(bool hang) {
+    LOCKED;
+    world.hang = hang;
+    pthread_cond_broadcast(&hang_changed);
+}
+
+/* Waits until somebody is in an fb_get that hangs. */
+void simulator_wait_for_hang(void) {
+    LOCKED;
+    while (!world.hanging) pthread_cond_wait(&hang_changed, &lock);
+}
+
 const char *simulator_misuse(void) {
+    LOCKED;
     return world.misuse;
 }
 
 const char *simulator_last_order(int *value) {
+    LOCKED;
     *value = world.order_value;
     return world.order;
 }
 
 /* Frames that the program has. */
 size_t simulator_lent(void) {
+    LOCKED;
     size_t lent = 0;
     for (size_t i = 0; driver && i < driver->count; i++) lent += driver->frames[i].lent;
     return lent;
@@ -498,6 +555,7 @@ size_t simulator_lent(void) {
 
 /* Frames that are nowhere: not free, not queued, not with the program. */
 size_t simulator_lost(void) {
+    LOCKED;
     size_t lost = 0;
     for (size_t i = 0; driver && i < driver->count; i++) {
         lost += !driver->frames[i].free && !driver->frames[i].lent;
@@ -505,15 +563,18 @@ size_t simulator_lost(void) {
     return driver ? lost - driver->queued : 0;
 }
 
-void simulator_counts(size_t counts[4]) {
+void simulator_counts(size_t counts[5]) {
+    LOCKED;
     counts[0] = world.inits;
     counts[1] = world.deinits;
     counts[2] = world.gets;
     counts[3] = world.returns;
+    counts[4] = world.orders;
 }
 
 /* The fields of the last configuration, in order. */
 void simulator_config(long fields[26]) {
+    LOCKED;
     const camera_config_t *c = &world.config;
     const long all[26] = {
         c->pin_pwdn, c->pin_reset, c->pin_xclk, c->pin_sccb_sda, c->pin_sccb_scl,

@@ -2,7 +2,8 @@
 //! for the tests of `camwire-esp32cam` and of what is built on it.
 //!
 //! The driver itself is `c/driver.c`; whatever links this crate has `esp_camera_init` and the
-//! others. There is one of it, as on a chip, so a test holds the [`Simulator`] while it runs.
+//! others. There is one of it, as on a chip, so a test holds the [`Simulator`] while it runs. The camera
+//! may be on another thread.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_long},
@@ -20,11 +21,13 @@ unsafe extern "C" {
     fn simulator_remove_psram();
     fn simulator_bare_sensor();
     fn simulator_refuse_next(answer: c_int);
+    fn simulator_hang(hang: bool);
+    fn simulator_wait_for_hang();
     fn simulator_misuse() -> *const c_char;
     fn simulator_last_order(value: *mut c_int) -> *const c_char;
     fn simulator_lent() -> usize;
     fn simulator_lost() -> usize;
-    fn simulator_counts(counts: *mut [usize; 4]);
+    fn simulator_counts(counts: *mut [usize; 5]);
     fn simulator_config(fields: *mut [c_long; 26]);
     fn simulator_layout(figures: *mut [usize; 16]) -> usize;
     fn esp_timer_get_time() -> i64;
@@ -61,6 +64,8 @@ pub struct Counts {
     pub gets: usize,
     /// Frames that came back one by one.
     pub returns: usize,
+    /// Calls of the sensor's functions.
+    pub orders: usize,
 }
 
 static ONE: Mutex<()> = Mutex::new(());
@@ -146,6 +151,14 @@ impl Simulator {
         unsafe { simulator_refuse_next(answer) }
     }
 
+    /// From now on `esp_camera_fb_get` does not come back, until what this returns is dropped. Time
+    /// stands still then, unless it is made to pass.
+    pub fn hang(&self) -> Hang<'_> {
+        // SAFETY: the lock is held.
+        unsafe { simulator_hang(true) };
+        Hang { _simulator: self }
+    }
+
     /// The first misuse, if there was any.
     pub fn misuse(&self) -> Option<String> {
         // SAFETY: the lock is held.
@@ -168,11 +181,11 @@ impl Simulator {
 
     /// How often what was called.
     pub fn counts(&self) -> Counts {
-        let mut counts = [0; 4];
-        // SAFETY: the lock is held; the function writes four figures.
+        let mut counts = [0; 5];
+        // SAFETY: the lock is held; the function writes five figures.
         unsafe { simulator_counts(&mut counts) };
-        let [inits, deinits, gets, returns] = counts;
-        Counts { inits, deinits, gets, returns }
+        let [inits, deinits, gets, returns, orders] = counts;
+        Counts { inits, deinits, gets, returns, orders }
     }
 
     /// The fields of the last `camera_config_t`, in its order.
@@ -188,6 +201,28 @@ impl Simulator {
     pub fn forgive(&self) {
         // SAFETY: the lock is held.
         unsafe { simulator_reset() }
+    }
+}
+
+/// A driver that hangs.
+#[derive(Debug)]
+#[must_use]
+pub struct Hang<'s> {
+    _simulator: &'s Simulator,
+}
+
+impl Hang<'_> {
+    /// Waits until a thread hangs in the driver.
+    pub fn wait_until_caught(&self) {
+        // SAFETY: the simulator's lock is held.
+        unsafe { simulator_wait_for_hang() }
+    }
+}
+
+impl Drop for Hang<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the simulator's lock is held.
+        unsafe { simulator_hang(false) }
     }
 }
 
