@@ -74,6 +74,29 @@ impl<W: Write> Write for Unflushed<W> {
 
 impl<W: Write> WriteVectored for Unflushed<W> {}
 
+/// Makes a writer that blocks one for [`StreamBody::send_to`](crate::StreamBody::send_to), on a
+/// thread that does nothing else meanwhile: a handler of ESP-IDF's HTTP server, for instance.
+///
+/// While it blocks no deadline is looked at, so let the writer fail when the peer takes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocking<W>(pub W);
+
+impl<W: ErrorType> ErrorType for Blocking<W> {
+    type Error = W::Error;
+}
+
+impl<W: embedded_io::Write> Write for Blocking<W> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, W::Error> {
+        self.0.write(buf)
+    }
+
+    async fn flush(&mut self) -> Result<(), W::Error> {
+        self.0.flush()
+    }
+}
+
+impl<W: embedded_io::Write> WriteVectored for Blocking<W> {}
+
 /// Takes `written` bytes off the front of `pieces`.
 pub(crate) fn advance(pieces: &mut [&[u8]], mut written: usize) {
     for piece in pieces {

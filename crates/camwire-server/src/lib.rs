@@ -2,10 +2,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(feature = "bytes", test))]
 extern crate std;
 
 mod application;
+mod body;
+#[cfg(feature = "bytes")]
+mod bytes;
 mod config;
 mod connection;
 mod control;
@@ -18,10 +21,11 @@ mod stream;
 mod viewers;
 
 pub use application::{Answer, Answered, Application, Exchange};
+pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;
 pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX};
-pub use io::{Sequential, Unflushed, WriteVectored};
+pub use io::{Blocking, Sequential, Unflushed, WriteVectored};
 pub use request::{Method, Mode, Request, RequestError, Route, StreamOptions};
 pub use server::Server;
 pub use viewers::ViewerSlot;

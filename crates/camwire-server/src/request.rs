@@ -1,3 +1,5 @@
+use core::str::FromStr;
+
 use camwire_frame::{FrameRate, Setting, SettingName, ValueError};
 
 /// What the server does with a path.
@@ -134,7 +136,7 @@ impl Request {
         };
         let method = target.method()?;
         let route = match route {
-            Route::Stream(_) => Route::Stream(StreamOptions::parse(target)?),
+            Route::Stream(_) => Route::Stream(target.query.parse()?),
             route => route,
         };
         Ok(Self { method, route })
@@ -194,19 +196,19 @@ impl<'l> Target<'l> {
 
     /// The value of that name, the last one if there are several.
     pub(crate) fn parameter(self, name: &str) -> Option<&'l str> {
-        self.parameters().filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+        parameters(self.query).filter(|(key, _)| *key == name).last().map(|(_, value)| value)
     }
+}
 
-    /// Names and values of the query; a name without a value has an empty one.
-    pub(crate) fn parameters(self) -> impl Iterator<Item = (&'l str, &'l str)> {
-        let mut rest = Some(self.query);
-        core::iter::from_fn(move || {
-            let query = rest?;
-            let (one, others) = cut(query, b'&').map_or((query, None), |(a, b)| (a, Some(b)));
-            rest = others;
-            Some(cut(one, b'=').unwrap_or((one, "")))
-        })
-    }
+/// Names and values of a query; a name without a value has an empty one.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = Some(query);
+    core::iter::from_fn(move || {
+        let query = rest?;
+        let (one, others) = cut(query, b'&').map_or((query, None), |(a, b)| (a, Some(b)));
+        rest = others;
+        Some(cut(one, b'=').unwrap_or((one, "")))
+    })
 }
 
 /// A server must take the absolute form, too (RFC 9112, section 3.2.2).
@@ -224,10 +226,13 @@ fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     Some((before, rest.get(1..)?))
 }
 
-impl StreamOptions {
-    fn parse(target: Target<'_>) -> Result<Self, RequestError> {
+/// Takes what follows the question mark, perhaps nothing. Unknown names are ignored.
+impl FromStr for StreamOptions {
+    type Err = RequestError;
+
+    fn from_str(query: &str) -> Result<Self, RequestError> {
         let mut options = Self::default();
-        for (name, value) in target.parameters() {
+        for (name, value) in parameters(query) {
             match (name, value) {
                 ("fps", _) => {
                     options.rate = Some(value.parse().map_err(|_| RequestError::Rate)?);

@@ -1,8 +1,10 @@
+use core::future::Future;
+use core::net::SocketAddr;
 use core::pin::pin;
 
 use camwire_frame::{Clock, Instant, Pacer};
 use camwire_multipart::{Encoder, PartHead};
-use camwire_ring::{Follow, FrameLease, Reader};
+use camwire_ring::{Follow, FrameLease, Reader, TooManyReaders};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 
@@ -16,13 +18,18 @@ use crate::{Application, Mode, StreamOptions};
 static ENCODER: Encoder = Encoder::new(&camwire_multipart::Boundary::DEFAULT);
 
 /// As text. That it is one is checked when this is compiled, so that no chip needs the code for it.
-const CONTENT_TYPE: &str = match core::str::from_utf8(ENCODER.content_type()) {
+pub(crate) const CONTENT_TYPE: &str = match core::str::from_utf8(ENCODER.content_type()) {
     Ok(text) => text,
     Err(_) => panic!("a content type is ASCII"),
 };
 
 /// Why there are no more viewers.
-const FULL: &str = "too many viewers";
+pub(crate) const FULL: &str = "too many viewers";
+
+/// What the body of a stream begins with.
+pub(crate) const fn opening(options: StreamOptions) -> &'static [u8] {
+    if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() }
+}
 
 impl<C: Clock, A: Application> Server<'_, C, A> {
     /// `/stream`: pictures for as long as the viewer takes them.
@@ -35,47 +42,60 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         R: Read,
         W: WriteVectored,
     {
+        let Some(viewer) = self.enter(options, connection.peer) else {
+            return self.unavailable(connection, FULL).await;
+        };
+        if !connection.out.with_body {
+            return connection.out.begin(CONTENT_TYPE, &[], None).await;
+        }
+        let Ok(reader) = self.read(viewer.mode) else {
+            drop(viewer); // Its place is free again before the refusal has been read.
+            return self.unavailable(connection, FULL).await;
+        };
+        let Connection { read, out, .. } = connection;
+        out.begin(CONTENT_TYPE, opening(options), Some(&viewer)).await?;
+        self.pictures(out, gone(read), options, viewer, reader, |_| {}).await
+    }
+
+    /// Takes a place for a viewer, if there is one.
+    pub(crate) fn enter(
+        &self,
+        options: StreamOptions,
+        peer: Option<SocketAddr>,
+    ) -> Option<Viewer<'_>> {
         // A rate is for live pictures, so whoever asks for one has chosen.
         let mode = match (options.mode, options.rate) {
             (Some(mode), _) => mode,
             (None, Some(_)) => Mode::Live,
             (None, None) => self.config.mode,
         };
+        Viewer::enter(self.viewers, self.next_id(), peer, mode, options.rate)
+    }
+
+    /// A reader of the ring for a viewer.
+    pub(crate) fn read(&self, mode: Mode) -> Result<Reader<'_>, TooManyReaders> {
         let follow = match mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
         };
-        let id = self.next_id();
-        let viewer = Viewer::enter(self.viewers, id, connection.peer, mode, options.rate);
-        let Some(viewer) = viewer else { return self.unavailable(connection, FULL).await };
-        if !connection.out.with_body {
-            return connection.out.begin(CONTENT_TYPE, &[], None).await;
-        }
-        let Ok(mut reader) = self.ring.subscribe(follow) else {
-            drop(viewer); // Its place is free again before the refusal has been read.
-            return self.unavailable(connection, FULL).await;
-        };
+        let mut reader = self.ring.subscribe(follow)?;
         if mode == Mode::All {
             reader.rewind();
         }
-        let opening =
-            if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() };
-        connection.out.begin(CONTENT_TYPE, opening, Some(&viewer)).await?;
-        self.pictures(connection, options, viewer, reader).await
+        Ok(reader)
     }
 
-    async fn pictures<R, W>(
+    /// Sends pictures until the source has ended, or the viewer has `gone`. Each is shown to `lend`
+    /// before it is sent.
+    pub(crate) async fn pictures<'r, W: WriteVectored>(
         &self,
-        connection: &mut Connection<'_, R, W, C>,
+        out: &mut Outlet<'_, W, C>,
+        gone: impl Future<Output = ()>,
         options: StreamOptions,
         mut viewer: Viewer<'_>,
-        mut reader: Reader<'_>,
-    ) -> Result<(), Disconnect<W::Error>>
-    where
-        R: Read,
-        W: WriteVectored,
-    {
-        let Connection { read, out, .. } = connection;
+        mut reader: Reader<'r>,
+        lend: impl Fn(&FrameLease<'_, 'r>),
+    ) -> Result<(), Disconnect<W::Error>> {
         let mut pacer = options.rate.map(Pacer::new);
         // Pictures that the reader missed since the last one that was sent.
         let mut missed = 0;
@@ -85,7 +105,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         // of viewers that is much less work.
         let mut repeat_at = self.clock.now() + self.config.repeat_after;
         let mut timer = pin!(self.clock.sleep_until(repeat_at));
-        let mut gone = pin!(gone(read));
+        let mut gone = pin!(gone);
         loop {
             let picture = async {
                 match viewer.mode {
@@ -105,6 +125,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                         missed = missed.min(empty);
                     }
                     let sequence = lease.sequence();
+                    lend(&lease);
                     self.send_picture(out, options, lease, missed, &viewer, now).await?;
                     viewer.sent_picture(missed, captured_at, now);
                     (sent, missed) = (sequence, 0);
@@ -130,6 +151,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     match capped.filter(|_| sequence != sent) {
                         Some(due) => repeat_at = due,
                         None => {
+                            lend(&lease);
                             self.send_picture(out, options, lease, 0, &viewer, now).await?;
                             if sequence != sent {
                                 viewer.sent_picture(0, captured_at, now);
