@@ -2,6 +2,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+// Nothing but documentation. Its programs use all of the family, so they are compiled, and shown,
+// where all features are on.
+#[cfg(any(doc, doctest))]
+#[cfg(all(feature = "arducam", feature = "bytes", feature = "embassy"))]
+#[cfg(all(feature = "esp32cam", feature = "std"))]
+pub mod guide;
+
 #[cfg(feature = "arducam")]
 #[doc(inline)]
 pub use camwire_arducam as arducam;
