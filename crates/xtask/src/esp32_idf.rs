@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Settings that are not the user's own.
-const SETTINGS: [(&str, &str); 6] = [
+pub(crate) const SETTINGS: [(&str, &str); 6] = [
     ("CAMWIRE_SSID", "not a network"),
     ("CAMWIRE_PASSWORD", "not a password"),
     ("CAMWIRE_BOARD", "ai-thinker"),

@@ -3,13 +3,13 @@
 
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
-    checks,
+    checks, esp32_idf,
     toolchain::{ESPIDF_CFG, ESPIDF_TARGETS, espidf_compiler},
 };
 use std::ffi::OsString;
 
 /// What is checked besides the libraries: a manifest, and what more `cargo check` is told.
-const PACKAGES: &[(&str, &[&str])] = &[];
+const PACKAGES: &[(&str, &[&str])] = &[("examples/esp32-idf/Cargo.toml", &["--lib", "--bins"])];
 
 pub(crate) fn checks() -> Vec<Check> {
     vec![Check::new(
@@ -44,6 +44,9 @@ fn check(
         .cargo_apart("espidf", &["check", "--release", "--locked", "--manifest-path", manifest])
         .args(arguments)
         .env("RUSTFLAGS", format!("{ESPIDF_CFG} -Dwarnings"));
+    for (name, value) in esp32_idf::SETTINGS {
+        command = command.env(name, value);
+    }
     for (name, value) in compiler {
         command = command.env(name, value);
     }
