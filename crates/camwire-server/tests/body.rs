@@ -3,8 +3,6 @@
 
 mod harness;
 
-use std::time::Duration;
-
 use camwire_server::{Blocking, Disconnect, RequestError, StreamOptions, TooManyViewers};
 use harness::http::Stream;
 use harness::time::Spawned;
@@ -187,6 +185,7 @@ mod pulled {
     use std::future::poll_fn;
     use std::pin::Pin;
     use std::rc::Rc;
+    use std::time::Duration;
 
     type Piece = Result<Bytes, Disconnect<Infallible>>;
     type Pieces = Pin<Box<dyn futures_core::Stream<Item = Piece> + Send>>;
