@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use camwire_esp32cam::{Board, Config as CameraConfig, EspError, RestartingCamera};
 use camwire_frame::{Blocking, Clock, Instant, Resolution, SettingName, jpeg};
@@ -21,6 +22,9 @@ use embedded_io_async::{ErrorType, Read, Write};
 use esp32_camera_simulator::{Fault, Simulator};
 use sensor::ORDERS;
 use serde_json::Value;
+
+/// Far above what anything here takes, on the computer's own clock.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// The driver's clock, as in firmware. It is simulated, so to wait is to look at it again.
 struct Time;
@@ -41,6 +45,15 @@ impl Clock for Time {
 async fn time_passes(simulator: &Simulator) {
     loop {
         simulator.advance_millis(1);
+        yield_now().await;
+    }
+}
+
+/// Waits for it, but not for ever: a test is to fail, not to hang.
+async fn until(it_is_so: impl AsyncFn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !it_is_so().await {
+        assert!(begun.elapsed() < GIVE_UP, "it never comes");
         yield_now().await;
     }
 }
@@ -129,9 +142,12 @@ impl World {
     /// Waits until so many pictures more have been captured.
     async fn pictures(&self, count: u32) {
         let before = self.status.captured();
-        while self.status.captured() - before < count {
-            yield_now().await;
-        }
+        until(async || self.status.captured() - before >= count).await;
+    }
+
+    /// Waits until `/healthz` says so.
+    async fn ill(&self) {
+        until(async || self.code("/healthz").await == 503).await;
     }
 
     async fn send(&self, target: &str, received: &RefCell<Vec<u8>>) {
@@ -347,7 +363,7 @@ fn a_silent_sensor_is_told_of_and_recovered_from() {
         world.pictures(10).await;
         assert_eq!(world.code("/healthz").await, 200);
         simulator.from_now_on(Fault::Silence);
-        while world.code("/healthz").await == 200 {}
+        world.ill().await;
         let source = world.source().await;
         assert_eq!(source["state"], "failed");
         assert_eq!(
@@ -379,7 +395,7 @@ fn a_camera_that_does_not_start_is_told_of_and_recovered_from() {
     simulator.fail_init(EspError::ESP_ERR_NOT_SUPPORTED.code());
     let world = World::new();
     let script = async {
-        while world.code("/healthz").await == 200 {}
+        world.ill().await;
         let source = world.source().await;
         assert_eq!(source["state"], "failed");
         assert_eq!(source["error"], "ESP_ERR_NOT_SUPPORTED");
@@ -444,9 +460,7 @@ fn a_driver_that_hangs_is_told_of_and_recovered_from() {
                     // The sensor is silent when the driver comes back: it is started anew.
                     simulator.from_now_on(Fault::Silence);
                     drop(hang);
-                    while world.status.errors() == 0 {
-                        yield_now().await;
-                    }
+                    until(async || world.status.errors() > 0).await;
                     simulator.from_now_on(Fault::Good);
                     // Between two failures the capture loop waits, and the driver does nothing.
                     select(world.pictures(1), time_passes(&simulator)).await;
