@@ -4,22 +4,26 @@
 mod settings;
 
 use settings::{Setting, one_of};
+use std::env;
 
-/// The boards that `camwire-esp32cam` has pins of; a test sees to it that this is all of them. For
-/// one of your own, see src/camera.rs.
-const BOARDS: &[&str] = &[
-    "ai-thinker",
-    "esp-eye",
-    "wrover-kit",
-    "m5stack-psram",
-    "m5stack-wide",
-    "t-journal",
-    "t-camera-plus",
-    "t-camera-pir",
-    "xiao-esp32s3-sense",
-    "esp32-s3-eye",
-    "freenove-esp32s3",
+/// The boards that `camwire-esp32cam` has pins of, each with its chip; a test sees to it that these
+/// are all of them.
+const BOARDS: &[(&str, &str)] = &[
+    ("ai-thinker", "esp32"),
+    ("esp-eye", "esp32"),
+    ("wrover-kit", "esp32"),
+    ("m5stack-psram", "esp32"),
+    ("m5stack-wide", "esp32"),
+    ("t-journal", "esp32"),
+    ("t-camera-plus", "esp32"),
+    ("t-camera-pir", "esp32"),
+    ("xiao-esp32s3-sense", "esp32s3"),
+    ("esp32-s3-eye", "esp32s3"),
+    ("freenove-esp32s3", "esp32s3"),
 ];
+
+/// One of your own, on any chip. Its pins are in src/camera.rs.
+const OWN: &str = "own";
 
 fn main() {
     settings::write(&[
@@ -38,10 +42,21 @@ fn main() {
 }
 
 fn board() -> Setting {
-    let name = one_of("CAMWIRE_BOARD", "the board", BOARDS, None)?;
+    let known = BOARDS.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let names = [&known[..], &[OWN]].concat();
+    let name = one_of("CAMWIRE_BOARD", "the board", &names, None)?;
+    // A computer may stand in for any of them.
+    let target = env::var("TARGET").unwrap_or_default();
+    let chip = BOARDS.iter().find_map(|(board, chip)| (*board == name).then_some(*chip));
+    if let Some(chip) = chip
+        && target.ends_with("-espidf")
+        && target != format!("xtensa-{chip}-espidf")
+    {
+        return Err(format!("CAMWIRE_BOARD={name} has an {chip}: `cargo +esp {chip} mjpeg`"));
+    }
     Ok(format!(
         "/// What the board is called.\npub const BOARD: &str = {name:?};\n\
-         /// All that it could be called.\npub const BOARDS: &[&str] = &{BOARDS:?};\n"
+         /// All boards that have a name.\npub const BOARDS: &[&str] = &{known:?};\n"
     ))
 }
 

@@ -6,6 +6,7 @@ use crate::{
     checks::cargo_test,
     command::Command,
 };
+use std::fs;
 
 /// Settings that are not the user's own.
 pub(crate) const SETTINGS: [(&str, &str); 6] = [
@@ -54,7 +55,42 @@ fn settings(context: &Context) -> Outcome {
     for (name, value, words) in wrong {
         refused(check().env(name, value), &[words.to_owned()])?;
     }
-    Ok(Tally { passed: 1 + wrong.len(), ..Tally::default() })
+    chip(context)?;
+    Ok(Tally { passed: 2 + wrong.len(), ..Tally::default() })
+}
+
+/// A board is not built for another chip than it has. The build script is asked by itself: the chips
+/// cannot be built for here.
+fn chip(context: &Context) -> Result<(), Problem> {
+    let folder = context.target.join("esp32-idf/build-rs");
+    fs::create_dir_all(&folder)?;
+    let program = folder.join("build");
+    let source = context.root.join("examples/esp32-idf/build.rs");
+    let compile =
+        Command::new("rustc").args(["--edition=2024", "--check-cfg=cfg(feature, values(any()))"]);
+    compile.args(["-o".as_ref(), program.as_os_str(), source.as_os_str()]).run()?;
+    for (board, target, right) in [
+        ("ai-thinker", "xtensa-esp32-espidf", true),
+        ("ai-thinker", "xtensa-esp32s3-espidf", false),
+        ("esp32-s3-eye", "xtensa-esp32s3-espidf", true),
+        ("esp32-s3-eye", "riscv32imc-esp-espidf", false),
+        ("own", "xtensa-esp32s2-espidf", true),
+    ] {
+        let build = Command::new(&program).env("OUT_DIR", &folder).env("TARGET", target);
+        let build = SETTINGS.iter().fold(build, |build, (name, value)| build.env(name, value));
+        let text = build.env("CAMWIRE_BOARD", board).read()?;
+        let said: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("cargo::error=")).collect();
+        let expected = match said[..] {
+            [] => right,
+            [line] => !right && line.contains("cargo +esp"),
+            _ => false,
+        };
+        if !expected {
+            return Err(Problem::failed(format!("{board} for {target}: {said:?}")));
+        }
+    }
+    Ok(())
 }
 
 fn cargo(context: &Context, args: &[&str]) -> Command {

@@ -14,7 +14,7 @@ const PACKAGES: &[(&str, &[&str])] = &[("examples/esp32-idf/Cargo.toml", &["--li
 pub(crate) fn checks() -> Vec<Check> {
     vec![Check::new(
         "espidf-libraries",
-        "every library crate type-checks for ESP-IDF on ESP32, ESP32-S3 and RISC-V",
+        "every library crate type-checks for ESP-IDF on ESP32, S2, S3 and RISC-V",
         libraries,
     )]
 }
@@ -47,6 +47,8 @@ fn check(
     for (name, value) in esp32_idf::SETTINGS {
         command = command.env(name, value);
     }
+    // The board with a name has one of these chips only.
+    command = command.env("CAMWIRE_BOARD", "own");
     for (name, value) in compiler {
         command = command.env(name, value);
     }

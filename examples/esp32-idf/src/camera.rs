@@ -3,18 +3,24 @@
 use std::fmt::Display;
 use std::{io, thread};
 
-use camwire::esp32cam::{Board, BufferMemory, Config, GrabMode, RestartingCamera};
+use camwire::esp32cam::{Board, BufferMemory, Config, GrabMode, Pins, RestartingCamera};
 use camwire::frame::{Blocking, BlockingFrameSource, Control, Resolution, Setting};
 use camwire::ring::{CaptureConfig, FrameRing, Settings, SourceStatus, capture_loop_with_settings};
 use futures_lite::future::block_on;
 
 use crate::clock::Clock;
-use crate::delivery::Delivery;
+use crate::delivery::{self, Delivery};
+use crate::platform;
 use crate::settings::BOARD;
 
-/// The board. For one that is not in the list, write its `Pins` here and call it what you like in
-/// build.rs.
-const WIRING: Board = Board::named(BOARD).expect("build.rs has looked at it");
+/// The pins of a board of your own, for `CAMWIRE_BOARD=own`: write them in place of these.
+const OWN: Pins = Board::AI_THINKER.pins;
+
+/// The pins of the board.
+const PINS: Pins = match Board::named(BOARD) {
+    Some(board) => board.pins,
+    None => OWN,
+};
 
 /// The stack of the thread that captures.
 const STACK_BYTES: usize = 8 * 1024;
@@ -38,10 +44,12 @@ const SIZES: [Resolution; 9] = [
 /// Memory that nobody has, in bytes, when the firmware starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Of the external RAM; 0 where there is none.
+    /// The largest piece of the external RAM; 0 where there is none.
     pub psram: usize,
-    /// Of the chip itself.
+    /// Of the chip itself, all pieces together.
     pub internal: usize,
+    /// The largest of these.
+    pub internal_piece: usize,
 }
 
 /// What of it the pictures get.
@@ -58,14 +66,22 @@ pub struct Plan {
 impl Plan {
     /// The largest pictures of which the memory holds as many as the delivery needs. `None` if not
     /// even the smallest fit.
+    ///
+    /// The ring is one piece of memory; each of the driver's buffers is another.
     pub fn of(free: Memory, delivery: Delivery) -> Option<Self> {
-        // Wi-Fi and the sockets take theirs later.
-        let (memory, buffers, room) = match free.psram {
-            0 => (BufferMemory::Internal, 1, free.internal.checked_sub(120 * 1024)?),
-            psram => (BufferMemory::Psram, 2, psram.checked_sub(256 * 1024)?),
+        // Wi-Fi, the sockets and the threads take theirs later.
+        let (memory, buffers, room, piece) = if free.psram > 0 {
+            let room = free.psram.checked_sub(256 * 1024)?;
+            (BufferMemory::Psram, 2, room, room)
+        } else {
+            let threads = delivery.threads() * delivery::STACK_BYTES + STACK_BYTES;
+            let room = free.internal.checked_sub(96 * 1024 + threads)?;
+            (BufferMemory::Internal, 1, room, free.internal_piece)
         };
-        let pictures = delivery.slots() + usize::from(buffers);
-        let fits = |size: &&Resolution| size.jpeg_bytes() * pictures <= room;
+        let fits = |size: &&Resolution| {
+            let ring = size.jpeg_bytes() * delivery.slots();
+            ring <= piece && ring + size.jpeg_bytes() * usize::from(buffers) <= room
+        };
         let largest = *SIZES.iter().rev().find(fits)?;
         Some(Self { memory, buffers, largest })
     }
@@ -73,10 +89,8 @@ impl Plan {
     /// The camera of this board.
     pub fn camera(&self) -> RestartingCamera {
         let grab = if self.buffers > 1 { GrabMode::Latest } else { GrabMode::WhenEmpty };
-        let config = Config::new(WIRING.pins)
-            .largest(self.largest)
-            .buffers(self.buffers, self.memory)
-            .grab(grab);
+        let config =
+            Config::new(PINS).largest(self.largest).buffers(self.buffers, self.memory).grab(grab);
         let smaller = |size: Resolution| size.jpeg_bytes() < self.largest.jpeg_bytes();
         let first = if smaller(FIRST) { FIRST } else { self.largest };
         RestartingCamera::new(config).with(Setting::Resolution(first))
@@ -109,7 +123,8 @@ where
         let publisher = &mut publisher;
         block_on(capture_loop_with_settings(publisher, source, &clock, &config, status, settings));
     };
-    let thread = thread::Builder::new().name("camera".to_owned()).stack_size(STACK_BYTES);
+    let thread = thread::Builder::new().name("camera".to_owned());
+    let thread = thread.stack_size(STACK_BYTES + platform::DRIVER_STACK_BYTES);
     thread.spawn(run).map(drop)
 }
 
@@ -127,13 +142,10 @@ mod tests {
     #[test]
     fn the_pictures_fit_the_memory() {
         let largest = |psram: usize, internal: usize, delivery| {
-            let free = Memory { psram: psram << 10, internal: internal << 10 };
-            Plan::of(free, delivery).map(|plan| {
-                let pictures = delivery.slots() + usize::from(plan.buffers);
-                let room = if psram > 0 { free.psram } else { free.internal };
-                assert!(pictures * plan.largest.jpeg_bytes() < room);
-                plan.largest.name()
-            })
+            let (psram, internal) = (psram << 10, internal << 10);
+            // The chip's own memory is in pieces.
+            let free = Memory { psram, internal, internal_piece: internal * 2 / 5 };
+            Plan::of(free, delivery).map(|plan| plan.largest.name())
         };
         // An ESP32-CAM has 4 MiB of PSRAM that the chip can see, an ESP32-S3 often 8.
         for (psram, delivery, expected) in [
@@ -146,10 +158,14 @@ mod tests {
         ] {
             assert_eq!(largest(psram, 280, delivery), Some(expected), "{psram} {delivery:?}");
         }
-        // Without PSRAM.
-        assert_eq!(largest(0, 220, Delivery::Together), Some("CIF"));
-        assert_eq!(largest(0, 220, Delivery::Newest), Some("QQVGA"));
-        assert_eq!(largest(0, 150, Delivery::Newest), None);
+        // Without PSRAM: 280 KiB less 96 and the stacks, of which 112 are one piece.
+        assert_eq!(largest(0, 280, Delivery::Together), Some("HVGA"));
+        assert_eq!(largest(0, 280, Delivery::Newest), Some("QQVGA"));
+        assert_eq!(largest(0, 200, Delivery::Newest), None);
         assert_eq!(largest(0, 10, Delivery::Together), None);
+        // A piece that is too small for the ring decides, too.
+        let free = Memory { psram: 0, internal: 280 << 10, internal_piece: 50 << 10 };
+        let plan = Plan::of(free, Delivery::Together).expect("some fit");
+        assert_eq!(plan.largest, Resolution::QVGA);
     }
 }

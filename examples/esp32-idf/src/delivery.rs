@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use async_executor::LocalExecutor;
 use async_io_mini::Async;
@@ -11,7 +12,6 @@ use async_lock::Mutex;
 use camwire::ring::Policy;
 use camwire::server::{Mode, Server};
 use futures_lite::future::{block_on, pending};
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::platform;
@@ -23,7 +23,7 @@ pub const VIEWERS: usize = 10;
 pub const CONNECTIONS: usize = VIEWERS + 2;
 
 /// The stack of a thread with one connection.
-pub const STACK_BYTES: usize = 6 * 1024;
+pub const STACK_BYTES: usize = 8 * 1024;
 
 /// The ways of delivery, of which `CAMWIRE_DELIVERY` chooses one when the firmware is built. They
 /// are those of the Arduino library arkhipenko/esp32-cam-mjpeg-multiclient; README.md has a table of
@@ -41,7 +41,7 @@ pub enum Delivery {
     Newest,
     /// A task for each viewer, which gets every picture. One that is slower than the camera is
     /// behind by as many pictures as there is memory for; then the camera waits for it, until it
-    /// has taken nothing for 10 seconds and is dropped. (There, ALL_FRAMES, where the memory ends
+    /// has taken nothing for 4 seconds and is dropped. (There, ALL_FRAMES, where the memory ends
     /// instead.)
     Every,
 }
@@ -68,6 +68,15 @@ impl Delivery {
         match self {
             Self::Together | Self::Newest => Mode::Live,
             Self::Every => Mode::All,
+        }
+    }
+
+    /// How long a viewer may take nothing of what it is sent. Where all wait for it, that is less
+    /// than it takes until `/healthz` finds the camera ill, and `/capture` gives up.
+    pub const fn patience(self) -> Duration {
+        match self {
+            Self::Together | Self::Newest => Duration::from_secs(10),
+            Self::Every => Duration::from_secs(4),
         }
     }
 

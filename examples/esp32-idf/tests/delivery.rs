@@ -84,7 +84,7 @@ impl Board {
         let places = leak([const { ViewerSlot::new() }; VIEWERS]);
         let mut config = Config::default();
         config.mode = delivery.mode();
-        config.progress_timeout = Duration::from_secs(3);
+        config.progress_timeout = delivery.patience();
         let server = leak(Server::new(ring, status, places, clock, config));
         let camera = Camera { clock, number: 0, pause };
         camera::capture(camera, ring, clock, status, settings).unwrap();
@@ -153,28 +153,43 @@ impl Viewer {
     /// The next picture that is not the last one again. `None` when the server has hung up.
     fn next(&mut self) -> Option<Picture> {
         loop {
-            assert!(self.line()?.starts_with("--"));
-            let (mut length, mut number, mut missed) = (0, 0, 0);
-            while let Some((name, value)) = self.line()?.split_once(": ") {
-                match name {
-                    "Content-Length" => length = value.parse().unwrap(),
-                    "X-Frame" => number = value.parse().unwrap(),
-                    "X-Missed" => missed = value.parse().unwrap(),
-                    _ => {}
-                }
+            let picture = self.next_or_again()?;
+            if self.last.replace(picture.number) != Some(picture.number) {
+                return Some(picture);
             }
-            let mut picture = vec![0; length];
-            self.socket.read_exact(&mut picture).ok()?;
-            assert_eq!(length, PICTURE_BYTES);
-            assert!(picture.iter().all(|byte| *byte == picture[0]), "torn");
-            assert_eq!(self.line()?, "");
-            match self.last.replace(number) {
-                Some(last) if last == number => continue,
-                Some(last) => assert_eq!(missed, number - last - 1, "what it missed is told"),
-                None => {}
-            }
-            return Some(Picture { number, missed });
         }
+    }
+
+    /// The last picture before the camera stands still, which is then sent again.
+    fn last_before_the_stop(&mut self) -> u64 {
+        loop {
+            let picture = self.next_or_again().expect("the stream goes on");
+            if self.last.replace(picture.number) == Some(picture.number) {
+                return picture.number;
+            }
+        }
+    }
+
+    fn next_or_again(&mut self) -> Option<Picture> {
+        assert!(self.line()?.starts_with("--"));
+        let (mut length, mut number, mut missed) = (0, 0, 0);
+        while let Some((name, value)) = self.line()?.split_once(": ") {
+            match name {
+                "Content-Length" => length = value.parse().unwrap(),
+                "X-Frame" => number = value.parse().unwrap(),
+                "X-Missed" => missed = value.parse().unwrap(),
+                _ => {}
+            }
+        }
+        let mut picture = vec![0; length];
+        self.socket.read_exact(&mut picture).ok()?;
+        assert_eq!(length, PICTURE_BYTES);
+        assert!(picture.iter().all(|byte| *byte == picture[0]), "torn");
+        assert_eq!(self.line()?, "");
+        if let Some(last) = self.last.filter(|last| *last != number) {
+            assert_eq!(missed, number - last - 1, "what it missed is told");
+        }
+        Some(Picture { number, missed })
     }
 
     fn watch(&mut self, pictures: usize) -> Vec<Picture> {
@@ -275,8 +290,15 @@ fn every() {
     assert!(back[1].missed > 20, "{back:?}");
     drop(live);
 
-    // One that takes nothing at all holds the camera up, and is dropped.
+    // One that takes nothing at all holds the camera up, once all memory but for the picture that it
+    // is at is behind it, and is dropped before anybody finds the camera ill.
     let (mut stalled, mut fast) = (board.viewer(), board.viewer());
+    let at = stalled.watch(1)[0].number;
+    let ahead = fast.last_before_the_stop() - at;
+    assert_eq!(ahead, board.ring.slots() as u64, "all, and the one that is in the sockets");
+    let mut health = board.ask("/healthz");
+    let status = health.line().unwrap();
+    assert!(status.starts_with("HTTP/1.1 200"), "{status}");
     let seen = fast.watch(60);
     assert!(seen.iter().all(|picture| picture.missed == 0));
     while stalled.next().is_some() {}

@@ -9,6 +9,8 @@ use std::time::Duration;
 use camwire::frame::jpeg;
 use camwire_esp32_idf::Delivery;
 use camwire_esp32_idf::settings::{BOARD, DELIVERY};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
 
 /// The program while it runs, and what it prints.
 struct Firmware {
@@ -72,6 +74,10 @@ impl Firmware {
         let (status, body) = self.get("/capture");
         assert_eq!(status, 200);
         let picture = jpeg::inspect(&body).expect("a picture");
+        // And one that can be looked at.
+        let pixels = JpegDecoder::new(ZCursor::new(&body)).decode().expect("it decodes");
+        assert_eq!(pixels.len(), usize::from(picture.width) * usize::from(picture.height) * 3);
+        assert!(pixels.iter().any(|value| *value != pixels[0]), "all of one colour");
         (picture.width, picture.height)
     }
 }

@@ -42,6 +42,10 @@ typedef enum {
     TOO_LARGE,        /* more than the buffer holds */
 } fault_t;
 
+/* Draws a picture that can be looked at; 0 if it does not fit. `settings` are those of expose(). */
+typedef size_t draw_t(uint16_t width, uint16_t height, const int *settings, uint32_t number,
+                      int64_t time, uint8_t *out, size_t capacity);
+
 static const uint16_t SIZES[FRAMESIZE_INVALID][2] = {
     {96, 96},     {160, 120},   {128, 128},   {176, 144},   {240, 176},   {240, 240},
     {320, 240},   {320, 320},   {400, 296},   {480, 320},   {640, 480},   {800, 600},
@@ -59,6 +63,7 @@ typedef struct {
 static struct {
     int64_t now, next_vsync;
     int64_t began;    /* if not 0, time is real, and the chip was switched on then */
+    draw_t *draw;     /* and this draws the pictures */
     const char *misuse;
     /* What is to go wrong. */
     esp_err_t init_error;
@@ -217,6 +222,13 @@ static size_t expose(frame_t *frame, framesize_t size, fault_t fault) {
     uint8_t *out = frame->fb.buf;
     size_t length = 0;
     uint16_t width = SIZES[size][0], height = SIZES[size][1];
+    if (world.draw) {
+        const camera_status_t *status = &driver->sensor.status;
+        const int settings[] = {status->quality, status->brightness, status->saturation,
+                                status->hmirror, status->vflip,      status->colorbar};
+        return world.draw(width, height, settings, ++world.pictures, world.now, out,
+                          driver->capacity);
+    }
     const uint8_t head[] = {
         0xFF, 0xD8, 0xFF, 0xC0, 0, 11, 8, height >> 8, height & 255, width >> 8, width & 255, 1,
         1, 0x11, 0, 0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0,
@@ -303,7 +315,12 @@ static int64_t real_time(void) {
 
 /* What has happened till now, if time is real. */
 static void catch_up(void) {
-    if (world.began) run_until(real_time() - world.began);
+    if (!world.began) return;
+    int64_t now = real_time() - world.began;
+    /* Pictures that nobody will see are not drawn. */
+    int64_t behind = (now - world.next_vsync) / FRAME_US;
+    if (behind > BUFFERS) world.next_vsync += (behind - BUFFERS) * FRAME_US;
+    run_until(now);
 }
 
 /* Waits for that moment. */
@@ -481,8 +498,9 @@ void simulator_reset(void) {
     world.now = 1000000;
 }
 
-void simulator_live(void) {
+void simulator_live(draw_t *draw) {
     LOCKED;
+    world.draw = draw;
     world.began = real_time() - world.now;
 }
 

@@ -5,15 +5,18 @@
 //! others. There is one of it, as on a chip, so a test holds the [`Simulator`] while it runs. The camera
 //! may be on another thread.
 
+use camwire_frame::{Quality, Resolution, SettingName, TestPattern};
 use std::{
     ffi::{CStr, c_char, c_int, c_long},
+    slice,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 // SAFETY: these are the functions of c/driver.c with their types.
 unsafe extern "C" {
     fn simulator_reset();
-    fn simulator_live();
+    fn simulator_live(draw: Draw);
     fn simulator_advance(micros: i64);
     fn simulator_plan(fault: c_int);
     fn simulator_from_now_on(fault: c_int);
@@ -91,13 +94,54 @@ impl Default for Simulator {
     }
 }
 
-/// Lets time pass by itself from now on, for a program that runs by the computer's clock. Its one
-/// thread with the camera may call the driver; nothing is planned any more, and nothing is asked.
+/// As `draw_t` in c/driver.c.
+type Draw = unsafe extern "C" fn(u16, u16, *const c_int, u32, i64, *mut u8, usize) -> usize;
+
+/// For a program that people look at: from now on time passes by itself, and the pictures are those
+/// of a test card. Its one thread with the camera may call the driver; nothing is planned any more,
+/// and nothing is asked.
 pub fn live() {
     let simulator = Simulator::default();
-    // SAFETY: the lock is held.
-    unsafe { simulator_live() };
+    // SAFETY: the lock is held, and the function is as its type says.
+    unsafe { simulator_live(draw) };
     std::mem::forget(simulator);
+}
+
+/// # Safety
+///
+/// There are six settings, and `capacity` bytes at `out`.
+unsafe extern "C" fn draw(
+    width: u16,
+    height: u16,
+    settings: *const c_int,
+    number: u32,
+    time: i64,
+    out: *mut u8,
+    capacity: usize,
+) -> usize {
+    // SAFETY: as the caller promises; nobody else has these bytes meanwhile.
+    let (settings, out) =
+        unsafe { (slice::from_raw_parts(settings, 6), slice::from_raw_parts_mut(out, capacity)) };
+    let mut sizes = Resolution::ALL.iter();
+    let Some(size) = sizes.find(|size| (size.width(), size.height()) == (width, height)) else {
+        return 0;
+    };
+    let mut card = TestPattern::new(*size, Quality::MIN);
+    let names = [
+        SettingName::Quality,
+        SettingName::Brightness,
+        SettingName::Saturation,
+        SettingName::HMirror,
+        SettingName::VFlip,
+        SettingName::ColorBar,
+    ];
+    for (name, value) in names.into_iter().zip(settings) {
+        // What the card does not have, it does not show.
+        let setting = i16::try_from(*value).ok().and_then(|value| name.with_number(value));
+        let _ = setting.map(|setting| card.set(setting));
+    }
+    let time = Duration::from_micros(time.unsigned_abs());
+    card.encode(number.into(), time, out).unwrap_or(0)
 }
 
 impl Simulator {

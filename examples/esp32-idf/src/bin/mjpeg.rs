@@ -41,6 +41,7 @@ fn run() -> Result<Infallible, Box<dyn Error>> {
     // The server of what is in it.
     let mut config = Config::default();
     config.mode = DELIVERY.mode();
+    config.progress_timeout = DELIVERY.patience();
     let server = Server::new(ring, &STATUS, &PLACES, clock, config).with_settings(&SETTINGS);
     let door = TcpListener::bind(platform::door())?;
     let port = door.local_addr()?.port();

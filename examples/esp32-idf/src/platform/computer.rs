@@ -9,6 +9,9 @@ use crate::camera::Memory;
 use crate::lamp;
 use crate::network;
 
+/// The simulated camera draws its pictures on the stack of whoever asks for them.
+pub const DRIVER_STACK_BYTES: usize = 1 << 20;
+
 /// What there is.
 pub struct Board {
     pub memory: Memory,
@@ -20,7 +23,7 @@ pub struct Board {
 pub fn start() -> Board {
     #[cfg(not(target_os = "espidf"))]
     esp32_camera_simulator::live();
-    let memory = Memory { psram: 4_000 << 10, internal: 280 << 10 };
+    let memory = Memory { psram: 4_000 << 10, internal: 280 << 10, internal_piece: 110 << 10 };
     Board { memory, lamp: Some(Lamp), station: Station }
 }
 

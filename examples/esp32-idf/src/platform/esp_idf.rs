@@ -27,6 +27,9 @@ use crate::camera::Memory;
 use crate::settings::{ADDRESS, BOARD, GATEWAY, PASSWORD, SSID};
 use crate::{lamp, network};
 
+/// The driver has a task and a stack of its own.
+pub const DRIVER_STACK_BYTES: usize = 0;
+
 /// What there is.
 pub struct Board {
     pub memory: Memory,
@@ -45,11 +48,15 @@ pub fn start() -> Board {
     // By this, a thread that waits for sockets is woken for other reasons. It stays.
     std::mem::forget(MountedEventfs::mount(2).expect("there is memory at the start"));
 
-    // SAFETY: these two read counters of the heap.
-    let free = |kind| unsafe { sys::heap_caps_get_largest_free_block(kind) };
-    let all = |kind| unsafe { sys::heap_caps_get_free_size(kind) };
-    let memory =
-        Memory { psram: free(sys::MALLOC_CAP_SPIRAM), internal: all(sys::MALLOC_CAP_INTERNAL) };
+    let internal = sys::MALLOC_CAP_INTERNAL | sys::MALLOC_CAP_8BIT;
+    // SAFETY: these read counters of the heap.
+    let memory = unsafe {
+        Memory {
+            psram: sys::heap_caps_get_largest_free_block(sys::MALLOC_CAP_SPIRAM),
+            internal: sys::heap_caps_get_free_size(internal),
+            internal_piece: sys::heap_caps_get_largest_free_block(internal),
+        }
+    };
 
     let chip = Peripherals::take().expect("nobody else takes them");
     if BOARD == "esp-eye" {
@@ -105,7 +112,7 @@ impl Station {
         if let Some((ip, bits)) = ADDRESS {
             let gateway = GATEWAY.unwrap_or(Ipv4Addr::UNSPECIFIED);
             let subnet = ipv4::Subnet { gateway, mask: ipv4::Mask(bits) };
-            let settings = ipv4::ClientSettings { ip, subnet, dns: None, secondary_dns: None };
+            let settings = ipv4::ClientSettings { ip, subnet, dns: GATEWAY, secondary_dns: None };
             interface.ip_configuration =
                 Some(ipv4::Configuration::Client(ipv4::ClientConfiguration::Fixed(settings)));
         }
