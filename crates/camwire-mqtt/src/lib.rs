@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod checksum;
+mod chunk;
+mod control;
+mod greeting;
+mod header;
+mod motor;
+mod number;
+mod reassemble;
+mod topic;
+
+pub use checksum::checksum;
+pub use chunk::{Chunker, ChunkerError, Message, Messages, Retain, SplitError, Stamp};
+pub use control::{Command, CommandError, CommandMessage, ControlTopics, Dialect, Led};
+pub use greeting::{Greeting, GreetingError};
+pub use header::{HeaderError, PartHeader};
+pub use motor::{Motor, Motors, NoHeartbeat, Speed};
+pub use reassemble::{Counts, Event, Lost, Patience, Picture, Reassembler, Refused};
+pub use topic::{Delivery, Prefix, PrefixError, Topic};
