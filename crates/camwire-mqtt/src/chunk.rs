@@ -129,7 +129,7 @@ impl<'t> Chunker<'t> {
         stream: u32,
         largest_packet: u32,
     ) -> Result<Self, ChunkerError> {
-        let besides = PACKET + PartHeader::LEN as u32 + topic_bytes(prefix, FRAME, 0);
+        let besides = besides(prefix, FRAME, PartHeader::LEN as u32);
         Self::new(prefix, Layout::Framed { stream }, largest_packet, besides, 1)
     }
 
@@ -149,7 +149,8 @@ impl<'t> Chunker<'t> {
         retain: Retain,
         largest_packet: u32,
     ) -> Result<Self, ChunkerError> {
-        let besides = PACKET + topic_bytes(prefix, IMAGE_PART, 4);
+        let digits = 4;
+        let besides = besides(prefix, IMAGE_PART, digits);
         let new = Self::new(prefix, Layout::Indexed(retain), largest_packet, besides, INDEXED_PART);
         match new {
             Ok(new) => Ok(Self { part_bytes: INDEXED_PART, ..new }),
@@ -168,7 +169,7 @@ impl<'t> Chunker<'t> {
         retain: Retain,
         largest_packet: u32,
     ) -> Result<Self, ChunkerError> {
-        let besides = PACKET + topic_bytes(prefix, IMAGE, 0);
+        let besides = besides(prefix, IMAGE, 0);
         Self::new(prefix, Layout::Whole(retain), largest_packet, besides, 1)
     }
 
@@ -252,9 +253,14 @@ impl<'t> Chunker<'t> {
     }
 }
 
-/// Bytes of a topic with a number of at most so many digits.
-const fn topic_bytes(prefix: Prefix<'_>, rest: &str, digits: u32) -> u32 {
-    (prefix.as_str().len() as u32).saturating_add(rest.len() as u32).saturating_add(1 + digits)
+/// Bytes of a packet that are not of the picture: with this topic, and so many more.
+const fn besides(prefix: Prefix<'_>, rest: &str, more: u32) -> u32 {
+    let prefix = prefix.as_str().len() as u32;
+    PACKET
+        .saturating_add(prefix)
+        .saturating_add(1)
+        .saturating_add(rest.len() as u32)
+        .saturating_add(more)
 }
 
 /// The messages of a picture: see [`Chunker::split`]. It may be kept between two sendings.

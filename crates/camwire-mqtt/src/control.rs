@@ -175,13 +175,13 @@ impl<'t> ControlTopics<'t> {
         delivery: Delivery,
     ) -> Result<Option<Command>, CommandError> {
         let Some(rest) = self.prefix.rest(topic) else { return Ok(None) };
-        if let Some(name) = rest.strip_prefix("set/") {
+        if let Some(name) = rest.strip_prefix(b"set/") {
             return self.setting(name, payload.trim_ascii()).map(Some);
         }
-        if !rest.starts_with("camera/") && !rest.starts_with("motor/") {
+        if !rest.starts_with(b"camera/") && !rest.starts_with(b"motor/") {
             return Ok(None);
         }
-        let mut commands = ACTIONS.iter().filter(|(name, _)| *name == rest);
+        let mut commands = ACTIONS.iter().filter(|(name, _)| name.as_bytes() == rest);
         let (_, command) = *commands.next().ok_or(CommandError::Unknown)?;
         if delivery == Delivery::Retained {
             return Err(CommandError::Retained);
@@ -193,9 +193,9 @@ impl<'t> ControlTopics<'t> {
         Ok(Some(Command::Motor(motor, speed)))
     }
 
-    fn setting(&self, name: &str, value: &[u8]) -> Result<Command, CommandError> {
+    fn setting(&self, name: &[u8], value: &[u8]) -> Result<Command, CommandError> {
         match name {
-            "resolution" => {
+            b"resolution" => {
                 let resolution = match self.dialect {
                     Dialect::Camwire => text(value)?.parse().ok(),
                     Dialect::Esp32Cam => nearest(value),
@@ -203,21 +203,21 @@ impl<'t> ControlTopics<'t> {
                 let resolution = resolution.ok_or(CommandError::Resolution)?;
                 Ok(Command::Set(Setting::Resolution(resolution)))
             }
-            "quality" if self.dialect == Dialect::Esp32Cam => {
+            b"quality" if self.dialect == Dialect::Esp32Cam => {
                 let error = CommandError::Value(ValueError(SettingName::Quality));
                 let quality = decimal(value).ok_or(error)?;
                 let quality = (quality / 1000).clamp(0, 63) as i16;
                 let quality = Quality::new(quality).ok_or(error)?;
                 Ok(Command::Set(Setting::Quality(quality)))
             }
-            "fps" => {
+            b"fps" => {
                 let rate = decimal(value).ok_or(CommandError::Rate)?;
                 let most = 1_000_000;
                 let rate = if self.dialect == Dialect::Esp32Cam { rate.min(most) } else { rate };
                 let rate = u32::try_from(rate).ok().and_then(FrameRate::from_millihertz);
                 rate.map(Command::Rate).ok_or(CommandError::Rate)
             }
-            "led" => {
+            b"led" => {
                 let percent = decimal(value).ok_or(CommandError::Led)?;
                 let percent = self.in_range(percent, 0, 100_001).ok_or(CommandError::Led)?;
                 let led = Led::from_millipercent(percent as u32);
@@ -225,8 +225,8 @@ impl<'t> ControlTopics<'t> {
                 led.or(beyond).map(Command::Led).ok_or(CommandError::Led)
             }
             _ if self.dialect == Dialect::Camwire => {
-                let name: SettingName = name.parse().map_err(|_| CommandError::Unknown)?;
-                Ok(Command::Set(name.with_text(text(value)?)?))
+                let name = text(name)?.parse().map_err(|_| CommandError::Unknown)?;
+                Ok(Command::Set(SettingName::with_text(name, text(value)?)?))
             }
             _ => Err(CommandError::Unknown),
         }

@@ -46,9 +46,10 @@ impl<'t> Greeting<'t> {
     pub fn parse(payload: &'t [u8]) -> Result<Self, GreetingError> {
         let text = core::str::from_utf8(payload).ok();
         let text = text.and_then(|text| text.strip_prefix("online on ip "));
-        let (address, control) =
-            text.and_then(|text| text.split_once(" topic: ")).ok_or(GreetingError::Other)?;
+        let (address, rest) =
+            text.and_then(|text| text.split_once(' ')).ok_or(GreetingError::Other)?;
         let address = address.parse().map_err(|_| GreetingError::Other)?;
+        let control = rest.strip_prefix("topic: ").ok_or(GreetingError::Other)?;
         Ok(Self { address, control: Prefix::new(control)? })
     }
 }
@@ -56,7 +57,8 @@ impl<'t> Greeting<'t> {
 /// The payload.
 impl fmt::Display for Greeting<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "online on ip {} topic: {}", self.address, self.control.as_str())
+        let [a, b, c, d] = self.address.octets();
+        write!(f, "online on ip {a}.{b}.{c}.{d} topic: {}", self.control.as_str())
     }
 }
 

@@ -20,17 +20,18 @@ impl<'m> Text<'m> {
     }
 
     pub(crate) fn push_number(&mut self, number: u32) {
-        let mut digits = [b'0'; 10];
+        let mut digits = [0; 10];
         let mut rest = number;
-        let mut used = 0;
-        for (place, digit) in digits.iter_mut().rev().enumerate() {
+        let mut unused = digits.len();
+        for digit in digits.iter_mut().rev() {
             *digit = b'0' | (rest % 10) as u8;
-            if rest != 0 {
-                used = place;
-            }
+            unused = unused.saturating_sub(1);
             rest /= 10;
+            if rest == 0 {
+                break;
+            }
         }
-        self.push(digits.get(9usize.saturating_sub(used)..).unwrap_or_default());
+        self.push(digits.get(unused..).unwrap_or_default());
     }
 
     /// As short as it goes: `15`, `-0.5`, `0.125`.

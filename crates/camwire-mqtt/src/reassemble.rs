@@ -247,7 +247,8 @@ struct Whole {
     stream: u32,
     sequence: u64,
     info: FrameInfo,
-    since: Instant,
+    /// It need not wait longer than that for an older one.
+    until: Instant,
 }
 
 impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
@@ -357,12 +358,13 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
         now: Instant,
     ) -> Result<(), Refused> {
         let rest = self.prefix.rest(topic).ok_or(Refused::OtherTopic)?;
-        let part = rest.strip_prefix(IMAGE_PART);
-        let known = match self.layout {
-            Layout::Framed => rest == FRAME,
-            Layout::Indexed => part.is_some() || rest == IMAGE_COMPLETE,
-            Layout::Whole => rest == IMAGE,
+        let part = rest.strip_prefix(IMAGE_PART.as_bytes());
+        let (name, known) = match self.layout {
+            Layout::Framed => (FRAME, false),
+            Layout::Indexed => (IMAGE_COMPLETE, part.is_some()),
+            Layout::Whole => (IMAGE, false),
         };
+        let known = known || rest == name.as_bytes();
         if !known {
             return Err(Refused::OtherTopic);
         }
@@ -409,8 +411,8 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
     pub fn deadline(&self) -> Option<Instant> {
         let deadlines = self.slots.iter().filter_map(|slot| match &slot.content {
             Content::Free => None,
-            Content::UnderWay(assembly) => Some(assembly.last_at + self.patience.for_parts),
-            Content::Whole(whole) => Some(whole.since + self.patience.for_older),
+            Content::UnderWay(assembly) => Some(assembly.until),
+            Content::Whole(whole) => Some(whole.until),
         });
         deadlines.min()
     }
@@ -418,7 +420,7 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
     /// The whole picture whose turn it is, if it need not wait for an older one.
     fn next_whole(&self, now: Instant) -> Option<(usize, Whole)> {
         let is_current = |stream| self.streams.is_current(stream);
-        let whole = self.slots.iter().enumerate().filter_map(|(index, slot)| match slot.content {
+        let whole = self.numbered_slots().filter_map(|(index, slot)| match slot.content {
             Content::Whole(whole) => Some((index, whole)),
             _ => None,
         });
@@ -427,8 +429,11 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
         let older = self
             .under_way()
             .any(|assembly| assembly.stream == next.stream && assembly.sequence < next.sequence);
-        let waited = now.saturating_since(next.since) >= self.patience.for_older;
-        (!older || waited).then_some((index, next))
+        (!older || now >= next.until).then_some((index, next))
+    }
+
+    fn numbered_slots(&self) -> impl Iterator<Item = (usize, &Slot<B>)> {
+        (0..K).zip(&self.slots)
     }
 
     fn under_way(&self) -> impl Iterator<Item = &Assembly> {
@@ -440,8 +445,7 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
 
     /// Gives up what has waited too long for parts.
     fn expire(&mut self, now: Instant) {
-        let patience = self.patience.for_parts;
-        let last = self.give_up(|assembly| now.saturating_since(assembly.last_at) >= patience);
+        let last = self.give_up(&|assembly| now >= assembly.until);
         if let Some(last) = last {
             self.settle_dead(last);
         }
@@ -450,13 +454,13 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
     /// Gives up the older ones of the current stream.
     fn drop_older(&mut self, sequence: u64) {
         let streams = self.streams;
-        self.give_up(|assembly| {
+        self.give_up(&|assembly| {
             streams.is_current(assembly.stream) && assembly.sequence < sequence
         });
     }
 
     /// Gives up pictures under way. Of those of the current stream, returns the largest number.
-    fn give_up(&mut self, mut which: impl FnMut(&Assembly) -> bool) -> Option<u64> {
+    fn give_up(&mut self, which: &dyn Fn(&Assembly) -> bool) -> Option<u64> {
         let mut last = None;
         for slot in &mut self.slots {
             if let Content::UnderWay(assembly) = &slot.content
@@ -503,7 +507,7 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
 
     /// A slot with a buffer and nothing in it: that with the largest one.
     fn free_slot(&self) -> Option<(usize, usize)> {
-        let free = self.slots.iter().enumerate().filter_map(|(index, slot)| {
+        let free = self.numbered_slots().filter_map(|(index, slot)| {
             let len = slot.buffer.as_ref()?.len();
             matches!(slot.content, Content::Free).then_some((index, len))
         });
@@ -540,7 +544,8 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
         copy(room.ok_or(too_large)?, payload.get(..picture.len).unwrap_or_default());
         let jpeg::Picture { width, height, len } = picture;
         let info = FrameInfo { len, width, height, captured_at: now, ..FrameInfo::default() };
-        slot.content = Content::Whole(Whole { stream: streams::LOCAL, sequence, info, since: now });
+        let until = now + self.patience.for_older;
+        slot.content = Content::Whole(Whole { stream: streams::LOCAL, sequence, info, until });
         Ok(())
     }
 }

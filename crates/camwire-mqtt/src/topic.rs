@@ -79,8 +79,8 @@ impl<'t> Prefix<'t> {
     }
 
     /// What stands behind the prefix and its slash in a topic; `None` if it is another's.
-    pub(crate) fn rest(self, topic: &str) -> Option<&str> {
-        topic.strip_prefix(self.0)?.strip_prefix('/')
+    pub(crate) fn rest(self, topic: &str) -> Option<&[u8]> {
+        topic.as_bytes().strip_prefix(self.0.as_bytes())?.strip_prefix(b"/")
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
         }
         assert_eq!(Prefix::new(&"x".repeat(129)), Err(PrefixError::TooLong));
         let prefix = Prefix::new("a/b").unwrap();
-        assert_eq!(prefix.rest("a/b/c/d"), Some("c/d"));
+        assert_eq!(prefix.rest("a/b/c/d"), Some(&b"c/d"[..]));
         for other in ["a/b", "a/bc", "a/bc/d", "x", ""] {
             assert_eq!(prefix.rest(other), None);
         }

@@ -6,6 +6,7 @@ pub use camwire_arducam;
 pub use camwire_embassy;
 pub use camwire_esp32cam;
 pub use camwire_frame;
+pub use camwire_mqtt;
 pub use camwire_multipart;
 pub use camwire_ring;
 pub use camwire_server;

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const CRATES: [&str; 3] = ["camwire-frame", "camwire-multipart", "camwire-ring"];
+const CRATES: [&str; 4] = ["camwire-frame", "camwire-mqtt", "camwire-multipart", "camwire-ring"];
 
 /// Public functions that the program does not call.
 const LEFT_OUT: [&str; 6] = [

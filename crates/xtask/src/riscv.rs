@@ -47,6 +47,7 @@ pub(crate) fn build_libraries(
             ("camwire-esp32cam", ""),
             ("camwire-frame", ""),
             ("camwire-ring", r#"features = ["alloc"]"#),
+            ("camwire-mqtt", ""),
             ("camwire-multipart", ""),
             ("camwire-server", ""),
         ],

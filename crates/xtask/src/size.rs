@@ -20,6 +20,14 @@ const PARTS: &[Part] = &[
     Part { name: "multipart: both", features: "encoder,decoder", budget: Some(6144) },
     Part { name: "multipart: a boundary made at run time", features: "boundary", budget: None },
     Part { name: "multipart: a stream as a source", features: "source", budget: None },
+    Part { name: "mqtt: sender", features: "mqtt_sender", budget: None },
+    Part { name: "mqtt: receiver", features: "mqtt_receiver", budget: None },
+    Part { name: "mqtt: control", features: "mqtt_control", budget: None },
+    Part {
+        name: "mqtt: sender and receiver",
+        features: "mqtt_sender,mqtt_receiver",
+        budget: Some(6144),
+    },
     Part { name: "server, with all it needs of the above", features: "server", budget: None },
 ];
 

@@ -20,7 +20,8 @@ pub(super) struct Assembly {
     /// Which, one bit for each.
     parts: [u32; WORDS],
     pub(super) first_at: Instant,
-    pub(super) last_at: Instant,
+    /// When it is lost if no part comes.
+    pub(super) until: Instant,
 }
 
 const WORDS: usize = PartHeader::MAX_COUNT as usize / 32;
@@ -39,7 +40,7 @@ impl Assembly {
             arrived: 0,
             parts: [0; WORDS],
             first_at: now,
-            last_at: now,
+            until: now,
         }
     }
 
@@ -48,21 +49,21 @@ impl Assembly {
         word & bit(index) != 0
     }
 
-    /// A part that had not arrived before has.
-    pub(super) fn note(&mut self, index: u16, now: Instant) {
+    /// A part that had not arrived before has. The next may come until then.
+    pub(super) fn note(&mut self, index: u16, until: Instant) {
         if let Some(word) = self.parts.get_mut(usize::from(index / 32)) {
             *word |= bit(index);
         }
         self.arrived = self.arrived.saturating_add(1);
-        self.last_at = now;
+        self.until = until;
     }
 
     /// Whether any part with a higher index has arrived.
     pub(super) fn has_beyond(&self, index: u16) -> bool {
-        let words = self.parts.iter().skip(usize::from(index / 32));
+        let mut words = self.parts.iter().skip(usize::from(index / 32));
         // In the first of them, only the bits above count.
         let above = (u32::MAX << (index % 32)) << 1;
-        words.enumerate().any(|(n, word)| word & (if n == 0 { above } else { u32::MAX }) != 0)
+        words.next().is_some_and(|word| word & above != 0) || words.any(|word| *word != 0)
     }
 
     /// Where a part begins.

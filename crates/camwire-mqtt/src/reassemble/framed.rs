@@ -30,22 +30,22 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         let room = slot.buffer.as_mut().and_then(|buffer| buffer.get_mut(offset..));
         let room = room.and_then(|room| room.get_mut(..body.len()));
         copy(room.ok_or(Refused::NoBuffer)?, body);
-        assembly.note(header.index, now);
+        let until = now + self.patience.for_parts;
+        assembly.note(header.index, until);
         let complete = assembly.is_complete();
-        self.streams.heard(header.stream, now);
+        self.streams.heard(header.stream, until);
         if complete { self.complete(index, now) } else { Ok(()) }
     }
 
     /// Whether anything of this picture may still be wanted.
     fn admit(&mut self, header: &PartHeader, now: Instant) -> Result<(), Refused> {
-        let patience = self.patience.for_parts;
-        if self.streams.is_former(header.stream, now, patience) {
+        if self.streams.is_former(header.stream, now) {
             return Err(Refused::FormerStream);
         }
         let settled = self.settled.is_some_and(|settled| header.sequence <= settled);
         if self.streams.is_current(header.stream) && settled {
             // A sender that has started anew under the same number is believed in the end.
-            if !self.streams.is_silent(now, patience) {
+            if !self.streams.is_silent(now) {
                 return Err(Refused::Late);
             }
             self.settled = None;
@@ -93,18 +93,19 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
     /// one.
     fn make_room(&mut self, header: &PartHeader) -> Result<usize, Refused> {
         let is_current = |stream| self.streams.is_current(stream);
-        let of_current = self.under_way().filter(|a| is_current(a.stream)).count();
+        let several_of_current =
+            self.under_way().filter(|assembly| is_current(assembly.stream)).nth(1).is_some();
         let rank = |assembly: &Assembly| {
             if assembly.stream == header.stream {
                 (assembly.sequence < header.sequence).then_some((1, assembly.sequence))
             } else if !is_current(assembly.stream) {
                 let rank = if is_current(header.stream) { 0 } else { 2 };
-                Some((rank, assembly.last_at.as_micros()))
+                Some((rank, assembly.until.as_micros()))
             } else {
-                (of_current > 1).then_some((3, assembly.sequence))
+                several_of_current.then_some((3, assembly.sequence))
             }
         };
-        let candidates = self.slots.iter().enumerate().filter_map(|(index, slot)| {
+        let candidates = self.numbered_slots().filter_map(|(index, slot)| {
             let Content::UnderWay(assembly) = &slot.content else { return None };
             let large_enough = slot.buffer.as_ref()?.len() >= header.total as usize;
             large_enough.then_some((rank(assembly)?, index, assembly.stream, assembly.sequence))
@@ -115,7 +116,7 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
             });
             return Err(if newer { Refused::Late } else { Refused::NoBuffer });
         };
-        self.give_up(|assembly| (assembly.stream, assembly.sequence) == (stream, sequence));
+        self.give_up(&|assembly| (assembly.stream, assembly.sequence) == (stream, sequence));
         if self.streams.is_current(stream) {
             self.settle_dead(sequence);
         }
@@ -139,12 +140,13 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         };
         let upstream = Upstream { sequence: Some(sequence), timestamp_us };
         let info = FrameInfo { len, width, height, captured_at: first_at, upstream };
-        slot.content = Content::Whole(Whole { stream, sequence, info, since: now });
+        let until = now + self.patience.for_older;
+        slot.content = Content::Whole(Whole { stream, sequence, info, until });
         if !self.streams.is_current(stream) {
             // Nothing more will come of the former one; what is whole of it is still given back.
             let streams = self.streams;
-            self.give_up(|assembly| streams.is_current(assembly.stream));
-            self.streams.adopt(stream, now);
+            self.give_up(&|assembly| streams.is_current(assembly.stream));
+            self.streams.adopt(stream, now + self.patience.for_parts);
             self.settled = None;
         }
         Ok(())

@@ -12,40 +12,37 @@ use crate::number::whole;
 impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
     pub(super) fn take_indexed(
         &mut self,
-        index: &str,
+        index: &[u8],
         body: &[u8],
         now: Instant,
     ) -> Result<(), Refused> {
-        let index = number(index.as_bytes()).filter(|&index| index < PartHeader::MAX_COUNT);
+        let index = number(index).filter(|&index| index < PartHeader::MAX_COUNT);
         let index = index.ok_or(Refused::Malformed)?;
         if body.len() > INDEXED_PART as usize {
             return Err(Refused::Malformed);
         }
-        let place = match self.picture_under_way() {
-            Some(place) => place,
-            None => {
-                self.fits(1)?;
-                let (place, _) = self.free_slot().ok_or(Refused::NoBuffer)?;
-                self.begin(place, now);
-                place
-            }
-        };
-        let slot = self.slots.get(place).ok_or(Refused::NoBuffer)?;
-        let Content::UnderWay(assembly) = &slot.content else { return Err(Refused::NoBuffer) };
-        let offset = assembly.offset(index);
+        let under_way = self.picture_under_way();
+        let place = under_way.or_else(|| self.free_slot().map(|(place, _)| place));
+        let place = place.ok_or(Refused::NoBuffer)?;
+        let offset = usize::from(index).saturating_mul(INDEXED_PART as usize);
         let end = offset.saturating_add(body.len());
+        let slot = self.slots.get(place).ok_or(Refused::NoBuffer)?;
         let buffer = slot.buffer.as_ref().ok_or(Refused::NoBuffer)?;
         if end > buffer.len() {
             return Err(Refused::TooLarge { needed: end });
         }
-        if assembly.has(index) && assembly.bytes_of(index, buffer) == body {
-            return Err(Refused::Duplicate);
+        if let Content::UnderWay(assembly) = &slot.content {
+            if assembly.has(index) && assembly.bytes_of(index, buffer) == body {
+                return Err(Refused::Duplicate);
+            }
+            if assembly.contradicts(index, body) {
+                // The one before was broken off, or its end was lost.
+                let sequence = assembly.sequence;
+                self.give_up(&|_| true);
+                self.settle_dead(sequence);
+            }
         }
-        if assembly.contradicts(index, body) {
-            // The one before was broken off, or its end was lost.
-            let sequence = assembly.sequence;
-            self.give_up(|_| true);
-            self.settle_dead(sequence);
+        if self.picture_under_way().is_none() {
             self.begin(place, now);
         }
         let slot = self.slots.get_mut(place).ok_or(Refused::NoBuffer)?;
@@ -53,7 +50,7 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         let room = slot.buffer.as_mut().and_then(|buffer| buffer.get_mut(offset..));
         let room = room.and_then(|room| room.get_mut(..body.len()));
         copy(room.ok_or(Refused::TooLarge { needed: end })?, body);
-        assembly.note(index, now);
+        assembly.note(index, now + self.patience.for_parts);
         if body.len() < INDEXED_PART as usize {
             assembly.count = index.saturating_add(1);
             assembly.total = end as u32;
@@ -78,8 +75,8 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
             Ok(jpeg::Picture { width, height, len }) => {
                 let captured_at = first_at;
                 let info = FrameInfo { len, width, height, captured_at, ..FrameInfo::default() };
-                let stream = LOCAL;
-                slot.content = Content::Whole(Whole { stream, sequence, info, since: now });
+                let until = now + self.patience.for_older;
+                slot.content = Content::Whole(Whole { stream: LOCAL, sequence, info, until });
                 Ok(())
             }
             Err(refused) => {

@@ -10,6 +10,7 @@
 
 mod frame;
 mod futures;
+mod mqtt;
 mod multipart;
 mod opaque;
 #[cfg(feature = "requests")]
@@ -26,6 +27,7 @@ extern "C" fn _start() -> ! {
         futures::call_all();
     } else if !cfg!(feature = "requests") {
         frame::call_all();
+        mqtt::call_all();
         multipart::call_all();
         ring::call_all();
     }

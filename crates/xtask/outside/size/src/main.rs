@@ -8,6 +8,8 @@
 
 #[cfg(feature = "jpeg")]
 mod jpeg;
+#[cfg(any(feature = "mqtt_sender", feature = "mqtt_receiver", feature = "mqtt_control"))]
+mod mqtt;
 #[cfg(any(feature = "encoder", feature = "boundary", feature = "decoder", feature = "source"))]
 mod multipart;
 #[cfg(any(feature = "ring", feature = "capture_loop"))]
@@ -42,6 +44,12 @@ fn firmware() {
     multipart::decode();
     #[cfg(feature = "source")]
     multipart::capture();
+    #[cfg(feature = "mqtt_sender")]
+    mqtt::send();
+    #[cfg(feature = "mqtt_receiver")]
+    mqtt::receive();
+    #[cfg(feature = "mqtt_control")]
+    mqtt::obey();
     #[cfg(feature = "server")]
     server::all();
 }
