@@ -6,12 +6,12 @@ mod streams;
 use core::ops::DerefMut;
 use core::time::Duration;
 
-use camwire_frame::{FrameInfo, Instant, jpeg};
+use camwire_frame::{FrameInfo, Instant, Upstream, jpeg};
 
 use crate::chunk::{FRAME, IMAGE, IMAGE_COMPLETE, IMAGE_PART, copy};
 use crate::{Delivery, HeaderError, Prefix, Topic};
 use assembly::Assembly;
-use streams::Streams;
+use streams::{LOCAL, Streams};
 
 /// Puts pictures together from the messages of a [`Chunker`](crate::Chunker), or of an existing
 /// camera.
@@ -230,25 +230,18 @@ pub struct Counts {
 #[derive(Debug)]
 struct Slot<B> {
     buffer: Option<B>,
-    content: Content,
+    stage: Stage,
+    picture: Assembly,
 }
 
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // There are only few of them, and all are used.
-enum Content {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is no picture, and what is said of one means nothing.
     Free,
-    UnderWay(Assembly),
-    Whole(Whole),
-}
-
-/// A picture that is to be given back.
-#[derive(Clone, Copy, Debug)]
-struct Whole {
-    stream: u32,
-    sequence: u64,
-    info: FrameInfo,
-    /// It need not wait longer than that for an older one.
-    until: Instant,
+    /// Parts are missing.
+    UnderWay,
+    /// It is to be given back.
+    Whole,
 }
 
 impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
@@ -276,7 +269,8 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
             prefix,
             layout,
             patience: Patience::default(),
-            slots: [const { Slot { buffer: None, content: Content::Free } }; K],
+            slots: [const { Slot { buffer: None, stage: Stage::Free, picture: Assembly::NONE } };
+                K],
             streams: Streams::new(),
             settled: None,
             begun: 0,
@@ -324,7 +318,6 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
         match self.slots.iter_mut().find(|slot| slot.buffer.is_none()) {
             Some(slot) => {
                 slot.buffer = Some(buffer);
-                slot.content = Content::Free;
                 Ok(())
             }
             None => Err(buffer),
@@ -385,92 +378,86 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
     pub fn poll(&mut self, now: Instant) -> Option<Event<B>> {
         self.expire(now);
         let next = if self.lost.is_none() { self.next_whole(now) } else { None };
-        if let Some((_, whole)) = next
-            && self.streams.is_current(whole.stream)
-        {
-            self.drop_older(whole.sequence);
-            // The ones before it that nothing arrived of are lost, too.
-            self.settle(whole.sequence.saturating_sub(1));
-        }
+        let next = next.map(|(index, stream, sequence)| {
+            let is_current = self.streams.is_current(stream);
+            if is_current {
+                let streams = self.streams;
+                self.give_up(&|picture| {
+                    streams.is_current(picture.stream) && picture.sequence < sequence
+                });
+                // The ones before it that nothing arrived of are lost, too.
+                self.settle(sequence.saturating_sub(1));
+            }
+            (index, is_current.then_some(sequence))
+        });
         if let Some(lost) = self.lost.take() {
             return Some(Event::Lost(lost));
         }
-        let (index, whole) = next?;
+        let (index, settled) = next?;
+        self.settled = settled.or(self.settled);
         let slot = self.slots.get_mut(index)?;
-        slot.content = Content::Free;
+        slot.stage = Stage::Free;
         let buffer = slot.buffer.take()?;
-        if self.streams.is_current(whole.stream) {
-            self.settled = Some(whole.sequence);
-        }
+        let Assembly { sequence, timestamp_us, total, width, height, first_at, .. } = slot.picture;
+        let sequence = (self.layout == Layout::Framed).then_some(sequence);
+        let info = FrameInfo {
+            len: total as usize,
+            width,
+            height,
+            captured_at: first_at,
+            upstream: Upstream { sequence, timestamp_us },
+        };
         add(&mut self.counts.pictures, 1);
-        Some(Event::Picture(Picture { buffer, info: whole.info }))
+        Some(Event::Picture(Picture { buffer, info }))
     }
 
     /// When [`poll`](Self::poll) will have something to tell even if no message comes.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let deadlines = self.slots.iter().filter_map(|slot| match &slot.content {
-            Content::Free => None,
-            Content::UnderWay(assembly) => Some(assembly.until),
-            Content::Whole(whole) => Some(whole.until),
-        });
-        deadlines.min()
+        self.pictures().map(|(_, _, picture)| picture.until).min()
     }
 
-    /// The whole picture whose turn it is, if it need not wait for an older one.
-    fn next_whole(&self, now: Instant) -> Option<(usize, Whole)> {
-        let is_current = |stream| self.streams.is_current(stream);
-        let whole = self.numbered_slots().filter_map(|(index, slot)| match slot.content {
-            Content::Whole(whole) => Some((index, whole)),
-            _ => None,
-        });
+    /// Place, stream and number of the whole picture whose turn it is, if it need not wait for an
+    /// older one.
+    fn next_whole(&self, now: Instant) -> Option<(usize, u32, u64)> {
+        let whole = self.pictures().filter(|(_, stage, _)| *stage == Stage::Whole);
         // What is left of a former stream comes first.
-        let (index, next) = whole.min_by_key(|(_, w)| (is_current(w.stream), w.sequence))?;
-        let older = self
-            .under_way()
-            .any(|assembly| assembly.stream == next.stream && assembly.sequence < next.sequence);
-        (!older || now >= next.until).then_some((index, next))
+        let order =
+            |picture: &Assembly| (self.streams.is_current(picture.stream), picture.sequence);
+        let (index, _, next) = whole.min_by_key(|(_, _, picture)| order(picture))?;
+        let waits = now < next.until
+            && self.pictures().any(|(_, stage, picture)| {
+                stage == Stage::UnderWay
+                    && picture.stream == next.stream
+                    && picture.sequence < next.sequence
+            });
+        (!waits).then_some((index, next.stream, next.sequence))
     }
 
-    fn numbered_slots(&self) -> impl Iterator<Item = (usize, &Slot<B>)> {
-        (0..K).zip(&self.slots)
-    }
-
-    fn under_way(&self) -> impl Iterator<Item = &Assembly> {
-        self.slots.iter().filter_map(|slot| match &slot.content {
-            Content::UnderWay(assembly) => Some(assembly),
-            _ => None,
-        })
+    /// All pictures that have begun, and where they are.
+    fn pictures(&self) -> impl Iterator<Item = (usize, Stage, &Assembly)> {
+        let slots = (0..K).zip(&self.slots).filter(|(_, slot)| slot.stage != Stage::Free);
+        slots.map(|(index, slot)| (index, slot.stage, &slot.picture))
     }
 
     /// Gives up what has waited too long for parts.
     fn expire(&mut self, now: Instant) {
-        let last = self.give_up(&|assembly| now >= assembly.until);
+        let last = self.give_up(&|picture| now >= picture.until);
         if let Some(last) = last {
             self.settle_dead(last);
         }
-    }
-
-    /// Gives up the older ones of the current stream.
-    fn drop_older(&mut self, sequence: u64) {
-        let streams = self.streams;
-        self.give_up(&|assembly| {
-            streams.is_current(assembly.stream) && assembly.sequence < sequence
-        });
     }
 
     /// Gives up pictures under way. Of those of the current stream, returns the largest number.
     fn give_up(&mut self, which: &dyn Fn(&Assembly) -> bool) -> Option<u64> {
         let mut last = None;
         for slot in &mut self.slots {
-            if let Content::UnderWay(assembly) = &slot.content
-                && which(assembly)
-            {
-                if self.streams.is_current(assembly.stream) {
-                    last = last.max(Some(assembly.sequence));
-                }
-                slot.content = Content::Free;
+            if slot.stage == Stage::UnderWay && which(&slot.picture) {
+                slot.stage = Stage::Free;
                 add(&mut self.counts.incomplete, 1);
+                if self.streams.is_current(slot.picture.stream) {
+                    last = last.max(Some(slot.picture.sequence));
+                }
             }
         }
         last
@@ -479,14 +466,8 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
     /// That picture of the current stream was given up. If none before it may still come, that is
     /// told at once, and not only with the next that does.
     fn settle_dead(&mut self, sequence: u64) {
-        let older = self.slots.iter().any(|slot| match &slot.content {
-            Content::Free => false,
-            Content::UnderWay(assembly) => {
-                self.streams.is_current(assembly.stream) && assembly.sequence < sequence
-            }
-            Content::Whole(whole) => {
-                self.streams.is_current(whole.stream) && whole.sequence < sequence
-            }
+        let older = self.pictures().any(|(_, _, picture)| {
+            self.streams.is_current(picture.stream) && picture.sequence < sequence
         });
         if !older {
             self.settle(sequence);
@@ -505,16 +486,14 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
         }
     }
 
-    /// A slot with a buffer and nothing in it: that with the largest one.
+    /// A slot with a buffer and nothing in it: that with the largest one, and how large it is.
     fn free_slot(&self) -> Option<(usize, usize)> {
-        let free = self.numbered_slots().filter_map(|(index, slot)| {
-            let len = slot.buffer.as_ref()?.len();
-            matches!(slot.content, Content::Free).then_some((index, len))
-        });
+        let free = (0..K).zip(&self.slots).filter(|(_, slot)| slot.stage == Stage::Free);
+        let free = free.filter_map(|(index, slot)| Some((index, slot.buffer.as_ref()?.len())));
         free.max_by_key(|(_, len)| *len)
     }
 
-    /// There is no buffer for a picture of so many bytes, or is there?
+    /// Whether there is any buffer for a picture of so many bytes.
     fn fits(&self, needed: usize) -> Result<(), Refused> {
         let largest = self.slots.iter().filter_map(|slot| Some(slot.buffer.as_ref()?.len())).max();
         match largest {
@@ -526,27 +505,40 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
 
     fn take_whole(&mut self, payload: &[u8], now: Instant) -> Result<(), Refused> {
         self.begun = self.begun.saturating_add(1);
-        let sequence = self.begun;
-        let result = self.put_whole(sequence, payload, now);
+        let result = self.put_whole(payload, now);
         if result.is_err() {
-            self.settle_dead(sequence);
+            self.settle_dead(self.begun);
         }
         result
     }
 
-    fn put_whole(&mut self, sequence: u64, payload: &[u8], now: Instant) -> Result<(), Refused> {
+    fn put_whole(&mut self, payload: &[u8], now: Instant) -> Result<(), Refused> {
         let picture = jpeg::inspect(payload).map_err(|_| Refused::Broken)?;
         self.fits(picture.len)?;
         let (index, _) = self.free_slot().ok_or(Refused::NoBuffer)?;
         let slot = self.slots.get_mut(index).ok_or(Refused::NoBuffer)?;
-        let room = slot.buffer.as_mut().and_then(|buffer| buffer.get_mut(..picture.len));
-        let too_large = Refused::TooLarge { needed: picture.len };
-        copy(room.ok_or(too_large)?, payload.get(..picture.len).unwrap_or_default());
-        let jpeg::Picture { width, height, len } = picture;
-        let info = FrameInfo { len, width, height, captured_at: now, ..FrameInfo::default() };
-        let until = now + self.patience.for_older;
-        slot.content = Content::Whole(Whole { stream: streams::LOCAL, sequence, info, until });
+        let bytes = payload.get(..picture.len).unwrap_or_default();
+        slot.put(0, bytes).ok_or(Refused::TooLarge { needed: picture.len })?;
+        slot.picture.begin(LOCAL, self.begun, now);
+        slot.picture.total = picture.len as u32;
+        slot.finish((picture.width, picture.height), now + self.patience.for_older);
         Ok(())
+    }
+}
+
+impl<B: DerefMut<Target = [u8]>> Slot<B> {
+    /// Copies bytes of the picture to where they belong, if there is room.
+    fn put(&mut self, offset: usize, bytes: &[u8]) -> Option<()> {
+        let room = self.buffer.as_mut()?.get_mut(offset..)?.get_mut(..bytes.len())?;
+        copy(room, bytes);
+        Some(())
+    }
+
+    /// The picture is whole. It need not wait longer than that for an older one.
+    fn finish(&mut self, (width, height): (u16, u16), until: Instant) {
+        self.stage = Stage::Whole;
+        (self.picture.width, self.picture.height) = (width, height);
+        self.picture.until = until;
     }
 }
 

@@ -2,7 +2,7 @@ use camwire_frame::Instant;
 
 use crate::PartHeader;
 
-/// A picture of which parts have arrived, but not all.
+/// What is known of a picture of which parts have arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     pub(super) stream: u32,
@@ -16,32 +16,39 @@ pub(super) struct Assembly {
     /// Number of parts; 0 if not known yet.
     pub(super) count: u16,
     /// How many have arrived.
-    pub(super) arrived: u16,
+    arrived: u16,
     /// Which, one bit for each.
     parts: [u32; WORDS],
+    /// Known when it is whole.
+    pub(super) width: u16,
+    pub(super) height: u16,
     pub(super) first_at: Instant,
-    /// When it is lost if no part comes.
+    /// When it is lost if no part comes; or, when it is whole, until when it waits for older ones.
     pub(super) until: Instant,
 }
 
 const WORDS: usize = PartHeader::MAX_COUNT as usize / 32;
 
 impl Assembly {
+    pub(super) const NONE: Self = Self {
+        stream: 0,
+        sequence: 0,
+        timestamp_us: None,
+        checksum: 0,
+        total: 0,
+        part_bytes: 0,
+        count: 0,
+        arrived: 0,
+        parts: [0; WORDS],
+        width: 0,
+        height: 0,
+        first_at: Instant::ZERO,
+        until: Instant::ZERO,
+    };
+
     /// Nothing of it has arrived, and nothing is known but its number.
-    pub(super) fn new(stream: u32, sequence: u64, part_bytes: u32, now: Instant) -> Self {
-        Self {
-            stream,
-            sequence,
-            timestamp_us: None,
-            checksum: 0,
-            total: 0,
-            part_bytes,
-            count: 0,
-            arrived: 0,
-            parts: [0; WORDS],
-            first_at: now,
-            until: now,
-        }
+    pub(super) fn begin(&mut self, stream: u32, sequence: u64, now: Instant) {
+        *self = Self { stream, sequence, first_at: now, until: now, ..Self::NONE };
     }
 
     pub(super) fn has(&self, index: u16) -> bool {
@@ -66,11 +73,6 @@ impl Assembly {
         words.next().is_some_and(|word| word & above != 0) || words.any(|word| *word != 0)
     }
 
-    /// Where a part begins.
-    pub(super) fn offset(&self, index: u16) -> usize {
-        (self.part_bytes as usize).saturating_mul(index.into())
-    }
-
     pub(super) fn is_complete(&self) -> bool {
         self.count != 0 && self.arrived == self.count
     }
@@ -91,7 +93,7 @@ mod tests {
 
         #[test]
         fn like_a_set(indices in proptest::collection::vec(0u16..1024, 0..50), probe in 0u16..1024) {
-            let mut assembly = Assembly::new(0, 1, 1, Instant::ZERO);
+            let mut assembly = Assembly::NONE;
             let mut naive = BTreeSet::new();
             for index in indices {
                 prop_assert_eq!(assembly.has(index), naive.contains(&index));

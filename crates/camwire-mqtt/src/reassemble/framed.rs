@@ -2,9 +2,9 @@
 
 use core::ops::DerefMut;
 
-use camwire_frame::{FrameInfo, Instant, Upstream, jpeg::Scanner};
+use camwire_frame::{Instant, jpeg::Scanner};
 
-use super::{Assembly, Content, Reassembler, Refused, Whole, copy};
+use super::{Assembly, Reassembler, Refused, Stage};
 use crate::{PartHeader, checksum};
 
 impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
@@ -12,27 +12,26 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         let (header, body) = PartHeader::decode(payload)?;
         self.admit(&header, now)?;
         let part_bytes = header.part_bytes(body.len()).unwrap_or_default();
-        let index = match self.find(&header) {
-            Some(index) => index,
+        let is_it = |picture: &Assembly| {
+            picture.stream == header.stream && picture.sequence == header.sequence
+        };
+        let found = self.pictures().find(|(_, _, picture)| is_it(picture));
+        let index = match found.map(|(index, stage, _)| (index, stage)) {
+            Some((_, Stage::Whole)) => return Err(Refused::Duplicate),
+            Some((index, _)) => index,
             None => self.open(&header, part_bytes, now)?,
         };
         let slot = self.slots.get_mut(index).ok_or(Refused::NoBuffer)?;
-        let Content::UnderWay(assembly) = &mut slot.content else {
-            return Err(Refused::Duplicate); // It is whole already.
-        };
-        if !assembly.agrees(&header, part_bytes) {
+        if !slot.picture.agrees(&header, part_bytes) {
             return Err(Refused::Inconsistent);
         }
-        if assembly.has(header.index) {
+        if slot.picture.has(header.index) {
             return Err(Refused::Duplicate);
         }
-        let offset = header.offset as usize;
-        let room = slot.buffer.as_mut().and_then(|buffer| buffer.get_mut(offset..));
-        let room = room.and_then(|room| room.get_mut(..body.len()));
-        copy(room.ok_or(Refused::NoBuffer)?, body);
+        slot.put(header.offset as usize, body).ok_or(Refused::NoBuffer)?;
         let until = now + self.patience.for_parts;
-        assembly.note(header.index, until);
-        let complete = assembly.is_complete();
+        slot.picture.note(header.index, until);
+        let complete = slot.picture.is_complete();
         self.streams.heard(header.stream, until);
         if complete { self.complete(index, now) } else { Ok(()) }
     }
@@ -53,15 +52,6 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         Ok(())
     }
 
-    fn find(&self, header: &PartHeader) -> Option<usize> {
-        let of = (header.stream, header.sequence);
-        self.slots.iter().position(|slot| match &slot.content {
-            Content::Free => false,
-            Content::UnderWay(assembly) => (assembly.stream, assembly.sequence) == of,
-            Content::Whole(whole) => (whole.stream, whole.sequence) == of,
-        })
-    }
-
     /// Finds a place for a picture of which nothing has arrived yet.
     fn open(
         &mut self,
@@ -77,12 +67,13 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
             None => self.make_room(header)?,
         };
         let slot = self.slots.get_mut(index).ok_or(Refused::NoBuffer)?;
-        let mut assembly = Assembly::new(header.stream, header.sequence, part_bytes, now);
-        assembly.timestamp_us = header.timestamp_us;
-        assembly.checksum = header.checksum;
-        assembly.total = header.total;
-        assembly.count = header.count;
-        slot.content = Content::UnderWay(assembly);
+        slot.stage = Stage::UnderWay;
+        slot.picture.begin(header.stream, header.sequence, now);
+        slot.picture.timestamp_us = header.timestamp_us;
+        slot.picture.checksum = header.checksum;
+        slot.picture.total = header.total;
+        slot.picture.count = header.count;
+        slot.picture.part_bytes = part_bytes;
         Ok(index)
     }
 
@@ -92,33 +83,39 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
     /// be nonsense: its pictures give way to those of the current stream, and leave it at least
     /// one.
     fn make_room(&mut self, header: &PartHeader) -> Result<usize, Refused> {
-        let is_current = |stream| self.streams.is_current(stream);
-        let several_of_current =
-            self.under_way().filter(|assembly| is_current(assembly.stream)).nth(1).is_some();
-        let rank = |assembly: &Assembly| {
-            if assembly.stream == header.stream {
-                (assembly.sequence < header.sequence).then_some((1, assembly.sequence))
-            } else if !is_current(assembly.stream) {
-                let rank = if is_current(header.stream) { 0 } else { 2 };
-                Some((rank, assembly.until.as_micros()))
+        let is_current = |picture: &Assembly| self.streams.is_current(picture.stream);
+        let under_way = || {
+            let pictures = self.pictures().filter(|(_, stage, _)| *stage == Stage::UnderWay);
+            pictures.map(|(index, _, picture)| (index, picture))
+        };
+        let for_current = self.streams.is_current(header.stream);
+        let several_of_current = under_way().filter(|(_, p)| is_current(p)).nth(1).is_some();
+        let rank = |picture: &Assembly| {
+            if picture.stream == header.stream {
+                (picture.sequence < header.sequence).then_some((1, picture.sequence))
+            } else if !is_current(picture) {
+                Some((if for_current { 0 } else { 2 }, picture.until.as_micros()))
             } else {
-                several_of_current.then_some((3, assembly.sequence))
+                several_of_current.then_some((3, picture.sequence))
             }
         };
-        let candidates = self.numbered_slots().filter_map(|(index, slot)| {
-            let Content::UnderWay(assembly) = &slot.content else { return None };
-            let large_enough = slot.buffer.as_ref()?.len() >= header.total as usize;
-            large_enough.then_some((rank(assembly)?, index, assembly.stream, assembly.sequence))
+        let candidates = under_way().filter_map(|(index, picture)| {
+            let buffer = self.slots.get(index)?.buffer.as_ref()?;
+            let large_enough = buffer.len() >= header.total as usize;
+            large_enough.then_some((rank(picture)?, index))
         });
-        let Some((_, index, stream, sequence)) = candidates.min() else {
-            let newer = self.under_way().any(|assembly| {
-                assembly.stream == header.stream && assembly.sequence > header.sequence
+        let Some((_, index)) = candidates.min() else {
+            let newer = under_way().any(|(_, picture)| {
+                picture.stream == header.stream && picture.sequence > header.sequence
             });
             return Err(if newer { Refused::Late } else { Refused::NoBuffer });
         };
-        self.give_up(&|assembly| (assembly.stream, assembly.sequence) == (stream, sequence));
-        if self.streams.is_current(stream) {
-            self.settle_dead(sequence);
+        let Some(slot) = self.slots.get(index) else { return Err(Refused::NoBuffer) };
+        let Assembly { stream, sequence, .. } = slot.picture;
+        let last =
+            self.give_up(&|picture| (picture.stream, picture.sequence) == (stream, sequence));
+        if let Some(last) = last {
+            self.settle_dead(last);
         }
         Ok(index)
     }
@@ -126,26 +123,21 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
     /// All parts are there.
     fn complete(&mut self, index: usize, now: Instant) -> Result<(), Refused> {
         let slot = self.slots.get_mut(index).ok_or(Refused::NoBuffer)?;
-        let Content::UnderWay(assembly) = &slot.content else { return Ok(()) };
-        let Assembly { stream, sequence, timestamp_us, total, first_at, .. } = *assembly;
-        let len = total as usize;
-        let picture = slot.buffer.as_ref().and_then(|buffer| buffer.get(..len));
-        let picture = picture.filter(|picture| checksum(picture) == assembly.checksum);
-        let Some((width, height)) = picture.and_then(size) else {
-            slot.content = Content::Free;
+        let Assembly { stream, sequence, total, .. } = slot.picture;
+        let picture = slot.buffer.as_ref().and_then(|buffer| buffer.get(..total as usize));
+        let picture = picture.filter(|picture| checksum(picture) == slot.picture.checksum);
+        let Some(size) = picture.and_then(size) else {
+            slot.stage = Stage::Free;
             if self.streams.is_current(stream) {
                 self.settle_dead(sequence);
             }
             return Err(Refused::Broken);
         };
-        let upstream = Upstream { sequence: Some(sequence), timestamp_us };
-        let info = FrameInfo { len, width, height, captured_at: first_at, upstream };
-        let until = now + self.patience.for_older;
-        slot.content = Content::Whole(Whole { stream, sequence, info, until });
+        slot.finish(size, now + self.patience.for_older);
         if !self.streams.is_current(stream) {
             // Nothing more will come of the former one; what is whole of it is still given back.
             let streams = self.streams;
-            self.give_up(&|assembly| streams.is_current(assembly.stream));
+            self.give_up(&|picture| streams.is_current(picture.stream));
             self.streams.adopt(stream, now + self.patience.for_parts);
             self.settled = None;
         }

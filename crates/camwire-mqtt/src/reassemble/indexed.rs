@@ -2,9 +2,9 @@
 
 use core::ops::DerefMut;
 
-use camwire_frame::{FrameInfo, Instant, jpeg};
+use camwire_frame::{Instant, jpeg};
 
-use super::{Assembly, Content, Reassembler, Refused, Whole, copy, streams::LOCAL};
+use super::{Assembly, Reassembler, Refused, Stage, streams::LOCAL};
 use crate::PartHeader;
 use crate::chunk::INDEXED_PART;
 use crate::number::whole;
@@ -21,8 +21,7 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         if body.len() > INDEXED_PART as usize {
             return Err(Refused::Malformed);
         }
-        let under_way = self.picture_under_way();
-        let place = under_way.or_else(|| self.free_slot().map(|(place, _)| place));
+        let place = self.picture_under_way().or_else(|| Some(self.free_slot()?.0));
         let place = place.ok_or(Refused::NoBuffer)?;
         let offset = usize::from(index).saturating_mul(INDEXED_PART as usize);
         let end = offset.saturating_add(body.len());
@@ -31,29 +30,29 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         if end > buffer.len() {
             return Err(Refused::TooLarge { needed: end });
         }
-        if let Content::UnderWay(assembly) = &slot.content {
-            if assembly.has(index) && assembly.bytes_of(index, buffer) == body {
+        if slot.stage == Stage::UnderWay {
+            if slot.picture.has(index) && slot.picture.bytes_of(index, buffer) == body {
                 return Err(Refused::Duplicate);
             }
-            if assembly.contradicts(index, body) {
+            if slot.picture.contradicts(index, body) {
                 // The one before was broken off, or its end was lost.
-                let sequence = assembly.sequence;
-                self.give_up(&|_| true);
-                self.settle_dead(sequence);
+                if let Some(sequence) = self.give_up(&|_| true) {
+                    self.settle_dead(sequence);
+                }
             }
         }
-        if self.picture_under_way().is_none() {
-            self.begin(place, now);
-        }
         let slot = self.slots.get_mut(place).ok_or(Refused::NoBuffer)?;
-        let Content::UnderWay(assembly) = &mut slot.content else { return Err(Refused::NoBuffer) };
-        let room = slot.buffer.as_mut().and_then(|buffer| buffer.get_mut(offset..));
-        let room = room.and_then(|room| room.get_mut(..body.len()));
-        copy(room.ok_or(Refused::TooLarge { needed: end })?, body);
-        assembly.note(index, now + self.patience.for_parts);
+        if slot.stage != Stage::UnderWay {
+            self.begun = self.begun.saturating_add(1);
+            slot.stage = Stage::UnderWay;
+            slot.picture.begin(LOCAL, self.begun, now);
+            slot.picture.part_bytes = INDEXED_PART;
+        }
+        slot.put(offset, body).ok_or(Refused::TooLarge { needed: end })?;
+        slot.picture.note(index, now + self.patience.for_parts);
         if body.len() < INDEXED_PART as usize {
-            assembly.count = index.saturating_add(1);
-            assembly.total = end as u32;
+            slot.picture.count = index.saturating_add(1);
+            slot.picture.total = end as u32;
         }
         Ok(())
     }
@@ -63,24 +62,23 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         let count = count.ok_or(Refused::Malformed)?;
         let place = self.picture_under_way().ok_or(Refused::Late)?;
         let slot = self.slots.get_mut(place).ok_or(Refused::NoBuffer)?;
-        let Content::UnderWay(assembly) = &slot.content else { return Err(Refused::Late) };
-        let Assembly { sequence, first_at, total, .. } = *assembly;
-        let complete = assembly.is_complete() && assembly.count == count;
-        let bytes = slot.buffer.as_ref().and_then(|buffer| buffer.get(..total as usize));
+        let complete = slot.picture.is_complete() && slot.picture.count == count;
+        let total = slot.picture.total as usize;
+        let bytes = slot.buffer.as_ref().and_then(|buffer| buffer.get(..total));
         let picture = match bytes {
             Some(bytes) if complete => jpeg::inspect(bytes).map_err(|_| Refused::Broken),
             _ => Err(Refused::Incomplete),
         };
         match picture {
-            Ok(jpeg::Picture { width, height, len }) => {
-                let captured_at = first_at;
-                let info = FrameInfo { len, width, height, captured_at, ..FrameInfo::default() };
-                let until = now + self.patience.for_older;
-                slot.content = Content::Whole(Whole { stream: LOCAL, sequence, info, until });
+            Ok(picture) => {
+                // Without what a sensor puts behind it.
+                slot.picture.total = picture.len as u32;
+                slot.finish((picture.width, picture.height), now + self.patience.for_older);
                 Ok(())
             }
             Err(refused) => {
-                slot.content = Content::Free;
+                slot.stage = Stage::Free;
+                let sequence = slot.picture.sequence;
                 self.settle_dead(sequence);
                 Err(refused)
             }
@@ -88,23 +86,14 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
     }
 
     fn picture_under_way(&self) -> Option<usize> {
-        self.slots.iter().position(|slot| matches!(slot.content, Content::UnderWay(_)))
-    }
-
-    /// The next picture, of which nothing has arrived yet.
-    fn begin(&mut self, place: usize, now: Instant) {
-        self.begun = self.begun.saturating_add(1);
-        if let Some(slot) = self.slots.get_mut(place) {
-            let assembly = Assembly::new(LOCAL, self.begun, INDEXED_PART, now);
-            slot.content = Content::UnderWay(assembly);
-        }
+        self.slots.iter().position(|slot| slot.stage == Stage::UnderWay)
     }
 }
 
 impl Assembly {
     /// The bytes of a part that has arrived.
     fn bytes_of<'b>(&self, index: u16, buffer: &'b [u8]) -> &'b [u8] {
-        let start = self.offset(index);
+        let start = usize::from(index).saturating_mul(self.part_bytes as usize);
         let end = start.saturating_add(self.part_bytes as usize);
         let end = if self.count == index.saturating_add(1) { self.total as usize } else { end };
         buffer.get(start..end).unwrap_or_default()
