@@ -148,14 +148,14 @@ impl PartHeader {
         let bytes = u32::try_from(bytes).ok().filter(|&bytes| bytes != 0)?;
         let index = u32::from(self.index);
         let before_last = u32::from(self.count).checked_sub(1)?;
-        let end = self.offset.checked_add(bytes)?;
         let part_bytes = if index < before_last {
-            let fits = end < self.total && bytes.checked_mul(before_last)? < self.total;
-            fits.then_some(bytes)?
+            // There is something left for the last.
+            (bytes.checked_mul(before_last)? < self.total).then_some(bytes)?
         } else {
             // Before the last, all have the same; a single part has whatever it has.
             let part_bytes = self.offset.checked_div(before_last).unwrap_or(bytes);
-            (end == self.total && bytes <= part_bytes).then_some(part_bytes)?
+            let ends_there = self.offset.checked_add(bytes)? == self.total;
+            (ends_there && bytes <= part_bytes).then_some(part_bytes)?
         };
         let whole = u64::from(part_bytes).checked_mul(u64::from(self.count))?;
         let consistent = part_bytes.checked_mul(index)? == self.offset;

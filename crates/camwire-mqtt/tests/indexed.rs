@@ -218,6 +218,24 @@ fn a_picture_that_was_broken_off_leaves_nothing_behind() {
     }
 }
 
+/// Of a short picture a part and the end are lost, of the longer one after it those parts that
+/// would have replaced the short one's. The short one's last part has a hole behind it then.
+#[test]
+fn parts_that_cannot_be_of_one_picture() {
+    let (one, two) = (camera(&picture(1, 20_000)), camera(&picture(2, 38_000)));
+    let mut receiver = Receiver::new();
+    for message in [&one[0], &one[2], &two[1], &two[3], &two[4], &two[5]] {
+        let _ = receiver.take(message, ms(0));
+    }
+    assert!(receiver.pictures.is_empty());
+    // And the other way round: the last part of a shorter one, while there are parts beyond it.
+    let mut receiver = Receiver::new();
+    for message in [&two[0], &two[3], &two[4], &one[1], &one[2], &one[3]] {
+        let _ = receiver.take(message, ms(0));
+    }
+    assert!(receiver.pictures.is_empty());
+}
+
 #[test]
 fn repetitions_are_harmless() {
     let pictures: Vec<_> = (0..3).map(|n| picture(n, 20_000)).collect();
