@@ -1,0 +1,72 @@
+/// Masks payload, or takes a mask off it, in place (RFC 6455, section 5.3). It is the same
+/// operation.
+///
+/// The payload may come in pieces: the mask goes on where the last piece ended.
+///
+/// ```
+/// use camwire_websocket::Mask;
+///
+/// let mut payload = *b"Hello";
+/// Mask::new([0x37, 0xfa, 0x21, 0x3d]).apply(&mut payload);
+/// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Mask {
+    /// The key, turned so that its lowest byte is for the next byte of payload.
+    key: u32,
+}
+
+/// What is masked at once. The compiler makes vectors of these loops.
+type Word = u64;
+
+impl Mask {
+    /// A mask for a payload that begins.
+    #[must_use]
+    pub const fn new(key: [u8; 4]) -> Self {
+        Self { key: u32::from_le_bytes(key) }
+    }
+
+    /// Masks the next bytes of the payload.
+    #[inline]
+    pub fn apply(&mut self, bytes: &mut [u8]) {
+        let word = Word::from(self.key) << 32 | Word::from(self.key);
+        let (words, tail) = bytes.as_chunks_mut();
+        for bytes in words {
+            *bytes = (Word::from_le_bytes(*bytes) ^ word).to_le_bytes();
+        }
+        for byte in tail {
+            *byte ^= self.key as u8;
+            self.key = self.key.rotate_right(8);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    proptest! {
+        /// As section 5.3 says it: octet i is combined with octet i modulo 4 of the key.
+        #[test]
+        fn like_the_definition(
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+            key: [u8; 4],
+            cuts in proptest::collection::vec(0usize..20, 0..8),
+        ) {
+            let naive: Vec<u8> =
+                payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
+            let mut masked = payload;
+            let mut mask = Mask::new(key);
+            let mut rest = &mut masked[..];
+            for cut in cuts {
+                let (piece, after) = rest.split_at_mut(cut.min(rest.len()));
+                mask.apply(piece);
+                rest = after;
+            }
+            mask.apply(rest);
+            prop_assert_eq!(masked, naive);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+/// Which end of a connection this is: [`Server`] or [`Client`].
+///
+/// What a client sends is masked, what a server sends is not (RFC 6455, section 5.1). So frames of a
+/// client need a key, and those of a server cannot have one.
+pub trait Role: sealed::Sealed {
+    /// What a frame is masked with: four bytes for a client, nothing for a server.
+    ///
+    /// A client needs a new key for each frame, from a source that nobody can predict
+    /// (section 5.3).
+    type Key: Copy;
+}
+
+/// The end that was connected to. Its key is `()`.
+#[derive(Clone, Copy, Debug)]
+pub enum Server {}
+
+/// The end that has connected. Its key is four random bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Client {}
+
+impl Role for Server {
+    type Key = ();
+}
+
+impl Role for Client {
+    type Key = [u8; 4];
+}
+
+pub(crate) mod sealed {
+    use super::{Client, Role, Server};
+
+    pub trait Sealed: Copy + core::fmt::Debug {
+        /// Whether the peer of this role masks its frames.
+        const PEER_MASKS: bool;
+
+        fn mask(key: <Self as Role>::Key) -> Option<[u8; 4]>
+        where
+            Self: Role;
+    }
+
+    impl Sealed for Server {
+        const PEER_MASKS: bool = true;
+
+        fn mask((): ()) -> Option<[u8; 4]> {
+            None
+        }
+    }
+
+    impl Sealed for Client {
+        const PEER_MASKS: bool = false;
+
+        fn mask(key: [u8; 4]) -> Option<[u8; 4]> {
+            Some(key)
+        }
+    }
+}
