@@ -1,7 +1,5 @@
 //! What proves that a server has read the request and speaks WebSocket (RFC 6455, section 4.2.2).
 
-use sha1::block_api::compress;
-
 /// A key or an accept value as it is sent: base64 of 16 and of 20 bytes.
 pub(crate) type KeyText = [u8; 24];
 pub(crate) type AcceptText = [u8; 28];
@@ -9,28 +7,58 @@ pub(crate) type AcceptText = [u8; 28];
 const GUID: &[u8; 36] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The accept value for a key.
-///
-/// Key and GUID together always have 60 bytes, so SHA-1 is taken as its two blocks, without what
-/// the hash of any length would need.
 pub(crate) fn accept(key: &KeyText) -> AcceptText {
-    let mut blocks = [[0; 64]; 2];
-    let text = key.iter().chain(GUID).copied().chain([0x80]);
-    for (place, byte) in blocks.as_flattened_mut().iter_mut().zip(text) {
-        *place = byte;
+    // Key and GUID always have 60 bytes, so with the bit and the length that SHA-1 adds to its
+    // input there are always two blocks.
+    let mut blocks = [[0; 16]; 2];
+    let words = blocks.as_flattened_mut();
+    let text = key.as_chunks().0.iter().chain(GUID.as_chunks().0);
+    for (word, bytes) in words.iter_mut().zip(text.chain([&[0x80, 0, 0, 0]])) {
+        *word = u32::from_be_bytes(*bytes);
     }
-    let bits = 8 * (key.len() + GUID.len()) as u16;
-    if let Some(end) = blocks.as_flattened_mut().last_chunk_mut() {
-        *end = bits.to_be_bytes();
+    if let [.., bits] = words {
+        *bits = 8 * (key.len() + GUID.len()) as u32;
     }
     let mut state = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0xC3D2_E1F0];
-    compress(&mut state, &blocks);
+    for block in blocks {
+        sha1_block(&mut state, block);
+    }
     let mut hash = [0; 20];
-    for (place, word) in hash.as_chunks_mut().0.iter_mut().zip(state) {
-        *place = word.to_be_bytes();
+    for (bytes, word) in hash.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
     }
     let mut text = [b'='; 28];
     encode(&hash, &mut text);
     text
+}
+
+/// SHA-1 of one block (FIPS 180-4, section 6.1.3), in 300 bytes of code. Nothing depends on it being
+/// hard to break (RFC 6455, section 10.8), and it is needed once for a connection; the crates that
+/// have it are made for speed, and take ten times as much flash.
+fn sha1_block(state: &mut [u32; 5], mut words: [u32; 16]) {
+    let [mut a, mut b, mut c, mut d, mut e] = *state;
+    for t in 0..80_usize {
+        // The last sixteen of the eighty words are kept, in a circle.
+        let word = |at: usize| words.get(at % 16).copied().unwrap_or_default();
+        let w = match t {
+            0..16 => word(t),
+            _ => (word(t + 13) ^ word(t + 8) ^ word(t + 2) ^ word(t)).rotate_left(1),
+        };
+        if let Some(word) = words.get_mut(t % 16) {
+            *word = w;
+        }
+        let (f, k) = match t {
+            0..20 => (b & c | !b & d, 0x5A82_7999_u32),
+            20..40 => (b ^ c ^ d, 0x6ED9_EBA1),
+            40..60 => (b & c | b & d | c & d, 0x8F1B_BCDC),
+            _ => (b ^ c ^ d, 0xCA62_C1D6),
+        };
+        let sum = f.wrapping_add(k).wrapping_add(w).wrapping_add(e);
+        (a, b, c, d, e) = (a.rotate_left(5).wrapping_add(sum), a, b.rotate_left(30), c, d);
+    }
+    for (word, add) in state.iter_mut().zip([a, b, c, d, e]) {
+        *word = word.wrapping_add(add);
+    }
 }
 
 /// A key from its 16 bytes.

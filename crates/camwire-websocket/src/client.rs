@@ -44,6 +44,7 @@ impl<'r> ClientRequest<'r> {
     /// # Errors
     ///
     /// [`RequestError`] if it does not fit, or if something cannot be sent as it is.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn write<'m>(
         &self,
         nonce: [u8; 16],
@@ -78,12 +79,12 @@ impl<'r> ClientRequest<'r> {
     }
 
     /// Nothing of it may end its line, or be taken for something else.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn check(&self) -> Result<(), RequestError> {
-        let visible = |text: &str| text.bytes().all(|byte| (0x21..=0x7E).contains(&byte));
+        let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
         let is_value = |text: &str| text.bytes().all(head::is_of_value);
         let is_target = |text: &str| {
-            visible(text)
-                && !text.as_bytes().contains(&b'#')
+            head::is_target(text.as_bytes())
                 && matches!(text.as_bytes().first(), None | Some(b'/' | b'?'))
         };
         if self.host.is_empty() || !visible(self.host) {
@@ -179,25 +180,27 @@ impl<'r> ClientHandshake<'r> {
     }
 
     /// The status line, with or without its line end.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn status_line(&mut self, line: &[u8]) {
         self.status = status(line);
     }
 
     /// A field line, each in turn.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         let value = head::trim(value);
-        if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = self.upgrade.again(value.eq_ignore_ascii_case(b"websocket"));
-        } else if name.eq_ignore_ascii_case(b"connection") {
+        if head::is(name, b"upgrade") {
+            self.upgrade = self.upgrade.again(head::is(value, b"websocket"));
+        } else if head::is(name, b"connection") {
             self.connection |= head::lists(value, b"upgrade");
         } else if let Some(name) = own_field(name) {
-            if name.eq_ignore_ascii_case(b"accept") {
+            if head::is(name, b"accept") {
                 // Section 11.3.3: not more than once.
                 let first = self.accepted == Seen::No;
                 self.accepted = self.accepted.again(first && value == self.accept);
-            } else if name.eq_ignore_ascii_case(b"protocol") {
+            } else if head::is(name, b"protocol") {
                 self.chosen(value);
-            } else if name.eq_ignore_ascii_case(b"extensions") {
+            } else if head::is(name, b"extensions") {
                 // None was asked for.
                 self.fault = self.fault.or(Some(ResponseError::Extension));
             }
@@ -219,6 +222,7 @@ impl<'r> ClientHandshake<'r> {
     /// # Errors
     ///
     /// [`ResponseError`] if there is no WebSocket connection.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn finish(&self) -> Result<Option<&'r str>, ResponseError> {
         match self.status {
             Some(101) => {}

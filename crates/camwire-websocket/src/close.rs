@@ -1,6 +1,7 @@
 use core::fmt;
 
 use crate::event::DecodeErrorKind;
+use crate::utf8::Utf8;
 
 /// Why a connection is closed (RFC 6455, section 7.4). Only codes that may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,20 +65,37 @@ impl fmt::Display for CloseCode {
 /// What a Close frame says, if it says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close<'a> {
-    /// Why.
-    pub code: CloseCode,
-    /// The same for people who debug; may be empty.
-    pub reason: &'a str,
+    code: CloseCode,
+    reason: &'a [u8],
 }
 
 impl<'a> Close<'a> {
     /// Most bytes of a reason that can be sent.
     pub const REASON_MAX: usize = 123;
 
-    /// Without a reason.
+    /// The code alone.
     #[must_use]
     pub const fn new(code: CloseCode) -> Self {
-        Self { code, reason: "" }
+        Self::with_reason(code, "")
+    }
+
+    /// The code, and the same for people who debug.
+    #[must_use]
+    pub const fn with_reason(code: CloseCode, reason: &'a str) -> Self {
+        Self { code, reason: reason.as_bytes() }
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn code(&self) -> CloseCode {
+        self.code
+    }
+
+    /// The reason; may be empty.
+    #[must_use]
+    pub fn reason(&self) -> &'a str {
+        // It is UTF-8. Whoever does not ask for it need not have the code that says so again.
+        str::from_utf8(self.reason).unwrap_or_default()
     }
 
     /// The payload of a Close frame (section 5.5.1).
@@ -88,8 +106,16 @@ impl<'a> Close<'a> {
         };
         let code = u16::from_be_bytes(*code);
         let code = CloseCode::new(code).ok_or(DecodeErrorKind::CloseCode { code })?;
-        let reason = str::from_utf8(reason).map_err(|_| DecodeErrorKind::InvalidUtf8)?;
+        let mut utf8 = Utf8::START;
+        if utf8.push(reason).is_err() || !utf8.is_complete() {
+            return Err(DecodeErrorKind::InvalidUtf8);
+        }
         Ok(Some(Self { code, reason }))
+    }
+
+    /// The same in two pieces.
+    pub(crate) const fn payload(&self) -> ([u8; 2], &'a [u8]) {
+        (self.code.0.to_be_bytes(), self.reason)
     }
 }
 

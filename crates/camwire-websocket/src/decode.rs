@@ -25,26 +25,60 @@ use crate::{Close, Mask, Role};
 /// # Ok::<_, camwire_websocket::DecodeError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Decoder<R: Role> {
-    limits: Limits,
-    state: State,
-    /// Of the frame under way.
-    opcode: Opcode,
-    fin: Fin,
-    mask: Mask,
-    /// Its length, while that is being read; then its bytes that are still out.
-    left: u64,
-    /// The message under way, how many of its bytes have been told, and whether they are text.
-    message: Option<Kind>,
-    told: u64,
-    utf8: Utf8,
-    /// The payload of a control frame.
-    control: ControlPayload,
-    /// Bytes that are used up.
-    offset: u64,
-    /// What is wrong, if the state is `Failed`.
-    failure: DecodeError,
+pub struct Decoder<R> {
+    incoming: Incoming,
     role: PhantomData<R>,
+}
+
+impl<R: Role> Decoder<R> {
+    /// A decoder for what comes after the opening handshake.
+    #[must_use]
+    pub const fn new(limits: Limits) -> Self {
+        Self { incoming: Incoming::new(limits, R::PEER_MASKS), role: PhantomData }
+    }
+}
+
+impl<R> Decoder<R> {
+    /// Finds the next event in `input`, and takes the bytes that led to it off its front. The mask
+    /// is taken off payload where it stands.
+    ///
+    /// `None` says that all of `input` is used up and more is needed. Call it until then: some
+    /// events need no bytes. However the peer's bytes are cut into inputs, the events are the same,
+    /// except that the [`Data`] of a message may come as other pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if the connection must be failed, the same for every later call. What was
+    /// right before it has been told.
+    #[inline]
+    pub fn next<'d, 'i: 'd>(
+        &'d mut self,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Event<'d>>, DecodeError> {
+        self.incoming.next(input)
+    }
+
+    /// How many bytes of payload certainly come next, in the frame under way.
+    ///
+    /// The caller may read up to so many bytes to where it wants to have them, and give
+    /// [`next`](Self::next) that memory as input: what it tells of as payload then stands where it
+    /// belongs.
+    #[must_use]
+    pub const fn payload_ahead(&self) -> u64 {
+        self.incoming.payload_ahead()
+    }
+
+    /// Whether a Close frame has come.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.incoming.is_closed()
+    }
+
+    /// How many bytes of the peer's frames are used up.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.incoming.offset
+    }
 }
 
 /// What is too much. A decoder's own memory is fixed and does not depend on it.
@@ -65,6 +99,30 @@ impl Default for Limits {
     fn default() -> Self {
         Self::DEFAULT
     }
+}
+
+/// All of a decoder but its role's type, so that a program with both roles has it once.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    peer_masks: bool,
+    limits: Limits,
+    state: State,
+    /// Of the frame under way.
+    opcode: Opcode,
+    fin: Fin,
+    mask: Mask,
+    /// Its length, while that is being read; then its bytes that are still out.
+    left: u64,
+    /// The message under way, how many of its bytes have been told, and whether they are text.
+    message: Option<Kind>,
+    told: u64,
+    utf8: Utf8,
+    /// The payload of a control frame.
+    control: ControlPayload,
+    /// Bytes that are used up.
+    offset: u64,
+    /// What is wrong, if the state is `Failed`.
+    failure: DecodeError,
 }
 
 /// What the next byte is.
@@ -123,11 +181,10 @@ impl Progress {
     }
 }
 
-impl<R: Role> Decoder<R> {
-    /// A decoder for what comes after the opening handshake.
-    #[must_use]
-    pub const fn new(limits: Limits) -> Self {
+impl Incoming {
+    pub(crate) const fn new(limits: Limits, peer_masks: bool) -> Self {
         Self {
+            peer_masks,
             limits,
             state: State::First,
             opcode: Opcode::Data,
@@ -140,23 +197,12 @@ impl<R: Role> Decoder<R> {
             control: ControlPayload::new(),
             offset: 0,
             failure: DecodeError { kind: DecodeErrorKind::NothingToContinue, offset: 0 },
-            role: PhantomData,
         }
     }
 
-    /// Finds the next event in `input`, and takes the bytes that led to it off its front. The mask
-    /// is taken off payload where it stands.
-    ///
-    /// `None` says that all of `input` is used up and more is needed. Call it until then: some
-    /// events need no bytes. However the peer's bytes are cut into inputs, the events are the same,
-    /// except that the [`Data`] of a message may come as other pieces.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError`] if the connection must be failed, the same for every later call. What was
-    /// right before it has been told.
-    #[inline]
-    pub fn next<'d, 'i: 'd>(
+    /// As [`Decoder::next`].
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    pub(crate) fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'d>>, DecodeError> {
@@ -166,13 +212,8 @@ impl<R: Role> Decoder<R> {
         self.told(progress, payload)
     }
 
-    /// How many bytes of payload certainly come next, in the frame under way.
-    ///
-    /// The caller may read up to so many bytes to where it wants to have them, and give
-    /// [`next`](Self::next) that memory as input: what it tells of as payload then stands where it
-    /// belongs.
-    #[must_use]
-    pub const fn payload_ahead(&self) -> u64 {
+    /// As [`Decoder::payload_ahead`].
+    pub(crate) const fn payload_ahead(&self) -> u64 {
         match (self.state, self.opcode) {
             (State::Payload, Opcode::Data) => self.left,
             _ => 0,
@@ -180,15 +221,8 @@ impl<R: Role> Decoder<R> {
     }
 
     /// Whether a Close frame has come.
-    #[must_use]
-    pub const fn is_closed(&self) -> bool {
+    pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
-    }
-
-    /// How many bytes of the peer's frames are used up.
-    #[must_use]
-    pub const fn offset(&self) -> u64 {
-        self.offset
     }
 
     /// Whether the connection was failed.
@@ -198,7 +232,8 @@ impl<R: Role> Decoder<R> {
 
     /// What is to be told, and how many bytes at the start of `input` are used up, not counting the
     /// payload that is to be told.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn advance(&mut self, input: &mut [u8]) -> (usize, Progress) {
         let mut used = 0;
         loop {
@@ -224,7 +259,8 @@ impl<R: Role> Decoder<R> {
     }
 
     /// What [`advance`](Self::advance) came to, with the payload that it found.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn told<'a>(
         &'a self,
         progress: Progress,
@@ -253,19 +289,15 @@ impl<R: Role> Decoder<R> {
     fn head(&mut self, input: &[u8]) -> usize {
         let mut used = 0_usize;
         for &byte in input {
-            let next = match self.state {
+            self.state = match self.state {
                 State::First => self.first(byte),
                 State::Second => self.second(byte),
                 State::Length { of, left } => self.length(of, left, byte),
-                State::Key { key: [_, b, c, d], left } => Ok(self.key([b, c, d, byte], left)),
-                State::Payload | State::Closed | State::Failed => return used,
+                State::Key { key: [_, b, c, d], left } => self.key([b, c, d, byte], left),
+                State::Payload | State::Closed | State::Failed => break,
             };
-            match next {
-                Ok(next) => self.state = next,
-                Err(kind) => {
-                    self.fail(kind);
-                    return used;
-                }
+            if self.has_failed() {
+                break;
             }
             self.offset = self.offset.wrapping_add(1);
             used = used.saturating_add(1);
@@ -273,56 +305,54 @@ impl<R: Role> Decoder<R> {
         used
     }
 
-    fn first(&mut self, byte: u8) -> Result<State, DecodeErrorKind> {
+    fn first(&mut self, byte: u8) -> State {
         if byte & 0x70 != 0 {
-            return Err(DecodeErrorKind::ReservedBits);
+            return self.fail(DecodeErrorKind::ReservedBits);
         }
-        let fin = if byte & 0x80 != 0 { Fin::Last } else { Fin::More };
-        self.opcode = match byte & 0x0F {
-            0 => Opcode::Data,
-            1 => self.message(Kind::Text)?,
-            2 => self.message(Kind::Binary)?,
-            8 => Opcode::Close,
-            9 => Opcode::Ping,
-            10 => Opcode::Pong,
-            opcode => return Err(DecodeErrorKind::ReservedOpcode { opcode }),
+        self.fin = if byte & 0x80 != 0 { Fin::Last } else { Fin::More };
+        let (opcode, begins) = match byte & 0x0F {
+            0 => (Opcode::Data, None),
+            1 => (Opcode::Data, Some(Kind::Text)),
+            2 => (Opcode::Data, Some(Kind::Binary)),
+            8 => (Opcode::Close, None),
+            9 => (Opcode::Ping, None),
+            10 => (Opcode::Pong, None),
+            opcode => return self.fail(DecodeErrorKind::ReservedOpcode { opcode }),
         };
-        if self.opcode == Opcode::Data {
-            if self.message.is_none() {
-                return Err(DecodeErrorKind::NothingToContinue);
+        self.opcode = opcode;
+        if opcode != Opcode::Data {
+            return match self.fin {
+                Fin::Last => State::Second,
+                Fin::More => self.fail(DecodeErrorKind::ControlFragmented),
+            };
+        }
+        match (self.message, begins) {
+            (Some(_), None) => {}
+            (None, Some(_)) => {
+                self.message = begins;
+                self.told = 0;
+                self.utf8 = Utf8::START;
             }
-        } else if fin == Fin::More {
-            return Err(DecodeErrorKind::ControlFragmented);
+            (None, None) => return self.fail(DecodeErrorKind::NothingToContinue),
+            (Some(_), Some(_)) => return self.fail(DecodeErrorKind::MessageUnfinished),
         }
-        self.fin = fin;
-        Ok(State::Second)
+        State::Second
     }
 
-    /// A message begins.
-    fn message(&mut self, kind: Kind) -> Result<Opcode, DecodeErrorKind> {
-        if self.message.is_some() {
-            return Err(DecodeErrorKind::MessageUnfinished);
-        }
-        self.message = Some(kind);
-        self.told = 0;
-        self.utf8 = Utf8::START;
-        Ok(Opcode::Data)
-    }
-
-    fn second(&mut self, byte: u8) -> Result<State, DecodeErrorKind> {
-        match (byte & 0x80 != 0, R::PEER_MASKS) {
-            (true, false) => return Err(DecodeErrorKind::Masked),
-            (false, true) => return Err(DecodeErrorKind::NotMasked),
+    fn second(&mut self, byte: u8) -> State {
+        match (byte & 0x80 != 0, self.peer_masks) {
+            (true, false) => return self.fail(DecodeErrorKind::Masked),
+            (false, true) => return self.fail(DecodeErrorKind::NotMasked),
             _ => {}
         }
         let length = byte & 0x7F;
         if length > CONTROL_MAX && self.opcode != Opcode::Data {
-            return Err(DecodeErrorKind::ControlTooLong);
+            return self.fail(DecodeErrorKind::ControlTooLong);
         }
         self.left = 0;
         match length {
-            126 => Ok(State::Length { of: 2, left: 2 }),
-            127 => Ok(State::Length { of: 8, left: 8 }),
+            126 => State::Length { of: 2, left: 2 },
+            127 => State::Length { of: 8, left: 8 },
             _ => {
                 self.left = u64::from(length);
                 self.declared()
@@ -330,35 +360,35 @@ impl<R: Role> Decoder<R> {
         }
     }
 
-    fn length(&mut self, of: u8, left: u8, byte: u8) -> Result<State, DecodeErrorKind> {
+    fn length(&mut self, of: u8, left: u8, byte: u8) -> State {
         self.left = self.left << 8 | u64::from(byte);
         let left = left.saturating_sub(1);
         if left > 0 {
-            return Ok(State::Length { of, left });
+            return State::Length { of, left };
         }
         // The longest that the next shorter form can hold.
         let shorter = if of == 2 { u64::from(CONTROL_MAX) } else { u64::from(u16::MAX) };
         if self.left > i64::MAX as u64 {
-            return Err(DecodeErrorKind::LengthTopBit);
+            return self.fail(DecodeErrorKind::LengthTopBit);
         }
         if self.left <= shorter {
-            return Err(DecodeErrorKind::LengthNotShortest);
+            return self.fail(DecodeErrorKind::LengthNotShortest);
         }
         self.declared()
     }
 
     /// The length is known.
-    fn declared(&mut self) -> Result<State, DecodeErrorKind> {
+    fn declared(&mut self) -> State {
         if self.opcode == Opcode::Data {
             let declared = self.told.saturating_add(self.left);
             let limit = self.limits.message_bytes;
             if declared > limit {
-                return Err(DecodeErrorKind::MessageTooBig { declared, limit });
+                return self.fail(DecodeErrorKind::MessageTooBig { declared, limit });
             }
         } else {
             self.control.clear();
         }
-        Ok(if R::PEER_MASKS { State::Key { key: [0; 4], left: 4 } } else { State::Payload })
+        if self.peer_masks { State::Key { key: [0; 4], left: 4 } } else { State::Payload }
     }
 
     fn key(&mut self, key: [u8; 4], left: u8) -> State {
@@ -370,9 +400,11 @@ impl<R: Role> Decoder<R> {
         State::Payload
     }
 
-    fn fail(&mut self, kind: DecodeErrorKind) {
-        self.state = State::Failed;
+    #[cold]
+    fn fail(&mut self, kind: DecodeErrorKind) -> State {
         self.failure = DecodeError { kind, offset: self.offset };
+        self.state = State::Failed;
+        State::Failed
     }
 
     // --- Payload ---
@@ -382,7 +414,7 @@ impl<R: Role> Decoder<R> {
     fn unmasked<'i>(&mut self, input: &'i mut [u8]) -> &'i [u8] {
         let bytes = usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
         let Some(payload) = input.get_mut(..bytes) else { return &[] };
-        if R::PEER_MASKS {
+        if self.peer_masks {
             self.mask.apply(payload);
         }
         self.left = self.left.wrapping_sub(bytes as u64);
@@ -390,7 +422,8 @@ impl<R: Role> Decoder<R> {
     }
 
     /// Nothing is to be told if the frame has ended, but not the message, and nothing came.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn data(&mut self, input: &mut [u8]) -> Option<Progress> {
         let Some(kind) = self.message else {
             self.state = State::First;
@@ -488,6 +521,7 @@ impl ControlPayload {
     }
 
     /// Takes no more than there is room for.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let room = self.bytes.get_mut(usize::from(self.len)..).unwrap_or_default();
         let fits = room.len().min(bytes.len());

@@ -2,6 +2,7 @@ use core::marker::PhantomData;
 
 use crate::decode::CONTROL_MAX;
 use crate::event::{Fin, Kind};
+use crate::role::sealed::Key;
 use crate::{Close, Mask, Role};
 
 /// Writes the heads of frames, in an order that RFC 6455 allows. It never touches a message.
@@ -28,9 +29,7 @@ use crate::{Close, Mask, Role};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Encoder<R> {
-    /// The fragmented message under way.
-    message: Option<Kind>,
-    closed: bool,
+    outgoing: Outgoing,
     role: PhantomData<R>,
 }
 
@@ -38,7 +37,7 @@ impl<R: Role> Encoder<R> {
     /// An encoder for what is sent after the opening handshake.
     #[must_use]
     pub const fn new() -> Self {
-        Self { message: None, closed: false, role: PhantomData }
+        Self { outgoing: Outgoing::new(), role: PhantomData }
     }
 
     /// The head of a message that is sent as one frame.
@@ -52,10 +51,7 @@ impl<R: Role> Encoder<R> {
         len: usize,
         key: R::Key,
     ) -> Result<FrameHead, EncodeError> {
-        if self.message.is_some() && !self.closed {
-            return Err(EncodeError::MessageUnfinished);
-        }
-        self.fragment(kind, len, Fin::Last, key)
+        self.outgoing.message(kind, len, key.bytes())
     }
 
     /// The head of the next fragment of a message: the first one, if no message is under way.
@@ -72,22 +68,7 @@ impl<R: Role> Encoder<R> {
         fin: Fin,
         key: R::Key,
     ) -> Result<FrameHead, EncodeError> {
-        if self.closed {
-            return Err(EncodeError::Closed);
-        }
-        let opcode = match (self.message, kind) {
-            (None, Kind::Text) => 1,
-            (None, Kind::Binary) => 2,
-            (Some(message), kind) if message == kind => 0,
-            _ => return Err(EncodeError::MessageUnfinished),
-        };
-        let len = u64::try_from(len).unwrap_or(u64::MAX);
-        if len > i64::MAX as u64 {
-            return Err(EncodeError::TooLong);
-        }
-        self.message = (fin == Fin::More).then_some(kind);
-        let fin = if fin == Fin::Last { 0x80 } else { 0 };
-        Ok(FrameHead::new(fin | opcode, len, R::mask(key)))
+        self.outgoing.fragment(kind, len, fin, key.bytes())
     }
 
     /// A Ping, which the peer must answer with a Pong of the same payload.
@@ -96,10 +77,7 @@ impl<R: Role> Encoder<R> {
     ///
     /// [`EncodeError::Closed`], or [`EncodeError::TooLong`] for more than 125 bytes.
     pub fn ping(&mut self, payload: &[u8], key: R::Key) -> Result<ControlFrame, EncodeError> {
-        if self.closed {
-            return Err(EncodeError::Closed);
-        }
-        ControlFrame::new(0x89, &[payload], R::mask(key))
+        self.outgoing.ping(payload, key.bytes())
     }
 
     /// A Pong: the answer to a Ping with this payload, or a sign of life.
@@ -111,7 +89,7 @@ impl<R: Role> Encoder<R> {
     ///
     /// [`EncodeError::TooLong`] for more than 125 bytes.
     pub fn pong(&mut self, payload: &[u8], key: R::Key) -> Result<ControlFrame, EncodeError> {
-        ControlFrame::new(0x8A, &[payload], R::mask(key))
+        self.outgoing.pong(payload, key.bytes())
     }
 
     /// A Close. After it no other frame can be had, except for Pongs.
@@ -128,27 +106,108 @@ impl<R: Role> Encoder<R> {
         close: Option<Close<'_>>,
         key: R::Key,
     ) -> Result<ControlFrame, EncodeError> {
-        if self.closed {
-            return Err(EncodeError::Closed);
-        }
-        let code = close.map(|close| close.code.get().to_be_bytes());
-        let code = code.as_ref().map_or(&[][..], |code| code);
-        let reason = close.map_or("", |close| close.reason).as_bytes();
-        let frame = ControlFrame::new(0x88, &[code, reason], R::mask(key))?;
-        self.closed = true;
-        Ok(frame)
+        self.outgoing.close(close, key.bytes())
     }
 
     /// Whether a Close was made.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        self.closed
+        self.outgoing.closed
     }
 }
 
 impl<R: Role> Default for Encoder<R> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// All of an encoder but its role's type, so that a program with both roles has it once. Frames are
+/// masked if there is a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    /// The fragmented message under way.
+    message: Option<Kind>,
+    pub(crate) closed: bool,
+}
+
+pub(crate) type MaskKey = Option<[u8; 4]>;
+
+impl Outgoing {
+    pub(crate) const fn new() -> Self {
+        Self { message: None, closed: false }
+    }
+
+    pub(crate) fn message(
+        &mut self,
+        kind: Kind,
+        len: usize,
+        key: MaskKey,
+    ) -> Result<FrameHead, EncodeError> {
+        if self.message.is_some() && !self.closed {
+            return Err(EncodeError::MessageUnfinished);
+        }
+        self.fragment(kind, len, Fin::Last, key)
+    }
+
+    pub(crate) fn fragment(
+        &mut self,
+        kind: Kind,
+        len: usize,
+        fin: Fin,
+        key: MaskKey,
+    ) -> Result<FrameHead, EncodeError> {
+        self.open()?;
+        let opcode = match (self.message, kind) {
+            (None, Kind::Text) => 1,
+            (None, Kind::Binary) => 2,
+            (Some(message), kind) if message == kind => 0,
+            _ => return Err(EncodeError::MessageUnfinished),
+        };
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        if len > i64::MAX as u64 {
+            return Err(EncodeError::TooLong);
+        }
+        self.message = (fin == Fin::More).then_some(kind);
+        let fin = if fin == Fin::Last { 0x80 } else { 0 };
+        Ok(FrameHead::new(fin | opcode, len, key))
+    }
+
+    pub(crate) fn ping(
+        &mut self,
+        payload: &[u8],
+        key: MaskKey,
+    ) -> Result<ControlFrame, EncodeError> {
+        self.open()?;
+        ControlFrame::new(0x89, &[payload], key)
+    }
+
+    pub(crate) fn pong(
+        &mut self,
+        payload: &[u8],
+        key: MaskKey,
+    ) -> Result<ControlFrame, EncodeError> {
+        ControlFrame::new(0x8A, &[payload], key)
+    }
+
+    pub(crate) fn close(
+        &mut self,
+        close: Option<Close<'_>>,
+        key: MaskKey,
+    ) -> Result<ControlFrame, EncodeError> {
+        self.open()?;
+        let payload = close.as_ref().map(Close::payload);
+        let (code, reason) = match &payload {
+            Some((code, reason)) => (&code[..], *reason),
+            None => (&[][..], &[][..]),
+        };
+        let frame = ControlFrame::new(0x88, &[code, reason], key)?;
+        self.closed = true;
+        Ok(frame)
+    }
+
+    fn open(&self) -> Result<(), EncodeError> {
+        if self.closed { Err(EncodeError::Closed) } else { Ok(()) }
     }
 }
 
@@ -178,7 +237,7 @@ impl FrameHead {
     /// Bytes of the longest head.
     pub const MAX_LEN: usize = 14;
 
-    fn new(first: u8, len: u64, key: Option<[u8; 4]>) -> Self {
+    fn new(first: u8, len: u64, key: MaskKey) -> Self {
         let mut head = Self { bytes: [0; Self::MAX_LEN], len: 0 };
         let masked = if key.is_some() { 0x80 } else { 0 };
         head.push(&[first]);
@@ -223,7 +282,7 @@ impl ControlFrame {
     /// Bytes of the longest control frame.
     pub const MAX_LEN: usize = 2 + 4 + CONTROL_MAX as usize;
 
-    fn new(first: u8, payload: &[&[u8]], key: Option<[u8; 4]>) -> Result<Self, EncodeError> {
+    fn new(first: u8, payload: &[&[u8]], key: MaskKey) -> Result<Self, EncodeError> {
         let len = payload.iter().fold(0_usize, |len, piece| len.saturating_add(piece.len()));
         if len > usize::from(CONTROL_MAX) {
             return Err(EncodeError::TooLong);
@@ -306,7 +365,7 @@ mod tests {
     #[test]
     fn nothing_but_pongs_after_a_close() {
         let mut encoder = Encoder::<Server>::new();
-        let close = Close { code: CloseCode::NORMAL, reason: "bye" };
+        let close = Close::with_reason(CloseCode::NORMAL, "bye");
         assert_eq!(encoder.close(Some(close), ()).unwrap().as_bytes(), b"\x88\x05\x03\xe8bye");
         assert!(encoder.is_closed());
         assert_eq!(encoder.message(Kind::Text, 0, ()).err(), Some(EncodeError::Closed));
@@ -324,10 +383,10 @@ mod tests {
         assert_eq!(encoder.ping(&[7; 125], key).unwrap().as_bytes().len(), ControlFrame::MAX_LEN);
         assert_eq!(encoder.ping(&[7; 126], key).err(), Some(EncodeError::TooLong));
         let reason = &"x".repeat(124);
-        let mut close = Close { code: CloseCode::NORMAL, reason };
+        let mut close = Close::with_reason(CloseCode::NORMAL, reason);
         assert_eq!(encoder.close(Some(close), key).err(), Some(EncodeError::TooLong));
         assert!(!encoder.is_closed());
-        close.reason = &reason[..Close::REASON_MAX];
+        close = Close::with_reason(CloseCode::NORMAL, &reason[..Close::REASON_MAX]);
         let frame = encoder.close(Some(close), key).unwrap();
         assert_eq!(frame.as_bytes()[..8], [0x88, 0xFD, 1, 2, 3, 4, 3 ^ 1, 0xE8 ^ 2]);
     }

@@ -101,6 +101,17 @@ pub(crate) const fn is_of_value(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7E | 0x80..)
 }
 
+/// Whether two names are the same; case does not matter.
+#[cfg_attr(target_pointer_width = "32", inline(never))]
+pub(crate) fn is(name: &[u8], other: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(other)
+}
+
+/// Whether all bytes may be in a target: visible ASCII, and no fragment.
+pub(crate) fn is_target(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, 0x21..=0x7E) && *byte != b'#')
+}
+
 /// Without spaces and tabs at both ends.
 pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
@@ -115,11 +126,14 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 }
 
 fn is_of_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    let signs =
+        matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+    signs || byte.is_ascii_alphanumeric()
 }
 
 /// The members of a list that is separated by commas (RFC 9110, section 5.6.1); empty ones are left
 /// out.
+#[cfg_attr(target_pointer_width = "32", inline(never))]
 pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(value);
     core::iter::from_fn(move || {
@@ -133,11 +147,12 @@ pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a list has this member; case does not matter.
 pub(crate) fn lists(value: &[u8], member: &[u8]) -> bool {
-    members(value).any(|one| one.eq_ignore_ascii_case(member))
+    members(value).any(|one| is(one, member))
 }
 
 /// Whether a value of `Sec-WebSocket-Extensions` is formed as RFC 6455, section 9.1, says: what is
 /// not fails the connection, also where no extension is wanted.
+#[cfg_attr(target_pointer_width = "32", inline(never))]
 pub(crate) fn is_extension_list(value: &[u8]) -> bool {
     let mut rest = value;
     let mut any = false;
@@ -202,6 +217,7 @@ impl<'m> Writer<'m> {
         Self { memory, len: 0, fits: true }
     }
 
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn push(&mut self, text: &[u8]) {
         let room = self.memory.get_mut(self.len..).unwrap_or_default();
         match room.get_mut(..text.len()) {

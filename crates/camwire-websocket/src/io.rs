@@ -1,12 +1,15 @@
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use embedded_io_async::{Read, Write};
 
 use crate::client::{ClientHandshake, ClientRequest, RequestError, ResponseError};
-use crate::connection::{Connection, Phase};
+use crate::connection::{Ends, Phase};
 use crate::decode::Progress;
+use crate::encode::MaskKey;
 use crate::event::{DecodeError, Event, Fin, Kind};
 use crate::head::{HeadFinder, HeadTooLong};
+use crate::role::sealed::Key;
 use crate::server::{Refusal, Request};
 use crate::{Client, Close, EncodeError, Limits, Mask, Role, Server};
 
@@ -15,7 +18,7 @@ use crate::{Client, Close, EncodeError, Limits, Mask, Role, Server};
 ///
 /// It answers Pings and Closes by itself, whenever it is called: who wants that must be calling
 /// [`receive`](Self::receive) most of the time. It does one thing at a time; who must send while it
-/// receives drives a [`Connection`] from two halves of its own.
+/// receives drives a [`Connection`](crate::Connection) from two halves of its own.
 ///
 /// The memory given to it is used one half for what comes in, the other for what goes out. The
 /// first bounds the head of the opening handshake, and pieces of messages; the second bounds nothing
@@ -25,10 +28,11 @@ use crate::{Client, Close, EncodeError, Limits, Mask, Role, Server};
 ///
 /// Each method says it. All of them rely on `read` and `write` to lose no bytes when dropped.
 #[derive(Debug)]
-pub struct WebSocket<'b, R, W, O: Role, K> {
+pub struct WebSocket<'b, R, W, O, K> {
     reader: R,
     writer: W,
-    connection: Connection<O>,
+    ends: Ends,
+    role: PhantomData<O>,
     keys: K,
     input: &'b mut [u8],
     /// What of the input is still to be decoded.
@@ -135,7 +139,7 @@ impl<'b, R: Read, W: Write<Error = R::Error>> WebSocket<'b, R, W, Server, fn()> 
         });
         match &accepted {
             Ok(accepted) => this.write_all(&accepted.response()).await?,
-            Err(refusal) => this.write_all(&[refusal.response()]).await?,
+            Err(refusal) => this.write_all(&refusal.response()).await?,
         }
         Ok((this, accepted?.protocol()))
     }
@@ -181,11 +185,11 @@ where
     }
 }
 
-impl<R, W, O: Role, K> WebSocket<'_, R, W, O, K> {
+impl<R, W, O, K> WebSocket<'_, R, W, O, K> {
     /// How far the closing handshake is.
     #[must_use]
     pub const fn phase(&self) -> Phase {
-        self.connection.phase()
+        self.ends.phase()
     }
 
     /// Gives the reader and the writer back. What had been read ahead is lost.
@@ -214,7 +218,8 @@ where
         Self {
             reader,
             writer,
-            connection: Connection::new(limits),
+            ends: Ends::new(limits, O::PEER_MASKS),
+            role: PhantomData,
             keys,
             input,
             undecoded: 0..0,
@@ -241,12 +246,12 @@ where
         let (progress, payload) = loop {
             self.answer().await?;
             let undecoded = self.input.get_mut(self.undecoded.clone()).unwrap_or_default();
-            let (used, progress) = self.connection.advance(undecoded);
+            let (used, progress) = self.ends.advance(undecoded);
             let start = self.undecoded.start.saturating_add(used);
             let payload = start..start.saturating_add(progress.payload());
             self.undecoded.start = payload.end;
             match progress {
-                Progress::Hungry if self.connection.phase() == Phase::Closed => return Ok(None),
+                Progress::Hungry if self.ends.phase() == Phase::Closed => return Ok(None),
                 Progress::Hungry => {
                     let read = self.reader.read(self.input).await.map_err(Error::Transport)?;
                     if read == 0 {
@@ -263,7 +268,7 @@ where
             }
         };
         let payload = self.input.get(payload).unwrap_or_default();
-        self.connection.told(progress, payload).map_err(Error::Protocol)
+        self.ends.incoming.told(progress, payload).map_err(Error::Protocol)
     }
 
     /// Sends a message as one frame. Text must be UTF-8.
@@ -278,8 +283,9 @@ where
     /// [`Error::Torn`]. A smaller one is sent by the next call, or not at all.
     pub async fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Error<R::Error>> {
         self.answer().await?;
-        let key = (self.keys)();
-        let head = self.connection.message(kind, payload.len(), key).map_err(Error::Send)?;
+        let key = self.key();
+        let outgoing = self.ends.open().map_err(Error::Send)?;
+        let head = outgoing.message(kind, payload.len(), key).map_err(Error::Send)?;
         self.send_frame(head.as_bytes(), key, payload).await
     }
 
@@ -299,8 +305,9 @@ where
         fin: Fin,
     ) -> Result<(), Error<R::Error>> {
         self.answer().await?;
-        let key = (self.keys)();
-        let head = self.connection.fragment(kind, payload.len(), fin, key).map_err(Error::Send)?;
+        let key = self.key();
+        let outgoing = self.ends.open().map_err(Error::Send)?;
+        let head = outgoing.fragment(kind, payload.len(), fin, key).map_err(Error::Send)?;
         self.send_frame(head.as_bytes(), key, payload).await
     }
 
@@ -315,7 +322,9 @@ where
     /// Safe: the Ping is sent by the next call, or not at all.
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<R::Error>> {
         self.answer().await?;
-        let frame = self.connection.ping(payload, (self.keys)()).map_err(Error::Send)?;
+        let key = self.key();
+        let outgoing = self.ends.open().map_err(Error::Send)?;
+        let frame = outgoing.ping(payload, key).map_err(Error::Send)?;
         self.push(frame.as_bytes());
         self.flush().await
     }
@@ -334,7 +343,8 @@ where
         self.whole()?;
         // This is the answer, if one was owed, so that must not be sent first.
         self.flush().await?;
-        let frame = self.connection.close(close, (self.keys)()).map_err(Error::Send)?;
+        let key = self.key();
+        let frame = self.ends.close(close, key).map_err(Error::Send)?;
         self.push(frame.as_bytes());
         self.flush().await
     }
@@ -372,13 +382,18 @@ where
         self.whole()?;
         loop {
             self.flush().await?;
-            if !self.connection.owes_answer() {
+            if !self.ends.owes_answer() {
                 return Ok(());
             }
-            if let Some(frame) = self.connection.answer((self.keys)()) {
+            let key = self.key();
+            if let Some(frame) = self.ends.answer(key) {
                 self.push(frame.as_bytes());
             }
         }
+    }
+
+    fn key(&mut self) -> MaskKey {
+        (self.keys)().bytes()
     }
 
     fn whole(&self) -> Result<(), Error<R::Error>> {
@@ -389,12 +404,12 @@ where
     async fn send_frame(
         &mut self,
         head: &[u8],
-        key: O::Key,
+        key: MaskKey,
         payload: &[u8],
     ) -> Result<(), Error<R::Error>> {
         self.torn = true;
         self.push(head);
-        let mut mask = O::mask(key).map(Mask::new);
+        let mut mask = key.map(Mask::new);
         let mut rest = payload;
         loop {
             let copied = self.push(rest);

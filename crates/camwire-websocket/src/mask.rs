@@ -27,7 +27,8 @@ impl Mask {
     }
 
     /// Masks the next bytes of the payload.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn apply(&mut self, bytes: &mut [u8]) {
         let word = Word::from(self.key) << 32 | Word::from(self.key);
         let (words, tail) = bytes.as_chunks_mut();

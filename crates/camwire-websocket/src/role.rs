@@ -7,7 +7,7 @@ pub trait Role: sealed::Sealed {
     ///
     /// A client needs a new key for each frame, from a source that nobody can predict
     /// (section 5.3).
-    type Key: Copy;
+    type Key: Copy + sealed::Key;
 }
 
 /// The end that was connected to. Its key is `()`.
@@ -27,30 +27,34 @@ impl Role for Client {
 }
 
 pub(crate) mod sealed {
-    use super::{Client, Role, Server};
+    use super::{Client, Server};
 
     pub trait Sealed: Copy + core::fmt::Debug {
         /// Whether the peer of this role masks its frames.
         const PEER_MASKS: bool;
-
-        fn mask(key: <Self as Role>::Key) -> Option<[u8; 4]>
-        where
-            Self: Role;
     }
 
     impl Sealed for Server {
         const PEER_MASKS: bool = true;
-
-        fn mask((): ()) -> Option<[u8; 4]> {
-            None
-        }
     }
 
     impl Sealed for Client {
         const PEER_MASKS: bool = false;
+    }
 
-        fn mask(key: [u8; 4]) -> Option<[u8; 4]> {
-            Some(key)
+    pub trait Key {
+        fn bytes(self) -> Option<[u8; 4]>;
+    }
+
+    impl Key for () {
+        fn bytes(self) -> Option<[u8; 4]> {
+            None
+        }
+    }
+
+    impl Key for [u8; 4] {
+        fn bytes(self) -> Option<[u8; 4]> {
+            Some(self)
         }
     }
 }

@@ -97,6 +97,7 @@ impl<'p> ServerHandshake<'p> {
     }
 
     /// The request line, with or without its line end.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn request_line(&mut self, line: &[u8]) {
         self.line = match request_line(line) {
             None => Line::Malformed,
@@ -107,25 +108,25 @@ impl<'p> ServerHandshake<'p> {
 
     /// A field line, each in turn. Those that do not matter to the handshake may be left out, or
     /// given; which ones do is its own affair, and no line that is a field's is too strange for it.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         let value = head::trim(value);
-        if name.eq_ignore_ascii_case(b"host") {
-            let visible =
-                !value.is_empty() && value.iter().all(|byte| (0x21..=0x7E).contains(byte));
+        if head::is(name, b"host") {
+            let visible = !value.is_empty() && value.iter().all(|byte| matches!(byte, 0x21..=0x7E));
             self.host = self.host.again(visible);
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
+        } else if head::is(name, b"upgrade") {
             if head::lists(value, b"websocket") {
                 self.upgrade = Seen::Once;
             }
-        } else if name.eq_ignore_ascii_case(b"connection") {
+        } else if head::is(name, b"connection") {
             if head::lists(value, b"upgrade") {
                 self.connection = Seen::Once;
             }
-        } else if name.eq_ignore_ascii_case(b"content-length") {
+        } else if head::is(name, b"content-length") {
             if value.is_empty() || value.iter().any(|&digit| digit != b'0') {
                 self.fault(Refusal::Body);
             }
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if head::is(name, b"transfer-encoding") {
             self.fault(Refusal::Body);
         } else if let Some(name) = own_field(name) {
             self.own(name, value);
@@ -133,24 +134,26 @@ impl<'p> ServerHandshake<'p> {
     }
 
     /// A field whose name begins with `Sec-WebSocket-`.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn own(&mut self, name: &[u8], value: &[u8]) {
-        if name.eq_ignore_ascii_case(b"key") {
+        if head::is(name, b"key") {
             let key = accept::parse_key(value);
             self.has_key = self.has_key.again(key.is_some());
             self.key = key.unwrap_or(self.key);
-        } else if name.eq_ignore_ascii_case(b"version") {
+        } else if head::is(name, b"version") {
             self.version = match (self.version, value) {
                 (Version::Missing, b"13") => Version::Thirteen,
                 (Version::Missing, _) => Version::Other,
                 _ => Version::Twice,
             };
-        } else if name.eq_ignore_ascii_case(b"protocol") {
+        } else if head::is(name, b"protocol") {
             self.protocol_list(value);
-        } else if name.eq_ignore_ascii_case(b"extensions") && !head::is_extension_list(value) {
+        } else if head::is(name, b"extensions") && !head::is_extension_list(value) {
             self.fault(Refusal::Extensions);
         }
     }
 
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn protocol_list(&mut self, value: &[u8]) {
         let mut any = false;
         for member in head::members(value) {
@@ -184,6 +187,7 @@ impl<'p> ServerHandshake<'p> {
     /// # Errors
     ///
     /// [`Refusal`] if the client must not be let in.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn finish(&self) -> Result<Acceptance<'p>, Refusal> {
         match self.line {
             Line::Get => {}
@@ -210,23 +214,18 @@ impl<'p> ServerHandshake<'p> {
 /// What follows `Sec-WebSocket-` in a field's name.
 pub(crate) fn own_field(name: &[u8]) -> Option<&[u8]> {
     let (start, rest) = name.split_first_chunk::<14>()?;
-    start.eq_ignore_ascii_case(b"sec-websocket-").then_some(rest)
+    head::is(start, b"sec-websocket-").then_some(rest)
 }
 
 /// Method and target of a request line. The version must be 1.1, or higher (RFC 6455, section
 /// 4.2.1), which HTTP/2 is not, since it has no such lines.
-fn request_line(line: &[u8]) -> Option<(&[u8], &str)> {
+fn request_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (line, _) = head::first_line(line);
     let (method, rest) = head::cut(line, b' ')?;
     let (target, version) = head::cut(rest, b' ')?;
     let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] = version else { return None };
-    let right = head::is_token(method)
-        && !target.is_empty()
-        && target.iter().all(|byte| (0x21..=0x7E).contains(byte) && *byte != b'#');
-    if !right {
-        return None;
-    }
-    Some((method, str::from_utf8(target).ok()?))
+    let right = head::is_token(method) && !target.is_empty() && head::is_target(target);
+    right.then_some((method, target))
 }
 
 /// The head of a request for a WebSocket connection.
@@ -237,7 +236,7 @@ fn request_line(line: &[u8]) -> Option<(&[u8], &str)> {
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'h> {
     head: &'h [u8],
-    target: &'h str,
+    target: &'h [u8],
 }
 
 impl<'h> Request<'h> {
@@ -257,15 +256,15 @@ impl<'h> Request<'h> {
 
     /// What is asked for: a path and perhaps a query, as they were sent; never empty.
     #[must_use]
-    pub const fn target(&self) -> &'h str {
-        self.target
+    pub fn target(&self) -> &'h str {
+        // It is ASCII.
+        str::from_utf8(self.target).unwrap_or_default()
     }
 
     /// The value of the first field of this name; case does not matter.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'h [u8]> {
-        self.fields()
-            .find_map(|(n, value)| n.eq_ignore_ascii_case(name.as_bytes()).then_some(value))
+        self.fields().find_map(|(n, value)| head::is(n, name.as_bytes()).then_some(value))
     }
 
     /// All field lines, as names and values.
@@ -407,31 +406,21 @@ impl Refusal {
         }
     }
 
-    /// A whole answer, without a body. The connection is closed after it.
+    /// A whole answer, without a body, in pieces to be sent one after the other. The connection is
+    /// closed after it.
     #[must_use]
-    pub const fn response(self) -> &'static [u8] {
-        match self.status() {
-            403 => b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            404 => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            405 => {
-                b"HTTP/1.1 405 Method Not Allowed\r\n\
-                  Allow: GET\r\n\
-                  Content-Length: 0\r\n\
-                  Connection: close\r\n\r\n"
-            }
-            426 => {
-                b"HTTP/1.1 426 Upgrade Required\r\n\
-                  Upgrade: websocket\r\n\
-                  Sec-WebSocket-Version: 13\r\n\
-                  Content-Length: 0\r\n\
-                  Connection: Upgrade, close\r\n\r\n"
-            }
-            431 => {
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
-                  Content-Length: 0\r\n\
-                  Connection: close\r\n\r\n"
-            }
-            _ => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        }
+    pub const fn response(self) -> [&'static [u8]; 5] {
+        let (status, fields): (&[u8], &[u8]) = match self.status() {
+            403 => (b"403 Forbidden", b""),
+            404 => (b"404 Not Found", b""),
+            405 => (b"405 Method Not Allowed", b"Allow: GET\r\n"),
+            426 => (
+                b"426 Upgrade Required",
+                b"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+            ),
+            431 => (b"431 Request Header Fields Too Large", b""),
+            _ => (b"400 Bad Request", b""),
+        };
+        [b"HTTP/1.1 ", status, b"\r\n", fields, b"Content-Length: 0\r\nConnection: close\r\n\r\n"]
     }
 }

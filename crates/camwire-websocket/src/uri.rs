@@ -1,4 +1,5 @@
 use crate::ClientRequest;
+use crate::head;
 
 /// A WebSocket URI, taken apart (RFC 6455, section 3).
 ///
@@ -58,6 +59,7 @@ impl<'u> Uri<'u> {
     /// # Errors
     ///
     /// As [`UriError`] says.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn parse(uri: &'u str) -> Result<Self, UriError> {
         let (security, rest) = if let Some(rest) = after_scheme(uri, "ws://") {
             (Security::Plain, rest)
@@ -66,7 +68,7 @@ impl<'u> Uri<'u> {
         } else {
             return Err(UriError::Scheme);
         };
-        let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+        let end = rest.as_bytes().iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
         let (authority, target) =
             rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, ""));
         let (host, port) = host_and_port(authority)?;
@@ -75,7 +77,7 @@ impl<'u> Uri<'u> {
             (None, Security::Plain) => 80,
             (None, Security::Tls) => 443,
         };
-        if !target.bytes().all(|byte| (0x21..=0x7E).contains(&byte) && byte != b'#') {
+        if !head::is_target(target.as_bytes()) {
             return Err(UriError::Target);
         }
         Ok(Self { security, host, port, authority, target })
@@ -90,13 +92,13 @@ impl<'u> Uri<'u> {
 
 fn after_scheme<'u>(uri: &'u str, scheme: &str) -> Option<&'u str> {
     let (start, rest) = uri.split_at_checked(scheme.len())?;
-    start.eq_ignore_ascii_case(scheme).then_some(rest)
+    head::is(start.as_bytes(), scheme.as_bytes()).then_some(rest)
 }
 
 fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), UriError> {
     let bytes = authority.as_bytes();
     let (host, after) = if let Some(rest) = authority.strip_prefix('[') {
-        let end = rest.bytes().position(|byte| byte == b']').ok_or(UriError::Host)?;
+        let end = rest.as_bytes().iter().position(|byte| *byte == b']').ok_or(UriError::Host)?;
         let (host, after) = rest.split_at_checked(end).ok_or(UriError::Host)?;
         let is_address =
             host.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
@@ -110,7 +112,7 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), UriError> {
         // A name, an IPv4 address, or whatever else can be resolved; no user and no password.
         let is_name = host
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte));
+            .all(|byte| matches!(byte, b'!' | b'$'..=b'.' | b'0'..=b'9' | b';' | b'=' | b'A'..=b'Z' | b'_' | b'a'..=b'z' | b'~'));
         if !is_name {
             return Err(UriError::Host);
         }

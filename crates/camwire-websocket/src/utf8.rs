@@ -14,6 +14,7 @@ impl Utf8 {
     pub(crate) const START: Self = Self { missing: 0, low: 0x80, high: 0xBF };
 
     /// Takes a piece. An error is the number of bytes before the first that cannot be.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let mut rest = bytes;
         loop {
@@ -53,9 +54,11 @@ impl Utf8 {
     }
 }
 
-/// What is left when whole blocks of ASCII are taken off the front.
+/// What is left when ASCII is taken off the front, in whole blocks.
 fn without_ascii(mut bytes: &[u8]) -> &[u8] {
-    while let Some((block, rest)) = bytes.split_first_chunk::<16>()
+    // A microcontroller would load the blocks byte by byte.
+    while cfg!(target_pointer_width = "64")
+        && let Some((block, rest)) = bytes.split_first_chunk::<16>()
         && u128::from_ne_bytes(*block) & u128::from_ne_bytes([0x80; 16]) == 0
     {
         bytes = rest;

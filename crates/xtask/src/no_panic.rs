@@ -20,6 +20,8 @@ use std::{
 };
 
 const CRATES: [&str; 4] = ["camwire-frame", "camwire-mqtt", "camwire-multipart", "camwire-ring"];
+const CRATES: [&str; 4] =
+    ["camwire-frame", "camwire-multipart", "camwire-ring", "camwire-websocket"];
 
 /// Public functions that the program does not call.
 const LEFT_OUT: [&str; 6] = [

@@ -28,6 +28,10 @@ const PARTS: &[Part] = &[
         features: "mqtt_sender,mqtt_receiver",
         budget: Some(6144),
     },
+    Part { name: "websocket: server", features: "ws_server", budget: Some(10_240) },
+    Part { name: "websocket: client", features: "ws_client", budget: Some(10_240) },
+    Part { name: "websocket: both", features: "ws_server,ws_client", budget: Some(10_240) },
+    Part { name: "websocket: over a reader and a writer", features: "ws_socket", budget: None },
     Part { name: "server, with all it needs of the above", features: "server", budget: None },
 ];
 

@@ -25,7 +25,7 @@ impl Seen {
             Event::Ping(payload) => Self::Ping(payload.to_vec()),
             Event::Pong(payload) => Self::Pong(payload.to_vec()),
             Event::Close(close) => {
-                Self::Close(close.map(|close| (close.code.get(), close.reason.to_owned())))
+                Self::Close(close.map(|close| (close.code().get(), close.reason().to_owned())))
             }
         }
     }

@@ -4,13 +4,15 @@
 use crate::{
     frame::{quality, resolution, setting},
     multipart::{Source, config},
-    opaque::{Bare, Peer, any, bytes, changed, duration, instant, perhaps, poll},
+    opaque::{Bare, Peer, any, bytes, changed, duration, formatted, instant, perhaps, poll},
     ring::policy,
+    websocket::{close, fin, key, kind, limits, request},
 };
 use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource, TestSource};
 use camwire_multipart::{Boundary, Decoder, MultipartSource};
 use camwire_ring::{CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus};
-use core::hint::black_box;
+use camwire_websocket::{Refusal, Role, WebSocket};
+use core::{fmt::Display, hint::black_box};
 
 pub fn call_all() {
     adapters();
@@ -19,6 +21,7 @@ pub fn call_all() {
     }
     multipart_source();
     capturing();
+    web_sockets();
 }
 
 fn adapters() {
@@ -77,4 +80,44 @@ fn capturing() {
     poll(camwire_ring::capture_loop_with_settings(
         publisher, camera, clock, &config, &status, &settings,
     ));
+}
+
+fn web_sockets() {
+    let mut memory = [0; 1024];
+    let check = |request: &camwire_websocket::Request<'_>| {
+        black_box(request);
+        perhaps(()).ok_or(Refusal::Forbidden)
+    };
+    match poll(WebSocket::accept(Peer, Peer, &mut memory, limits(), &["a", "b"], check)) {
+        Ok((socket, protocol)) => {
+            black_box(protocol);
+            web_socket(socket);
+        }
+        Err(error) => formatted(|f| Display::fmt(&error, f)),
+    }
+    match poll(WebSocket::connect(Peer, Peer, &mut memory, limits(), &request(), key)) {
+        Ok((socket, protocol)) => {
+            black_box(protocol);
+            web_socket(socket);
+        }
+        Err(error) => formatted(|f| Display::fmt(&error, f)),
+    }
+}
+
+fn web_socket<O: Role, K: FnMut() -> O::Key>(mut socket: WebSocket<'_, Peer, Peer, O, K>) {
+    changed(&mut socket);
+    match poll(WebSocket::receive(&mut socket)) {
+        Ok(event) => _ = black_box(event),
+        Err(error) => formatted(|f| Display::fmt(&error, f)),
+    }
+    changed(&mut socket);
+    black_box(poll(WebSocket::send(&mut socket, kind(), bytes())).is_ok());
+    changed(&mut socket);
+    black_box(poll(WebSocket::send_fragment(&mut socket, kind(), bytes(), fin())).is_ok());
+    changed(&mut socket);
+    black_box(poll(WebSocket::ping(&mut socket, bytes())).is_ok());
+    changed(&mut socket);
+    black_box(poll(WebSocket::close(&mut socket, close())).is_ok());
+    black_box(WebSocket::phase(&socket));
+    black_box(WebSocket::into_parts(socket));
 }

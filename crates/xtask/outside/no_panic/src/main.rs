@@ -16,6 +16,7 @@ mod opaque;
 #[cfg(feature = "requests")]
 mod requests;
 mod ring;
+mod websocket;
 
 use core::{hint::black_box, panic::PanicInfo};
 
@@ -30,6 +31,7 @@ extern "C" fn _start() -> ! {
         mqtt::call_all();
         multipart::call_all();
         ring::call_all();
+        websocket::call_all();
     }
     if cfg!(feature = "panic") {
         black_box(opaque::bytes()[opaque::any::<usize>()]);

@@ -146,6 +146,19 @@ impl embedded_io_async::Read for Peer {
     }
 }
 
+impl embedded_io_async::Write for Peer {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Fault> {
+        black_box(buf);
+        wait().await;
+        perhaps(any()).ok_or(Fault)
+    }
+
+    async fn flush(&mut self) -> Result<(), Fault> {
+        wait().await;
+        perhaps(()).ok_or(Fault)
+    }
+}
+
 impl Write for Peer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         black_box(text);

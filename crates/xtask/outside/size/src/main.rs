@@ -17,6 +17,8 @@ mod ring;
 #[cfg(feature = "server")]
 mod server;
 mod surroundings;
+#[cfg(any(feature = "ws_server", feature = "ws_client", feature = "ws_socket"))]
+mod websocket;
 
 use surroundings::opaque;
 
@@ -50,6 +52,12 @@ fn firmware() {
     mqtt::receive();
     #[cfg(feature = "mqtt_control")]
     mqtt::obey();
+    #[cfg(feature = "ws_server")]
+    websocket::serve();
+    #[cfg(feature = "ws_client")]
+    websocket::connect();
+    #[cfg(feature = "ws_socket")]
+    websocket::socket();
     #[cfg(feature = "server")]
     server::all();
 }
