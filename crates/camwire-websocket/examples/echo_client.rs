@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             count.extend_from_slice(data.bytes);
         }
     }
-    echo::hang_up(socket).await;
+    echo::hang_up(socket.into_parts()).await;
     let count: u32 = str::from_utf8(&count)?.trim().parse()?;
 
     for case in 1..=count {
@@ -36,13 +36,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(()) => println!("case {case} of {count}"),
             Err(error) => println!("case {case} of {count}: {error}"),
         }
-        echo::hang_up(socket).await;
+        echo::hang_up(socket.into_parts()).await;
     }
 
     let uri = format!("{server}/updateReports?agent=camwire");
     let mut socket = connect(&uri, &mut memory).await?;
     echo::echo(&mut socket).await?;
-    echo::hang_up(socket).await;
+    echo::hang_up(socket.into_parts()).await;
     Ok(())
 }
 

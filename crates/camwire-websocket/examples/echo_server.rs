@@ -8,7 +8,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use camwire_websocket::WebSocket;
-use echo::{LIMITS, Memory, PATIENCE};
+use echo::{LIMITS, Memory, PATIENCE, Reader, Writer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -29,12 +29,16 @@ async fn main() -> io::Result<()> {
 }
 
 async fn serve(stream: TcpStream) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (reader, writer) = echo::halves(stream)?;
+    let mut halves = echo::halves(stream)?;
+    let result = talk(&mut halves).await;
+    echo::hang_up(halves).await;
+    result
+}
+
+async fn talk((reader, writer): &mut (Reader, Writer)) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut memory: Box<Memory> = Box::new([0; _]);
     // Everybody may connect. A server of anything but echoes looks at `origin` and `host` here.
     let accepted = WebSocket::accept(reader, writer, &mut memory, LIMITS, &[], |_| Ok(()));
     let (mut socket, _) = timeout(PATIENCE, accepted).await??;
-    let result = echo::echo(&mut socket).await;
-    echo::hang_up(socket).await;
-    Ok(result?)
+    Ok(echo::echo(&mut socket).await?)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camwire_websocket::{Error, Event, Fin, Limits, Role, WebSocket};
 use embedded_io_adapters::tokio_1::FromTokio;
+use embedded_io_async::{Read, Write};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
@@ -28,9 +29,15 @@ pub(crate) fn halves(stream: TcpStream) -> io::Result<(Reader, Writer)> {
 ///
 /// Sent back piece by piece, a large message would stop at a peer that reads nothing before it has
 /// sent everything.
-pub(crate) async fn echo<O: Role, K: FnMut() -> O::Key>(
-    socket: &mut WebSocket<'_, Reader, Writer, O, K>,
-) -> Result<(), Error<io::Error>> {
+pub(crate) async fn echo<R, W, O, K>(
+    socket: &mut WebSocket<'_, R, W, O, K>,
+) -> Result<(), Error<io::Error>>
+where
+    R: Read<Error = io::Error>,
+    W: Write<Error = io::Error>,
+    O: Role,
+    K: FnMut() -> O::Key,
+{
     let mut message = Vec::new();
     while let Some(event) = socket.receive().await? {
         let Event::Data(data) = event else { continue };
@@ -46,8 +53,7 @@ pub(crate) async fn echo<O: Role, K: FnMut() -> O::Key>(
 
 /// Ends a connection in such a way that the other end gets all that was sent: if bytes were still
 /// unread when the socket is closed, TCP would throw away what is on its way.
-pub(crate) async fn hang_up<O: Role, K>(socket: WebSocket<'_, Reader, Writer, O, K>) {
-    let (reader, writer) = socket.into_parts();
+pub(crate) async fn hang_up((reader, writer): (Reader, Writer)) {
     drop(writer); // Says that nothing more comes.
     let reader = reader.into_inner();
     let mut memory = vec![0; 64 * 1024];

@@ -27,8 +27,8 @@ fn frames(
     at: &mut usize,
     seen: &mut Vec<Seen>,
 ) -> Result<(), Stop> {
-    // The message under way, with all of its bytes.
-    let mut message: Option<(Kind, Vec<u8>)> = None;
+    // The message under way, how many bytes it has, and those of the character under way.
+    let mut message: Option<(Kind, u64, Vec<u8>)> = None;
     loop {
         let start = *at;
         let first = next(bytes, at)?;
@@ -45,8 +45,8 @@ fn frames(
             _ => return wrong(Kind_::ReservedOpcode { opcode }),
         }
         match opcode {
-            1 => message = Some((Kind::Text, Vec::new())),
-            2 => message = Some((Kind::Binary, Vec::new())),
+            1 => message = Some((Kind::Text, 0, Vec::new())),
+            2 => message = Some((Kind::Binary, 0, Vec::new())),
             _ => {}
         }
 
@@ -81,7 +81,7 @@ fn frames(
             return wrong(Kind_::LengthNotShortest, *at);
         }
         if opcode < 8 {
-            let before = message.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+            let before = message.as_ref().map_or(0, |(_, size, _)| *size);
             let declared = before + length;
             if declared > limit {
                 return wrong(Kind_::MessageTooBig { declared, limit }, *at);
@@ -102,10 +102,16 @@ fn frames(
                 control.push(byte);
                 continue;
             }
-            let (kind, text) = message.as_mut().expect("a message");
-            text.push(byte);
-            if *kind == Kind::Text && !could_be_text(text) {
-                return Err(Stop::Wrong(Kind_::InvalidUtf8, start));
+            let (kind, size, character) = message.as_mut().expect("a message");
+            *size += 1;
+            if *kind == Kind::Text {
+                character.push(byte);
+                match str::from_utf8(character) {
+                    Ok(_) => character.clear(),
+                    // More bytes could make it one.
+                    Err(error) if error.error_len().is_none() => {}
+                    Err(_) => return Err(Stop::Wrong(Kind_::InvalidUtf8, start)),
+                }
             }
             add(seen, Seen::Data(*kind, vec![byte], Fin::More));
         }
@@ -118,8 +124,8 @@ fn frames(
             9 => seen.push(Seen::Ping(control)),
             10 => seen.push(Seen::Pong(control)),
             _ if fin => {
-                let (kind, text) = message.take().expect("a message");
-                if kind == Kind::Text && str::from_utf8(&text).is_err() {
+                let (kind, _, character) = message.take().expect("a message");
+                if !character.is_empty() {
                     return Err(Stop::Wrong(Kind_::InvalidUtf8, *at));
                 }
                 add(seen, Seen::Data(kind, Vec::new(), Fin::Last));
@@ -133,11 +139,6 @@ fn next(bytes: &[u8], at: &mut usize) -> Result<u8, Stop> {
     let byte = *bytes.get(*at).ok_or(Stop::End)?;
     *at += 1;
     Ok(byte)
-}
-
-/// Whether more bytes could make it UTF-8.
-fn could_be_text(bytes: &[u8]) -> bool {
-    str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
 }
 
 fn close(payload: &[u8]) -> Result<Option<(u16, String)>, Kind_> {
