@@ -1,5 +1,6 @@
-//! End-to-end tests with programs that others wrote: the files of `e2e/`. One half is about
-//! camwire-host, the other about the firmware of examples/qemu-riscv, in an emulator.
+//! End-to-end tests with programs that others wrote: the files of `e2e/`. They are about
+//! camwire-host, the firmware of examples/qemu-riscv in an emulator, and the echo examples of
+//! camwire-websocket.
 
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
@@ -20,6 +21,9 @@ const CHROMIUM: Program = Program {
     packages: "chromium",
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
+
+const NODE: Program = Program { names: &["node"], packages: "nodejs" };
+const NPM: Program = Program { names: &["npm"], packages: "npm" };
 
 /// A file `e2e/test_<name>.py` and what it cannot do without, besides Python and ffmpeg
 /// (which judges the pictures).
@@ -129,6 +133,22 @@ const BOARD: &[Theme] = &[
     },
 ];
 
+/// And of the echo examples: a file `e2e/test_<name>.py`.
+const WEBSOCKET: &[Theme] = &[
+    Theme {
+        name: "websocket",
+        about: "the echo server and client with Python's websockets",
+        programs: &[],
+        python_packages: true,
+    },
+    Theme {
+        name: "websocket_node",
+        about: "the echo server and client with Node's ws",
+        programs: &[&NODE, &NPM],
+        python_packages: false,
+    },
+];
+
 pub(crate) fn checks(_: &Context) -> Vec<Check> {
     let host = HOST.iter().map(|theme| {
         Check::new(format!("e2e-{}", theme.name), theme.about, |context| host(context, theme))
@@ -136,7 +156,11 @@ pub(crate) fn checks(_: &Context) -> Vec<Check> {
     let board = BOARD.iter().map(|theme| {
         Check::new(format!("board-{}", theme.name), theme.about, |context| board(context, theme))
     });
-    host.chain(board).collect()
+    let websocket = WEBSOCKET.iter().map(|theme| {
+        let name = format!("e2e-{}", theme.name.replace('_', "-"));
+        Check::new(name, theme.about, |context| websocket(context, theme))
+    });
+    host.chain(board).chain(websocket).collect()
 }
 
 fn host(context: &Context, theme: &Theme) -> Outcome {
@@ -153,6 +177,17 @@ fn board(context: &Context, theme: &Theme) -> Outcome {
         tests = tests.env(variable, riscv::example(context, target)?);
     }
     outcome(tests)
+}
+
+fn websocket(context: &Context, theme: &Theme) -> Outcome {
+    let mut tests = tests(context, theme, &format!("test_{}", theme.name))?;
+    if theme.programs.iter().any(|program| program.packages == NPM.packages) {
+        tests = tests.env("NODE_PATH", tools::node_packages(context)?);
+    }
+    // As above.
+    context.cargo(&["build", "--release", "--package", "camwire-websocket", "--examples"]).run()?;
+    let examples = context.target.join("release/examples");
+    outcome(tests.env("CAMWIRE_WEBSOCKET_EXAMPLES", examples))
 }
 
 /// The tests of a file, once there is all they need except for what they test.

@@ -140,6 +140,21 @@ pub(crate) fn python_with_packages(context: &Context) -> Result<PathBuf, Problem
     Ok(dir.join("bin/python"))
 }
 
+/// A folder with the packages for Node that tests use.
+pub(crate) fn node_packages(context: &Context) -> Result<PathBuf, Problem> {
+    const PACKAGE: &str = "ws@8.23.0";
+    let how =
+        format!("missing: Node's {PACKAGE} (cargo xtask test --install e2e puts it in a cache)");
+    let dir = cache::entry(context, &format!("node-{PACKAGE}"), &how, |dir| {
+        Command::new("npm")
+            .args(["install", "--prefix", ".", "--no-fund", "--no-audit", PACKAGE])
+            .dir(dir)
+            .run()
+            .map(drop)
+    })?;
+    Ok(dir.join("node_modules"))
+}
+
 /// FNV-1a: a name for a cache entry, nothing more.
 fn fnv(parts: &[&[u8]]) -> u64 {
     parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
