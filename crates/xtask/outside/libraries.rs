@@ -10,3 +10,4 @@ pub use camwire_mqtt;
 pub use camwire_multipart;
 pub use camwire_ring;
 pub use camwire_server;
+pub use camwire_websocket;

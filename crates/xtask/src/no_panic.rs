@@ -19,9 +19,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const CRATES: [&str; 4] = ["camwire-frame", "camwire-mqtt", "camwire-multipart", "camwire-ring"];
-const CRATES: [&str; 4] =
-    ["camwire-frame", "camwire-multipart", "camwire-ring", "camwire-websocket"];
+const CRATES: [&str; 5] =
+    ["camwire-frame", "camwire-mqtt", "camwire-multipart", "camwire-ring", "camwire-websocket"];
 
 /// Public functions that the program does not call.
 const LEFT_OUT: [&str; 6] = [

@@ -50,6 +50,7 @@ pub(crate) fn build_libraries(
             ("camwire-mqtt", ""),
             ("camwire-multipart", ""),
             ("camwire-server", ""),
+            ("camwire-websocket", ""),
         ],
     );
     let main = include_str!("../outside/libraries.rs");
