@@ -1,14 +1,16 @@
+use core::convert::Infallible;
 use core::future::pending;
 use core::net::SocketAddr;
 
 use camwire_frame::Clock;
 use camwire_ring::{FrameLease, Reader};
+use embedded_io_async::{ErrorType, Read};
 
 use crate::connection::{Disconnect, Outlet};
 use crate::io::WriteVectored;
 use crate::server::Server;
-use crate::stream::{CONTENT_TYPE, FULL, opening};
-use crate::viewers::Viewer;
+use crate::stream::{CONTENT_TYPE, FULL, Framing};
+use crate::viewers::{Transport, Viewer};
 use crate::{Application, Config, StreamOptions};
 
 /// There is no place for another viewer: 503.
@@ -66,7 +68,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         options: StreamOptions,
         peer: Option<SocketAddr>,
     ) -> Result<StreamBody<'_, C, A>, TooManyViewers> {
-        let viewer = self.enter(options, peer).ok_or(TooManyViewers)?;
+        let viewer = self.enter(options, Transport::Mjpeg, peer).ok_or(TooManyViewers)?;
         let reader = self.read(viewer.mode).map_err(|_| TooManyViewers)?;
         Ok(StreamBody { server: self, options, viewer, reader })
     }
@@ -107,10 +109,24 @@ impl<'s, C: Clock, A: Application> StreamBody<'s, C, A> {
         lend: impl Fn(&FrameLease<'_, 's>),
     ) -> Result<(), Disconnect<W::Error>> {
         let Self { server, options, viewer, reader } = self;
+        let mut framing = Framing::of_parts(options);
         let mut out = Outlet { write, with_body: true, clock: &server.clock, config };
         let by = out.picture_deadline();
-        out.send(&mut [opening(options)], by, None, Some(&viewer)).await?;
+        out.send(&mut [framing.opening()], by, None, Some(&viewer)).await?;
         out.flush().await?;
-        server.pictures(&mut out, pending(), options, viewer, reader, lend).await
+        server.pictures(&mut out, &mut Silence, &mut framing, viewer, reader, lend).await
+    }
+}
+
+/// The other direction, which is the HTTP server's affair.
+struct Silence;
+
+impl ErrorType for Silence {
+    type Error = Infallible;
+}
+
+impl Read for Silence {
+    async fn read(&mut self, _: &mut [u8]) -> Result<usize, Infallible> {
+        pending().await
     }
 }

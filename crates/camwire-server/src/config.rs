@@ -30,9 +30,17 @@ pub struct Config {
     pub capture_timeout: Duration,
     /// How long `/control` waits for the source, which obeys between two captures.
     pub control_timeout: Duration,
-    /// After this long without a new picture the last one is sent again, so that browsers draw it
-    /// and dead viewers are found.
+    /// Pages of these origins may open WebSockets, each written as browsers do: `https://a.example`.
+    /// Besides them those may that come from the server's own host, at any port, and whoever is no
+    /// page. With [`Cors::AnyOrigin`] all may.
+    pub origins: &'static [&'static str],
+    /// After this long without a new picture `/stream` gets the last one again, so that browsers
+    /// draw it and dead viewers are found.
     pub repeat_after: Duration,
+    /// How often a viewer over WebSocket is asked for a sign of life, by a Ping.
+    pub ping_interval: Duration,
+    /// How long a viewer over WebSocket may leave Pings unanswered.
+    pub pong_timeout: Duration,
     /// After this long without a picture that somebody wants, `/healthz` says 503.
     pub health_deadline: Duration,
     /// What `Retry-After` says when the server is full.
@@ -40,7 +48,7 @@ pub struct Config {
 }
 
 /// Live pictures; 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
-/// picture is repeated after 950 ms; 5 s until `/healthz` complains; `Retry-After: 5`.
+/// picture is repeated after 950 ms; a Ping each 5 s, and 30 s for its answer; 5 s until `/healthz` complains; `Retry-After: 5`.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -51,7 +59,10 @@ impl Default for Config {
             picture_timeout: Duration::from_secs(30),
             capture_timeout: Duration::from_secs(10),
             control_timeout: Duration::from_secs(10),
+            origins: &[],
             repeat_after: Duration::from_millis(950),
+            ping_interval: Duration::from_secs(5),
+            pong_timeout: Duration::from_secs(30),
             health_deadline: Duration::from_secs(5),
             retry_after: Duration::from_secs(5),
         }

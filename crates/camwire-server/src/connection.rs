@@ -33,6 +33,12 @@ pub enum Disconnect<E> {
     /// The ring needed the slot of the picture that was being sent.
     #[error("too slow: the ring needs its slot")]
     Revoked,
+    /// No Ping was answered for [`Config::pong_timeout`].
+    #[error("no sign of life")]
+    Silent,
+    /// The peer broke the rules of WebSocket, and was told so.
+    #[error("the peer broke the WebSocket protocol")]
+    Protocol,
 }
 
 impl<E> From<E> for Disconnect<E> {

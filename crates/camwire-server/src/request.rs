@@ -10,6 +10,8 @@ pub enum Route {
     Page,
     /// `/stream` and `/mjpeg/1`
     Stream(StreamOptions),
+    /// `/ws`, and `/` for a client that wants to speak WebSocket there.
+    WebSocket(StreamOptions),
     /// `/capture` and `/jpg`
     Capture,
     /// `/stats`
@@ -52,7 +54,7 @@ impl Mode {
     }
 }
 
-/// The query of `/stream`.
+/// The query of `/stream`, and of `/ws`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
     /// `mode=live` or `mode=all`; the server's [`Config`](crate::Config) has what holds without.
@@ -127,6 +129,9 @@ impl Request {
         let route = match target.path {
             "/" => Route::Page,
             "/stream" | "/mjpeg/1" => Route::Stream(StreamOptions::default()),
+            // A handshake is a GET (RFC 6455, section 4.1).
+            "/ws" if target.method != "GET" => return Err(RequestError::ControlMethod),
+            "/ws" => Route::WebSocket(StreamOptions::default()),
             "/capture" | "/jpg" => Route::Capture,
             "/stats" => Route::Stats,
             "/healthz" => Route::Health,
@@ -137,9 +142,19 @@ impl Request {
         let method = target.method()?;
         let route = match route {
             Route::Stream(_) => Route::Stream(target.query.parse()?),
+            Route::WebSocket(_) => Route::WebSocket(target.query.parse()?),
             route => route,
         };
         Ok(Self { method, route })
+    }
+
+    /// The same with `Upgrade: websocket` among the fields.
+    pub(crate) fn of_upgrade(target: Target<'_>) -> Result<Self, RequestError> {
+        let request = Self::of(target)?;
+        match request.route {
+            Route::Page => Ok(Self { route: Route::WebSocket(target.query.parse()?), ..request }),
+            _ => Ok(request),
+        }
     }
 
     fn control(target: Target<'_>) -> Result<Self, RequestError> {
@@ -271,6 +286,7 @@ mod tests {
         let get = |route| Ok(Request { method: Method::Get, route });
         assert_eq!(parse("/"), get(Route::Page));
         assert_eq!(parse("/?anything"), get(Route::Page));
+        assert_eq!(parse("/ws?_cb=1234"), get(Route::WebSocket(StreamOptions::default())));
         assert_eq!(parse("/capture?_cb=1234"), get(Route::Capture));
         assert_eq!(parse("/jpg"), get(Route::Capture));
         assert_eq!(parse("/stats"), get(Route::Stats));
@@ -314,6 +330,7 @@ mod tests {
         };
         assert_eq!(line("HEAD", "/"), Ok(Request { method: Method::Head, route: Route::Page }));
         assert_eq!(line("POST", "/stream"), Err(RequestError::Method));
+        assert_eq!(line("HEAD", "/ws"), Err(RequestError::ControlMethod));
         assert_eq!(line("get", "/stream"), Err(RequestError::Method));
         assert_eq!(line("POST", "/nothing"), Err(RequestError::NotFound));
     }

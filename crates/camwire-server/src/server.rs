@@ -3,6 +3,7 @@ use core::net::SocketAddr;
 
 use camwire_frame::{Clock, Instant};
 use camwire_ring::{FrameRing, Settings, SourceStatus};
+use camwire_websocket::{Acceptance, Refusal as UpgradeRefusal};
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 use portable_atomic::{AtomicU32, Ordering};
@@ -10,9 +11,10 @@ use portable_atomic::{AtomicU32, Ordering};
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
 use crate::request::Target;
+use crate::websocket::Upgrade;
 use crate::{
-    Answer, Application, Config, Exchange, HeadError, HeadReader, Request, RequestError, Route,
-    ViewerSlot,
+    Answer, Application, Config, Exchange, HeadError, HeadReader, Request, RequestError,
+    RequestLine, Route, ViewerSlot,
 };
 
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -91,7 +93,8 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     /// # Cancel safety
     ///
     /// The future can be dropped at any time, after which the connection must be closed: a
-    /// picture may have been sent in part.
+    /// picture may have been sent in part. The transport's `read` and `write` must themselves lose
+    /// nothing when they are dropped before they are ready.
     pub async fn serve<R, W>(
         &self,
         read: R,
@@ -105,7 +108,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let (clock, config) = (&self.clock, &self.config);
         let out = Outlet { write, with_body: true, clock, config };
         let mut connection = Connection { peer, read, out };
-        let request = match self.request(&mut connection).await? {
+        let (request, upgrade) = match self.request(&mut connection).await? {
             None => return Ok(()),
             Some(Ok(request)) => request,
             Some(Err(refusal)) => return self.refuse_request(&mut connection, refusal).await,
@@ -119,6 +122,10 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
                 connection.out.answer(&page).await
             }
             Route::Stream(options) => self.stream(&mut connection, options).await,
+            Route::WebSocket(options) => match upgrade.unwrap_or(Err(UpgradeRefusal::NoUpgrade)) {
+                Ok(acceptance) => self.web_socket(&mut connection, options, &acceptance).await,
+                Err(refusal) => self.refuse_upgrade(&mut connection, refusal).await,
+            },
             Route::Capture => self.capture(&mut connection, asked_at).await,
             Route::Stats => self.stats(&mut connection.out).await,
             Route::Health => self.health(&mut connection.out).await,
@@ -132,22 +139,27 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     async fn request<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
-    ) -> Result<Option<Result<Request, Refusal>>, Disconnect<R::Error>>
+    ) -> Result<Option<Result<(Request, Upgraded), Refusal>>, Disconnect<R::Error>>
     where
         R: Read,
         W: WriteVectored<Error = R::Error>,
     {
-        let mut head = HeadReader::new();
-        if let Err(error) = self.read_head(connection, &mut head).await? {
-            return Ok(Some(Err(Refusal::Head(error))));
-        }
-        let target = match Target::parse(head.request_line()) {
+        let mut line = RequestLine::new();
+        let upgrade = match self.read_head(connection, &mut line).await? {
+            Ok(upgrade) => upgrade,
+            Err(error) => return Ok(Some(Err(Refusal::Head(error)))),
+        };
+        let target = match Target::parse(line.as_bytes()) {
             Ok(target) if self.application.owns(target.path) => target,
             // Without settings these are paths like any other that there is not.
             Ok(target) if self.settings.is_none() && target.is_of_settings() => {
                 return Ok(Some(Err(Refusal::Request(RequestError::NotFound))));
             }
-            target => return Ok(Some(target.and_then(Request::of).map_err(Refusal::Request))),
+            target => {
+                let understand = if upgrade.is_some() { Request::of_upgrade } else { Request::of };
+                let request = target.and_then(understand).map_err(Refusal::Request);
+                return Ok(Some(request.map(|request| (request, upgrade))));
+            }
         };
         let Outlet { write, with_body, clock, config } = &mut connection.out;
         let out = Outlet { write, with_body: *with_body, clock, config };
@@ -163,13 +175,15 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     async fn read_head<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
-        head: &mut HeadReader,
-    ) -> Result<Result<(), HeadError>, Disconnect<R::Error>>
+        line: &mut RequestLine,
+    ) -> Result<Result<Upgraded, HeadError>, Disconnect<R::Error>>
     where
         R: Read,
         W: WriteVectored<Error = R::Error>,
     {
         let deadline = self.clock.now() + self.config.head_timeout;
+        let mut head = HeadReader::new(line);
+        let mut upgrade = Upgrade::new(&self.config);
         let mut buffer = [0; 128];
         loop {
             let read = connection.read.read(&mut buffer);
@@ -181,11 +195,13 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             if input.is_empty() {
                 return Err(Disconnect::Closed);
             }
-            match head.feed(input) {
+            match head.feed(input, &mut |name, value| upgrade.field(name, value)) {
                 Ok(None) => {}
-                Ok(Some(_)) => {
-                    connection.out.with_body = !head.request_line().starts_with(b"HEAD ");
-                    return Ok(Ok(()));
+                Ok(Some(used)) => {
+                    connection.out.with_body = !line.as_bytes().starts_with(b"HEAD ");
+                    let upgraded =
+                        upgrade.finish(line.as_bytes(), input.len().saturating_sub(used));
+                    return Ok(Ok(upgraded));
                 }
                 Err(error) => return Ok(Err(error)),
             }
@@ -275,6 +291,9 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         (self.last_id.fetch_add(1, Ordering::Relaxed) % (u32::MAX - 1)) + 1
     }
 }
+
+/// What became of the WebSocket that a client wants, if it wants one.
+pub(crate) type Upgraded = Option<Result<Acceptance<'static>, UpgradeRefusal>>;
 
 /// Why a request is answered with an error.
 #[derive(Clone, Copy, Debug)]

@@ -101,7 +101,8 @@ impl fmt::Display for Json {
         }
         write!(
             f,
-            ",\"transport\":\"mjpeg\",\"mode\":\"{}\",\"fps\":{},\"fps_cap\":",
+            ",\"transport\":\"{}\",\"mode\":\"{}\",\"fps\":{},\"fps_cap\":",
+            viewer.transport.as_str(),
             viewer.mode.as_str(),
             Millihertz(viewer.millihertz)
         )?;

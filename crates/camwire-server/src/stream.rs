@@ -1,6 +1,6 @@
-use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::pin;
+use core::time::Duration;
 
 use camwire_frame::{Clock, Instant, Pacer};
 use camwire_multipart::{Encoder, PartHead};
@@ -11,7 +11,8 @@ use embedded_io_async::Read;
 use crate::connection::{Connection, Disconnect, Outlet, gone};
 use crate::io::WriteVectored;
 use crate::server::Server;
-use crate::viewers::Viewer;
+use crate::viewers::{Transport, Viewer};
+use crate::websocket::Messages;
 use crate::{Application, Mode, StreamOptions};
 
 /// It has no state, so one serves everybody.
@@ -26,9 +27,63 @@ pub(crate) const CONTENT_TYPE: &str = match core::str::from_utf8(ENCODER.content
 /// Why there are no more viewers.
 pub(crate) const FULL: &str = "too many viewers";
 
-/// What the body of a stream begins with.
-pub(crate) const fn opening(options: StreamOptions) -> &'static [u8] {
-    if options.advance_headers { ENCODER.advance_opening() } else { ENCODER.opening() }
+/// What stands around the pictures of a stream, and what may be said besides.
+#[allow(clippy::large_enum_variant)] // There is no heap to put it on.
+#[derive(Debug)]
+pub(crate) enum Framing {
+    /// Parts of a multipart body.
+    Parts,
+    /// The same, with each head at the end of the part before it.
+    AdvanceHeads,
+    /// Messages of a WebSocket.
+    Messages(Messages),
+}
+
+/// What came from a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It has closed its end, or broken the connection.
+    Gone,
+    /// Something that may want an answer.
+    Message,
+}
+
+impl Framing {
+    pub(crate) const fn of_parts(options: StreamOptions) -> Self {
+        if options.advance_headers { Self::AdvanceHeads } else { Self::Parts }
+    }
+
+    /// What comes before the first picture.
+    pub(crate) const fn opening(&self) -> &'static [u8] {
+        match self {
+            Self::Parts => ENCODER.opening(),
+            Self::AdvanceHeads => ENCODER.advance_opening(),
+            Self::Messages(_) => &[],
+        }
+    }
+
+    /// Whether a picture is sent again when no other comes. A browser shows a part only when the
+    /// next one begins; a message is complete.
+    const fn repeats(&self) -> bool {
+        !matches!(self, Self::Messages(_))
+    }
+
+    /// Waits for what the viewer says. Loses nothing when it is dropped, if `read` does not.
+    async fn hear(&mut self, read: &mut impl Read) -> Heard {
+        let Self::Messages(messages) = self else {
+            gone(read).await;
+            return Heard::Gone;
+        };
+        messages.hear(read).await
+    }
+
+    /// When there is something to do besides sending pictures.
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Messages(messages) => Some(messages.ping_at()),
+            _ => None,
+        }
+    }
 }
 
 impl<C: Clock, A: Application> Server<'_, C, A> {
@@ -42,7 +97,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         R: Read,
         W: WriteVectored,
     {
-        let Some(viewer) = self.enter(options, connection.peer) else {
+        let Some(viewer) = self.enter(options, Transport::Mjpeg, connection.peer) else {
             return self.unavailable(connection, FULL).await;
         };
         if !connection.out.with_body {
@@ -53,14 +108,16 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             return self.unavailable(connection, FULL).await;
         };
         let Connection { read, out, .. } = connection;
-        out.begin(CONTENT_TYPE, opening(options), Some(&viewer)).await?;
-        self.pictures(out, gone(read), options, viewer, reader, |_| {}).await
+        let mut framing = Framing::of_parts(options);
+        out.begin(CONTENT_TYPE, framing.opening(), Some(&viewer)).await?;
+        self.pictures(out, read, &mut framing, viewer, reader, |_| {}).await
     }
 
     /// Takes a place for a viewer, if there is one.
     pub(crate) fn enter(
         &self,
         options: StreamOptions,
+        transport: Transport,
         peer: Option<SocketAddr>,
     ) -> Option<Viewer<'_>> {
         // A rate is for live pictures, so whoever asks for one has chosen.
@@ -69,7 +126,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             (None, Some(_)) => Mode::Live,
             (None, None) => self.config.mode,
         };
-        Viewer::enter(self.viewers, self.next_id(), peer, mode, options.rate)
+        Viewer::enter(self.viewers, self.next_id(), peer, transport, mode, options.rate)
     }
 
     /// A reader of the ring for a viewer.
@@ -85,18 +142,18 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         Ok(reader)
     }
 
-    /// Sends pictures until the source has ended, or the viewer has `gone`. Each is shown to `lend`
-    /// before it is sent.
-    pub(crate) async fn pictures<'r, W: WriteVectored>(
+    /// Sends pictures until the source has ended, or the viewer has gone, which is known by reading.
+    /// Each is shown to `lend` before it is sent.
+    pub(crate) async fn pictures<'r, R: Read, W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        gone: impl Future<Output = ()>,
-        options: StreamOptions,
+        read: &mut R,
+        framing: &mut Framing,
         mut viewer: Viewer<'_>,
         mut reader: Reader<'r>,
         lend: impl Fn(&FrameLease<'_, 'r>),
     ) -> Result<(), Disconnect<W::Error>> {
-        let mut pacer = options.rate.map(Pacer::new);
+        let mut pacer = viewer.cap.map(Pacer::new);
         // Pictures that the reader missed since the last one that was sent.
         let mut missed = 0;
         // The number of the last picture that was sent.
@@ -104,16 +161,17 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         // The timer is not set anew for each picture, but when it fires too early. With hundreds
         // of viewers that is much less work.
         let mut repeat_at = self.clock.now() + self.config.repeat_after;
-        let mut timer = pin!(self.clock.sleep_until(repeat_at));
-        let mut gone = pin!(gone);
+        let earlier = |at: Instant, framing: &Framing| framing.due().map_or(at, |due| at.min(due));
+        let mut timer = pin!(self.clock.sleep_until(earlier(repeat_at, framing)));
         loop {
+            self.reply(out, framing, &viewer).await?;
             let picture = async {
                 match viewer.mode {
                     Mode::Live => reader.latest().await,
                     Mode::All => reader.next().await,
                 }
             };
-            let timer_fired = match select3(picture, gone.as_mut(), timer.as_mut()).await {
+            let timer_fired = match select3(picture, framing.hear(read), timer.as_mut()).await {
                 Either3::First(Some(lease)) => {
                     let now = self.clock.now();
                     repeat_at = now + self.config.repeat_after;
@@ -126,33 +184,31 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     }
                     let sequence = lease.sequence();
                     lend(&lease);
-                    self.send_picture(out, options, lease, missed, &viewer, now).await?;
+                    self.send_picture(out, read, framing, (lease, missed), &viewer, now).await?;
                     viewer.sent_picture(missed, captured_at, now);
                     (sent, missed) = (sequence, 0);
                     false
                 }
-                Either3::First(None) => {
-                    // The source has ended, and so does the stream.
-                    let by = out.picture_deadline();
-                    out.send(&mut [ENCODER.closing()], by, None, Some(&viewer)).await?;
-                    return out.flush().await;
-                }
-                Either3::Second(()) => return Err(Disconnect::Closed),
+                // The source has ended, and so does the stream.
+                Either3::First(None) => return self.end(out, read, framing, &viewer).await,
+                Either3::Second(Heard::Gone) => return Err(Disconnect::Closed),
+                Either3::Second(Heard::Message) => false,
                 Either3::Third(()) => true,
             };
             if timer_fired {
                 let now = self.clock.now();
                 // A picture that the cap skipped is sent only if no other comes in its place.
                 let capped = pacer.as_ref().and_then(Pacer::due).filter(|due| *due > now);
-                if now >= repeat_at
-                    && let Some(lease) = reader.repeat()
+                let lease = if now >= repeat_at { reader.repeat() } else { None };
+                if let Some(lease) =
+                    lease.filter(|lease| framing.repeats() || lease.sequence() != sent)
                 {
                     let (sequence, captured_at) = (lease.sequence(), lease.info().captured_at);
                     match capped.filter(|_| sequence != sent) {
                         Some(due) => repeat_at = due,
                         None => {
                             lend(&lease);
-                            self.send_picture(out, options, lease, 0, &viewer, now).await?;
+                            self.send_picture(out, read, framing, (lease, 0), &viewer, now).await?;
                             if sequence != sent {
                                 viewer.sent_picture(0, captured_at, now);
                                 (sent, missed) = (sequence, 0);
@@ -163,38 +219,83 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 if now >= repeat_at {
                     repeat_at = now + self.config.repeat_after;
                 }
-                timer.set(self.clock.sleep_until(repeat_at));
+                self.ping(out, framing, &viewer, now).await?;
+                timer.set(self.clock.sleep_until(earlier(repeat_at, framing)));
             }
         }
     }
 
-    /// One picture, from its first byte to its last, or the connection is lost.
-    async fn send_picture<W: WriteVectored>(
+    /// One picture, from its first byte to its last, or the connection is lost. With it comes how
+    /// many were missed before it.
+    async fn send_picture<R: Read, W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        options: StreamOptions,
-        lease: FrameLease<'_, '_>,
-        missed: u64,
+        read: &mut R,
+        framing: &mut Framing,
+        (lease, missed): (FrameLease<'_, '_>, u64),
         viewer: &Viewer<'_>,
         now: Instant,
     ) -> Result<(), Disconnect<W::Error>> {
         let mut memory = [0; PartHead::MAX_LEN];
-        let (head, tail): (&[u8], _) = if options.advance_headers {
-            (&[], ENCODER.advance_tail())
-        } else {
-            let head = PartHead {
-                content_length: Some(lease.len() as u64),
-                timestamp_us: Some(self.timestamp_us(lease.info().captured_at)),
-                sequence: Some(lease.sequence()),
-                missed: Some(missed),
-            };
-            (head.encode(&mut memory), ENCODER.tail())
+        let (head, tail): (&[u8], &[u8]) = match framing {
+            Framing::AdvanceHeads => (&[], ENCODER.advance_tail()),
+            Framing::Parts => {
+                let head = PartHead {
+                    content_length: Some(lease.len() as u64),
+                    timestamp_us: Some(self.timestamp_us(lease.info().captured_at)),
+                    sequence: Some(lease.sequence()),
+                    missed: Some(missed),
+                };
+                (head.encode(&mut memory), ENCODER.tail())
+            }
+            Framing::Messages(messages) => match messages.head(&lease, &mut memory) {
+                Some(head) => (head, &[]),
+                None => return Err(Disconnect::Closed),
+            },
         };
         let by = now + self.config.picture_timeout;
-        out.send(&mut [head, &lease, tail], by, Some(&lease), Some(viewer)).await?;
+        {
+            let pieces = &mut [head, &lease, tail];
+            let mut sending = pin!(out.send(pieces, by, Some(&lease), Some(viewer)));
+            // What the viewer says meanwhile is answered afterwards.
+            loop {
+                match select(sending.as_mut(), framing.hear(read)).await {
+                    Either::First(sent) => break sent?,
+                    Either::Second(Heard::Gone) => return Err(Disconnect::Closed),
+                    Either::Second(Heard::Message) => {}
+                }
+            }
+        }
         // The transport has it all; what it still does with that needs no slot of the ring.
         drop(lease);
         out.flush().await
+    }
+
+    /// The end of a stream whose source has ended.
+    async fn end<R: Read, W: WriteVectored>(
+        &self,
+        out: &mut Outlet<'_, W, C>,
+        read: &mut R,
+        framing: &mut Framing,
+        viewer: &Viewer<'_>,
+    ) -> Result<(), Disconnect<W::Error>> {
+        let by = out.picture_deadline();
+        if let Framing::Messages(messages) = framing {
+            if let Some(close) = messages.going_away() {
+                out.send(&mut [close.as_bytes()], by, None, Some(viewer)).await?;
+            }
+        } else {
+            out.send(&mut [ENCODER.closing()], by, None, Some(viewer)).await?;
+        }
+        out.flush().await?;
+        // If the connection were closed on unread bytes, many systems would throw the end away.
+        let mut until = pin!(self.clock.sleep_until(self.clock.now() + Duration::from_secs(1)));
+        while let Framing::Messages(messages) = framing
+            && messages.is_open()
+            && let Either::First(Heard::Message) = select(messages.hear(read), until.as_mut()).await
+        {
+        }
+        Ok(())
     }
 
     /// `/capture`: one picture that was captured after it was asked for.

@@ -15,6 +15,7 @@ pub struct ViewerSlot {
     id: AtomicU32,
     /// IPv6 (or mapped IPv4) address in four words, then the port, then whether it is known.
     peer: [AtomicU32; 6],
+    transport: AtomicU32,
     mode: AtomicU32,
     cap_millihertz: AtomicU32,
     sent: AtomicU32,
@@ -35,6 +36,7 @@ impl ViewerSlot {
         Self {
             id: zero(),
             peer: [const { zero() }; 6],
+            transport: zero(),
             mode: zero(),
             cap_millihertz: zero(),
             sent: zero(),
@@ -53,11 +55,29 @@ impl Default for ViewerSlot {
     }
 }
 
+/// By which door the pictures leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Mjpeg,
+    WebSocket,
+}
+
+impl Transport {
+    /// As in `/stats`.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mjpeg => "mjpeg",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
 /// What is known of a viewer at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ViewerStats {
     pub(crate) id: u32,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) transport: Transport,
     pub(crate) mode: Mode,
     pub(crate) cap: Option<FrameRate>,
     pub(crate) millihertz: u32,
@@ -72,6 +92,7 @@ pub(crate) struct ViewerStats {
 pub(crate) struct Viewer<'s> {
     slot: &'s ViewerSlot,
     pub(crate) mode: Mode,
+    pub(crate) cap: Option<FrameRate>,
     last_sent: Option<Instant>,
 }
 
@@ -81,6 +102,7 @@ impl<'s> Viewer<'s> {
         slots: &'s [ViewerSlot],
         id: u32,
         peer: Option<SocketAddr>,
+        transport: Transport,
         mode: Mode,
         cap: Option<FrameRate>,
     ) -> Option<Self> {
@@ -93,6 +115,7 @@ impl<'s> Viewer<'s> {
         for (word, value) in slot.peer.iter().zip(encode_peer(peer)) {
             set(word, value);
         }
+        set(&slot.transport, transport as u32);
         set(&slot.mode, mode as u32);
         set(&slot.cap_millihertz, cap.map_or(0, FrameRate::as_millihertz));
         for counter in [&slot.sent, &slot.missed, &slot.interval_us, &slot.captured_ms] {
@@ -100,7 +123,7 @@ impl<'s> Viewer<'s> {
         }
         slot.bytes.iter().for_each(|half| set(half, 0));
         slot.id.store(id, Ordering::Release);
-        Some(Self { slot, mode, last_sent: None })
+        Some(Self { slot, mode, cap, last_sent: None })
     }
 
     /// Counts bytes that the connection has taken.
@@ -166,6 +189,11 @@ impl ViewerSlot {
         let stats = ViewerStats {
             id,
             peer: decode_peer(self.peer.each_ref().map(get)),
+            transport: if get(&self.transport) == Transport::WebSocket as u32 {
+                Transport::WebSocket
+            } else {
+                Transport::Mjpeg
+            },
             mode: if get(&self.mode) == Mode::All as u32 { Mode::All } else { Mode::Live },
             cap: FrameRate::from_millihertz(get(&self.cap_millihertz)),
             millihertz: if interval == 0 || still { 0 } else { 1_000_000_000 / interval },
@@ -227,7 +255,7 @@ mod tests {
     #[test]
     fn places_are_taken_and_given_back() {
         let slots = [const { ViewerSlot::new() }; 2];
-        let enter = |id| Viewer::enter(&slots, id, None, Mode::Live, None);
+        let enter = |id| Viewer::enter(&slots, id, None, Transport::Mjpeg, Mode::Live, None);
         let (first, second) = (enter(1).unwrap(), enter(2).unwrap());
         assert!(enter(3).is_none());
         drop(first);
@@ -241,7 +269,7 @@ mod tests {
     #[test]
     fn counts() {
         let slots = [ViewerSlot::new()];
-        let mut viewer = Viewer::enter(&slots, 7, None, Mode::All, None).unwrap();
+        let mut viewer = Viewer::enter(&slots, 7, None, Transport::Mjpeg, Mode::All, None).unwrap();
         assert_eq!(slots[0].read(Instant::ZERO).unwrap().age_ms, None);
         let mut now = Instant::from_micros(5_000_000);
         for _ in 0..50 {

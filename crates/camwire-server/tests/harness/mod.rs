@@ -4,6 +4,7 @@
 pub mod camera;
 pub mod http;
 pub mod time;
+pub mod websocket;
 pub mod wire;
 
 use std::net::SocketAddr;

@@ -1,11 +1,13 @@
 //! What of camwire-server reads what anybody sends. Its request line is read by httparse.
 
 use crate::opaque::bytes;
-use camwire_server::{HeadReader, Request};
+use camwire_server::{HeadReader, Request, RequestLine};
 use core::hint::black_box;
 
 pub fn read() {
-    let mut head = HeadReader::new();
-    while let Ok(None) = HeadReader::feed(&mut head, bytes()) {}
-    let _ = black_box(Request::parse(HeadReader::request_line(&head)));
+    let mut line = RequestLine::new();
+    let mut head = HeadReader::new(&mut line);
+    let mut field = |name: &[u8], value: &[u8]| _ = black_box((name, value));
+    while let Ok(None) = HeadReader::feed(&mut head, bytes(), &mut field) {}
+    let _ = black_box(Request::parse(RequestLine::as_bytes(&line)));
 }
