@@ -1,3 +1,4 @@
+use core::num::NonZeroU8;
 use core::str::FromStr;
 
 use camwire_frame::{FrameRate, Setting, SettingName, ValueError};
@@ -64,7 +65,13 @@ pub struct StreamOptions {
     /// `advance_headers=1`: the head of a part is sent with the end of the part before it, so
     /// that Chromium draws at once; there is no `Content-Length` then.
     pub advance_headers: bool,
+    /// `credit=`, with the subprotocol `camwire.v1`: so many pictures may be on their way that the
+    /// viewer has not acknowledged, 8 at most.
+    pub credit: Option<NonZeroU8>,
 }
+
+/// Most pictures that a viewer may leave unacknowledged. Their numbers are kept.
+pub(crate) const CREDIT_MAX: NonZeroU8 = NonZeroU8::new(8).unwrap();
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +110,9 @@ pub enum RequestError {
     /// The value of `advance_headers` is neither 0 nor 1: 400.
     #[error("advance_headers must be 0 or 1")]
     AdvanceHeaders,
+    /// The value of `credit` is no number from 1 to 8: 400.
+    #[error("credit must be a number from 1 to 8")]
+    Credit,
     /// `var` is missing, or names no setting: 400.
     #[error("var must name a setting, as in /control?var=quality&val=12")]
     SettingName,
@@ -252,6 +262,10 @@ impl FromStr for StreamOptions {
                 ("fps", _) => {
                     options.rate = Some(value.parse().map_err(|_| RequestError::Rate)?);
                 }
+                ("credit", _) => {
+                    let credit = value.parse().ok().filter(|credit| *credit <= CREDIT_MAX);
+                    options.credit = Some(credit.ok_or(RequestError::Credit)?);
+                }
                 ("mode", "live") => options.mode = Some(Mode::Live),
                 ("mode", "all") => options.mode = Some(Mode::All),
                 ("mode", _) => return Err(RequestError::Mode),
@@ -320,6 +334,13 @@ mod tests {
         assert_eq!(parse("/stream?fps=fast"), Err(RequestError::Rate));
         assert_eq!(parse("/stream?mode=some"), Err(RequestError::Mode));
         assert_eq!(parse("/stream?fps=5&mode=all"), Err(RequestError::RateOfAll));
+        let credit = |n| stream(StreamOptions { credit: NonZeroU8::new(n), ..live });
+        assert_eq!(parse("/stream?credit=1"), credit(1));
+        assert_eq!(parse("/stream?credit=8"), credit(8));
+        for value in ["0", "9", "", "-1", "256", "two"] {
+            let target = std::format!("/ws?credit={value}");
+            assert_eq!(parse(&target), Err(RequestError::Credit), "{target}");
+        }
         assert_eq!(parse("/stream?advance_headers=yes"), Err(RequestError::AdvanceHeaders));
     }
 

@@ -1,3 +1,4 @@
+use core::future::pending;
 use core::net::SocketAddr;
 use core::pin::pin;
 use core::time::Duration;
@@ -12,7 +13,7 @@ use crate::connection::{Connection, Disconnect, Outlet, gone};
 use crate::io::WriteVectored;
 use crate::server::Server;
 use crate::viewers::{Transport, Viewer};
-use crate::websocket::Messages;
+use crate::websocket::{Messages, PictureClock, PictureHead};
 use crate::{Application, Mode, StreamOptions};
 
 /// It has no state, so one serves everybody.
@@ -68,6 +69,14 @@ impl Framing {
         !matches!(self, Self::Messages(_))
     }
 
+    /// Whether a picture may be sent now.
+    fn may_send(&self) -> bool {
+        match self {
+            Self::Messages(messages) => messages.has_credit(),
+            _ => true,
+        }
+    }
+
     /// Waits for what the viewer says. Loses nothing when it is dropped, if `read` does not.
     async fn hear(&mut self, read: &mut impl Read) -> Heard {
         let Self::Messages(messages) = self else {
@@ -80,7 +89,7 @@ impl Framing {
     /// When there is something to do besides sending pictures.
     fn due(&self) -> Option<Instant> {
         match self {
-            Self::Messages(messages) => Some(messages.ping_at()),
+            Self::Messages(messages) => Some(messages.due()),
             _ => None,
         }
     }
@@ -165,7 +174,11 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let mut timer = pin!(self.clock.sleep_until(earlier(repeat_at, framing)));
         loop {
             self.reply(out, framing, &viewer).await?;
+            let may_send = framing.may_send();
             let picture = async {
+                if !may_send {
+                    pending::<()>().await;
+                }
                 match viewer.mode {
                     Mode::Live => reader.latest().await,
                     Mode::All => reader.next().await,
@@ -199,7 +212,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 let now = self.clock.now();
                 // A picture that the cap skipped is sent only if no other comes in its place.
                 let capped = pacer.as_ref().and_then(Pacer::due).filter(|due| *due > now);
-                let lease = if now >= repeat_at { reader.repeat() } else { None };
+                let lease = if may_send && now >= repeat_at { reader.repeat() } else { None };
                 if let Some(lease) =
                     lease.filter(|lease| framing.repeats() || lease.sequence() != sent)
                 {
@@ -219,7 +232,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 if now >= repeat_at {
                     repeat_at = now + self.config.repeat_after;
                 }
-                self.ping(out, framing, &viewer, now).await?;
+                self.look_after(out, framing, &viewer, now).await?;
                 timer.set(self.clock.sleep_until(earlier(repeat_at, framing)));
             }
         }
@@ -248,10 +261,22 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 };
                 (head.encode(&mut memory), ENCODER.tail())
             }
-            Framing::Messages(messages) => match messages.head(&lease, &mut memory) {
-                Some(head) => (head, &[]),
-                None => return Err(Disconnect::Closed),
-            },
+            Framing::Messages(messages) => {
+                let clock = match self.clock.unix_offset() {
+                    Some(_) => PictureClock::Unix,
+                    None => PictureClock::Boot,
+                };
+                let head = PictureHead {
+                    clock,
+                    missed,
+                    sequence: lease.sequence(),
+                    captured_us: self.timestamp_us(lease.info().captured_at),
+                };
+                match messages.head(lease.len(), &head, now, &mut memory) {
+                    Some(head) => (head, &[]),
+                    None => return Err(Disconnect::Closed),
+                }
+            }
         };
         let by = now + self.config.picture_timeout;
         {

@@ -1,21 +1,27 @@
+use core::num::NonZeroU8;
+use core::time::Duration;
+
 use camwire_frame::{Clock, Instant};
-use camwire_ring::FrameLease;
 use camwire_websocket::{
-    Acceptance, Close, CloseCode, Connection as Socket, ControlFrame, Kind, Limits, Phase, Refusal,
-    Server as ServerRole, ServerHandshake,
+    Acceptance, Close, CloseCode, Connection as Socket, ControlFrame, Data, Event, Fin, Kind,
+    Limits, Phase, Refusal, Server as ServerRole, ServerHandshake,
 };
 use embedded_io_async::Read;
 
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
 use crate::origin::OriginCheck;
+use crate::request::CREDIT_MAX;
 use crate::server::{Server, Upgraded};
 use crate::stream::{FULL, Framing, Heard};
 use crate::viewers::{Transport, Viewer};
-use crate::{Application, Config, StreamOptions};
+use crate::{Application, Config, Mode, StreamOptions};
 
 /// Most bytes of a message of a viewer. Nothing is kept of it.
 const MESSAGE_MAX: u64 = 4096;
+
+/// The subprotocol in which pictures have a head, and are acknowledged.
+const PROTOCOL: &str = "camwire.v1";
 
 /// The opening handshake, while the head of a request is read.
 #[derive(Debug)]
@@ -26,7 +32,7 @@ pub(crate) struct Upgrade<'c> {
 
 impl<'c> Upgrade<'c> {
     pub(crate) const fn new(config: &'c Config) -> Self {
-        Self { handshake: ServerHandshake::new(&[]), origin: OriginCheck::new(config) }
+        Self { handshake: ServerHandshake::new(&[PROTOCOL]), origin: OriginCheck::new(config) }
     }
 
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
@@ -72,7 +78,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let by = out.picture_deadline();
         out.send(&mut acceptance.response(), by, None, Some(&viewer)).await?;
         out.flush().await?;
-        let mut framing = Framing::Messages(Messages::new(self.clock.now(), &self.config));
+        let v1 = acceptance.protocol().map(|_| V1::new(options.credit));
+        let messages = Messages::new(self.clock.now(), &self.config, viewer.mode, v1);
+        let mut framing = Framing::Messages(messages);
         let ended = self.pictures(out, read, &mut framing, viewer, reader, |_| {}).await;
         if matches!(ended, Err(Disconnect::Protocol)) {
             connection.drain().await; // Or it might not get the Close.
@@ -105,19 +113,19 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         viewer: &Viewer<'_>,
     ) -> Result<(), Disconnect<W::Error>> {
         let Framing::Messages(messages) = framing else { return Ok(()) };
-        let Some(frame) = messages.socket.answer(()) else { return Ok(()) };
+        let Some(frame) = messages.answer() else { return Ok(()) };
         let by = out.picture_deadline();
         out.send(&mut [frame.as_bytes()], by, None, Some(viewer)).await?;
         out.flush().await?;
-        match (messages.is_open(), messages.is_broken) {
-            (true, _) => Ok(()),
-            (false, false) => Err(Disconnect::Closed),
-            (false, true) => Err(Disconnect::Protocol),
+        match (messages.fault, messages.is_open()) {
+            (Some(_), _) => Err(Disconnect::Protocol),
+            (None, true) => Ok(()),
+            (None, false) => Err(Disconnect::Closed),
         }
     }
 
-    /// Asks for a sign of life when that is due.
-    pub(crate) async fn ping<W: WriteVectored>(
+    /// Asks for a sign of life when that is due, and lets go of who gives none.
+    pub(crate) async fn look_after<W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
         framing: &mut Framing,
@@ -125,7 +133,10 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         now: Instant,
     ) -> Result<(), Disconnect<W::Error>> {
         let Framing::Messages(messages) = framing else { return Ok(()) };
-        if now < messages.ping_at() {
+        if messages.stalls_at.is_some_and(|at| now >= at) {
+            return Err(Disconnect::Stalled);
+        }
+        if now < messages.ping_at {
             return Ok(());
         }
         if messages.asked_at.is_some_and(|at| now >= at + self.config.pong_timeout) {
@@ -144,26 +155,58 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
 #[derive(Debug)]
 pub(crate) struct Messages {
     socket: Socket<ServerRole>,
-    /// The peer broke a rule.
-    is_broken: bool,
+    /// With the subprotocol.
+    v1: Option<V1>,
+    fault: Option<Fault>,
     ping_at: Instant,
     /// When the first Ping was sent since the last sign of life.
     asked_at: Option<Instant>,
+    /// How long a viewer of all pictures, who may hold the camera back, may be without credit.
+    patience: Option<Duration>,
+    /// When it runs out.
+    stalls_at: Option<Instant>,
+}
+
+/// What a viewer did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It broke a rule of WebSocket; the codec has the Close.
+    Protocol,
+    /// It broke one of the subprotocol.
+    Policy,
 }
 
 impl Messages {
-    fn new(now: Instant, config: &Config) -> Self {
+    fn new(now: Instant, config: &Config, mode: Mode, v1: Option<V1>) -> Self {
         Self {
             socket: Socket::new(Limits { message_bytes: MESSAGE_MAX }),
-            is_broken: false,
+            v1,
+            fault: None,
             ping_at: now + config.ping_interval,
             asked_at: None,
+            patience: (mode == Mode::All).then_some(config.progress_timeout),
+            stalls_at: None,
         }
     }
 
-    /// When to [`ping`](Server::ping) next.
-    pub(crate) const fn ping_at(&self) -> Instant {
-        self.ping_at
+    /// When to [look after](Server::look_after) the viewer next.
+    pub(crate) fn due(&self) -> Instant {
+        self.stalls_at.map_or(self.ping_at, |at| at.min(self.ping_at))
+    }
+
+    /// Whether a picture more may be on its way.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.v1.as_ref().is_none_or(V1::has_credit)
+    }
+
+    /// What the viewer is owed.
+    fn answer(&mut self) -> Option<ControlFrame> {
+        match self.fault {
+            Some(Fault::Policy) => {
+                self.socket.close(Some(Close::new(CloseCode::POLICY_VIOLATION)), ()).ok()
+            }
+            _ => self.socket.answer(()),
+        }
     }
 
     /// Waits until something has come. Of messages nothing is kept.
@@ -175,27 +218,44 @@ impl Messages {
         };
         self.asked_at = None;
         loop {
-            match self.socket.next(&mut input) {
-                Ok(Some(_)) => {}
-                Ok(None) => return Heard::Message,
-                Err(_) => {
-                    self.is_broken = true;
-                    return Heard::Message;
-                }
+            let fault = match (self.socket.next(&mut input), &mut self.v1) {
+                (Ok(Some(Event::Data(data))), Some(v1)) => v1.take(data).err(),
+                (Ok(Some(_)), _) => None,
+                (Ok(None), _) => break,
+                (Err(_), _) => Some(Fault::Protocol),
+            };
+            if fault.is_some() {
+                self.fault = self.fault.or(fault);
+                break;
             }
         }
+        if self.has_credit() {
+            self.stalls_at = None;
+        }
+        Heard::Message
     }
 
-    /// The head of a message for a picture, unless the connection is closing.
+    /// What comes before the bytes of a picture, of which there are `len`, unless the connection is
+    /// closing. The picture counts as sent.
     pub(crate) fn head<'m>(
         &mut self,
-        lease: &FrameLease<'_, '_>,
+        len: usize,
+        picture: &PictureHead,
+        now: Instant,
         memory: &'m mut [u8],
     ) -> Option<&'m [u8]> {
-        let head = self.socket.message(Kind::Binary, lease.len(), ()).ok()?;
-        let head = head.as_bytes();
-        let room = memory.get_mut(..head.len())?;
-        room.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
+        let v1 = self.v1.as_mut().map(|v1| {
+            v1.sent(picture.sequence);
+            picture.encode()
+        });
+        let v1 = v1.as_ref().map_or(&[][..], |head| head);
+        let frame = self.socket.message(Kind::Binary, len.saturating_add(v1.len()), ()).ok()?;
+        if !self.has_credit() {
+            self.stalls_at = self.patience.map(|patience| now + patience);
+        }
+        let frame = frame.as_bytes();
+        let room = memory.get_mut(..frame.len().saturating_add(v1.len()))?;
+        room.iter_mut().zip(frame.iter().chain(v1)).for_each(|(to, from)| *to = *from);
         Some(room)
     }
 
@@ -207,5 +267,92 @@ impl Messages {
     /// Whether something may still come from the peer.
     pub(crate) fn is_open(&self) -> bool {
         self.socket.phase() != Phase::Closed
+    }
+}
+
+/// What stands before a picture in `camwire.v1`. README.md has the layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PictureHead {
+    pub(crate) clock: PictureClock,
+    pub(crate) missed: u64,
+    pub(crate) sequence: u64,
+    pub(crate) captured_us: u64,
+}
+
+/// Since when the time of a picture is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PictureClock {
+    Boot,
+    Unix,
+}
+
+impl PictureHead {
+    const LEN: u8 = 24;
+
+    fn encode(&self) -> [u8; Self::LEN as usize] {
+        let flags = match self.clock {
+            PictureClock::Boot => 0,
+            PictureClock::Unix => 1,
+        };
+        let missed = u32::try_from(self.missed).unwrap_or(u32::MAX);
+        let fields: [&[u8]; 4] = [
+            &[1, flags, 0, Self::LEN],
+            &missed.to_be_bytes(),
+            &self.sequence.to_be_bytes(),
+            &self.captured_us.to_be_bytes(),
+        ];
+        let mut head = [0; Self::LEN as usize];
+        head.iter_mut().zip(fields.iter().copied().flatten()).for_each(|(to, from)| *to = *from);
+        head
+    }
+}
+
+/// A viewer that speaks `camwire.v1`.
+#[derive(Debug)]
+struct V1 {
+    credit: Option<NonZeroU8>,
+    /// The numbers of the pictures that are not acknowledged, if there is a limit for them.
+    in_flight: heapless::Deque<u64, { CREDIT_MAX.get() as usize }>,
+    /// The number of the last picture that was sent.
+    last: u64,
+    /// The acknowledgement that is coming: what it is, and the number of a picture.
+    message: heapless::Vec<u8, 9>,
+}
+
+impl V1 {
+    const fn new(credit: Option<NonZeroU8>) -> Self {
+        Self { credit, in_flight: heapless::Deque::new(), last: 0, message: heapless::Vec::new() }
+    }
+
+    fn has_credit(&self) -> bool {
+        self.credit.is_none_or(|credit| self.in_flight.len() < usize::from(credit.get()))
+    }
+
+    fn sent(&mut self, sequence: u64) {
+        self.last = sequence;
+        if self.credit.is_some() {
+            let _ = self.in_flight.push_back(sequence); // There was credit, so there is room.
+        }
+    }
+
+    /// A piece of a message. There are none but acknowledgements, each for all pictures up to it.
+    fn take(&mut self, data: Data<'_>) -> Result<(), Fault> {
+        if data.kind != Kind::Binary || self.message.extend_from_slice(data.bytes).is_err() {
+            return Err(Fault::Policy);
+        }
+        if data.fin == Fin::More {
+            return Ok(());
+        }
+        let Some((1, number)) = self.message.split_first() else { return Err(Fault::Policy) };
+        let number = <[u8; 8]>::try_from(number).map_err(|_| Fault::Policy)?;
+        let number = u64::from_be_bytes(number);
+        if number > self.last {
+            return Err(Fault::Policy);
+        }
+        self.message.clear();
+        while self.in_flight.front().is_some_and(|sequence| *sequence <= number) {
+            self.in_flight.pop_front();
+        }
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use harness::camera::{Outcome, picture};
 use harness::http::Response;
 use harness::websocket::{Got, Viewer, bytes, request};
 use harness::wire::Fault;
-use harness::{Plan, World, every, ms, secs};
+use harness::{Plan, UNIX, World, every, ms, secs};
 use proptest::prelude::*;
 
 /// The picture is whole; says which one the camera drew.
@@ -531,5 +531,205 @@ mod the_other_direction {
         assert!(matches!(broken.end(), Err(Disconnect::Transport(_))));
         world.sim.advance(secs(10));
         assert_eq!(stalled.end(), Err(Disconnect::Stalled));
+    }
+}
+
+mod camwire_v1 {
+    use super::*;
+
+    fn request_v1(target: &str) -> ClientRequest<'_> {
+        ClientRequest { protocols: &["other", "camwire.v1"], ..request(target) }
+    }
+
+    fn watch(world: &mut World, target: &str) -> Viewer {
+        let viewer = world.watch_as(&request_v1(target));
+        assert_eq!(viewer.protocol, Some("camwire.v1"));
+        viewer
+    }
+
+    fn acknowledge(viewer: &mut Viewer, number: u64) {
+        viewer.send(Kind::Binary, &[&[1][..], &number.to_be_bytes()].concat());
+    }
+
+    /// Number and missed count of each message; the picture behind the head is whole.
+    fn numbers(viewer: &mut Viewer) -> Vec<(u64, u32)> {
+        let number = |message: &Vec<u8>| {
+            let (head, picture) = message.split_at(24);
+            drawn(picture);
+            assert_eq!(&head[..4], [1, 1, 0, 24]);
+            let sequence = u64::from_be_bytes(head[8..16].try_into().unwrap());
+            (sequence, u32::from_be_bytes(head[4..8].try_into().unwrap()))
+        };
+        viewer.messages().iter().map(number).collect()
+    }
+
+    #[test]
+    fn has_a_head_before_each_picture() {
+        for unix in [Some(UNIX), None] {
+            let mut world = Plan { unix, ..Plan::default() }.build();
+            let mut hand = world.publisher();
+            let mut viewer = watch(&mut world, "/ws");
+            hand.publisher.skip();
+            for (number, missed, len) in [(2_u64, 0_u32, 1000), (3, 0, 102), (6, 2, 4096)] {
+                world.sim.advance(ms(40));
+                if missed > 0 {
+                    hand.publisher.skip();
+                    hand.publisher.skip();
+                }
+                assert_eq!(hand.publish(len), number);
+                let now = world.now().as_micros();
+                world.sim.advance(ms(7));
+                let head = [
+                    &[1, u8::from(unix.is_some()), 0, 24][..],
+                    &missed.to_be_bytes(),
+                    &number.to_be_bytes(),
+                    &(now + unix.unwrap_or(0)).to_be_bytes(),
+                ];
+                let got = viewer.messages();
+                // What was skipped before the first picture was not missed by anybody.
+                assert_eq!(got, [[&head.concat()[..], &picture(len, now)].concat()]);
+            }
+        }
+    }
+
+    #[test]
+    fn is_only_for_who_asks() {
+        let mut world = World::new();
+        world.camera(every(40, 100));
+        let other = ClientRequest { protocols: &["camwire.v2"], ..request("/ws?credit=1") };
+        let mut viewer = world.watch_as(&other);
+        assert_eq!(viewer.protocol, None);
+        world.sim.advance(ms(200));
+        let messages = viewer.messages();
+        assert_eq!(messages.len(), 5, "and no credit without it");
+        messages.iter().for_each(|message| assert!(drawn(message) > 0));
+    }
+
+    #[test]
+    fn never_more_than_the_credit_is_in_flight() {
+        for credit in 1..=8 {
+            let mut world = World::new();
+            world.camera(every(40, 100));
+            let mut viewer = watch(&mut world, &format!("/ws?credit={credit}"));
+            world.sim.advance(secs(2));
+            let got = numbers(&mut viewer);
+            assert_eq!(got, (1..=credit).map(|number| (number, 0)).collect::<Vec<_>>());
+            // A minute later, alive but still busy.
+            for _ in 0..60 {
+                world.sim.advance(secs(1));
+                assert_eq!(numbers(&mut viewer), []);
+            }
+            // It picks up with the newest: 62 s are 1550 pictures.
+            acknowledge(&mut viewer, 1);
+            world.sim.run();
+            assert_eq!(numbers(&mut viewer), [(1550, 1549 - credit as u32)]);
+            world.sim.advance(ms(400));
+            assert_eq!(numbers(&mut viewer), []);
+            // All at once.
+            acknowledge(&mut viewer, 1550);
+            world.sim.advance(ms(4000));
+            assert_eq!(numbers(&mut viewer).len() as u64, credit);
+        }
+    }
+
+    #[test]
+    fn who_acknowledges_gets_all_there_are() {
+        let mut world = World::new();
+        world.camera(every(40, 1000));
+        let mut viewer = watch(&mut world, "/ws?credit=1");
+        let mut unlimited = watch(&mut world, "/ws");
+        for number in 1..=50 {
+            world.sim.advance(ms(40));
+            assert_eq!(numbers(&mut viewer), [(number, 0)]);
+            acknowledge(&mut viewer, number);
+            acknowledge(&mut viewer, number); // Twice is no harm.
+            world.sim.run();
+        }
+        assert_eq!(numbers(&mut unlimited).len(), 50);
+        acknowledge(&mut unlimited, 7);
+        world.sim.run();
+        assert!(!unlimited.is_served());
+    }
+
+    #[test]
+    fn an_acknowledgement_may_come_in_any_pieces_even_during_a_picture() {
+        for cut in 0..15 {
+            let mut world = World::new();
+            let mut hand = world.publisher();
+            let mut viewer = watch(&mut world, "/ws?credit=2");
+            hand.publish(100);
+            world.sim.run();
+            viewer.client.peer.take(usize::MAX >> 1);
+            viewer.client.peer.set_capacity(50);
+            hand.publish(1000);
+            world.sim.run();
+            let frame = b"\x82\x89\0\0\0\0\x01\0\0\0\0\0\0\0\x01";
+            viewer.client.peer.send(&frame[..cut]);
+            world.sim.run();
+            viewer.client.peer.send(&frame[cut..]);
+            world.sim.run();
+            assert_eq!(viewer.client.peer.unread(), 0);
+            hand.publish(100);
+            viewer.client.peer.set_capacity(usize::MAX);
+            world.sim.run();
+            assert_eq!(numbers(&mut viewer), [(1, 0), (2, 0), (3, 0)]);
+            hand.publish(100);
+            world.sim.run();
+            assert_eq!(numbers(&mut viewer), []);
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_said_is_against_the_rules() {
+        let right = [&[1][..], &1_u64.to_be_bytes()].concat();
+        let future = [&[1][..], &2_u64.to_be_bytes()].concat();
+        let wrong: [(Kind, &[u8]); 7] = [
+            (Kind::Text, b"hello"),
+            (Kind::Binary, b""),
+            (Kind::Binary, &right[..8]),
+            (Kind::Binary, &[&right[..], b"x"].concat()),
+            (Kind::Binary, &[0; 9]),
+            (Kind::Binary, &future),
+            (Kind::Text, &[1, 0, 0, 0, 0, 0, 0, 0, 1]),
+        ];
+        for (kind, message) in wrong {
+            for credit in ["", "?credit=2"] {
+                let mut world = World::new();
+                let mut hand = world.publisher();
+                let mut viewer = watch(&mut world, &format!("/ws{credit}"));
+                hand.publish(100);
+                world.sim.run();
+                assert_eq!(numbers(&mut viewer), [(1, 0)]);
+                viewer.send(Kind::Binary, &right);
+                world.sim.run();
+                assert!(viewer.take().is_empty());
+                viewer.send(kind, message);
+                world.sim.run();
+                assert_eq!(viewer.take(), [Got::Close(Some(1008))], "{message:?}");
+                viewer.client.peer.close();
+                world.sim.run();
+                assert_eq!(viewer.end(), Err(Disconnect::Protocol));
+            }
+        }
+    }
+
+    /// Such a viewer holds the camera back, so not forever.
+    #[test]
+    fn who_wants_all_and_does_not_acknowledge_is_dropped() {
+        let mut world = Plan::policy(Policy::KeepAll).build();
+        world.camera(every(40, 100));
+        let mut viewer = watch(&mut world, "/ws?mode=all&credit=2");
+        let mut live = watch(&mut world, "/ws?credit=2");
+        world.sim.advance(secs(9));
+        assert_eq!(numbers(&mut viewer), [(1, 0), (2, 0)]);
+        assert!(!viewer.is_served());
+        acknowledge(&mut viewer, 1);
+        world.sim.advance(secs(9));
+        assert!(!viewer.is_served(), "it has made progress");
+        assert_eq!(numbers(&mut viewer), [(3, 0)]);
+        live.take();
+        world.sim.advance(secs(2));
+        assert_eq!(viewer.end(), Err(Disconnect::Stalled));
+        assert!(!live.is_served());
     }
 }
