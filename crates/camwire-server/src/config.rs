@@ -1,6 +1,6 @@
 use core::time::Duration;
 
-use crate::Mode;
+use crate::{Credentials, Mode};
 
 /// Whether pages of other origins may read what the server sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub enum Cors {
 pub struct Config {
     /// Whether pages of other origins may read what the server sends.
     pub cors: Cors,
+    /// What a request must bring along. By default nothing.
+    pub credentials: Credentials,
+    /// The names that the server answers to, without ports: others in `Host` get a 403. By default
+    /// it answers to all. A server that only this computer can reach should know its names: a page
+    /// of anybody's can make its own name lead there, and then read what it gets (DNS rebinding).
+    pub hosts: &'static [&'static str],
     /// Which pictures a stream gets that asks for neither a mode nor a rate.
     pub mode: Mode,
     /// How long the head of a request may take to arrive.
@@ -47,12 +53,14 @@ pub struct Config {
     pub retry_after: Duration,
 }
 
-/// Live pictures; 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
+/// For everybody, and by any name; live pictures; 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
 /// picture is repeated after 950 ms; a Ping each 5 s, and 30 s for its answer; 5 s until `/healthz` complains; `Retry-After: 5`.
 impl Default for Config {
     fn default() -> Self {
         Self {
             cors: Cors::SameOrigin,
+            credentials: Credentials::default(),
+            hosts: &[],
             mode: Mode::Live,
             head_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(10),

@@ -199,8 +199,15 @@ impl FieldLine {
 
 /// Whether the server looks at fields of this name.
 fn is_needed(name: &[u8]) -> bool {
-    let names: [&[u8]; 6] =
-        [b"host", b"origin", b"upgrade", b"connection", b"content-length", b"transfer-encoding"];
+    let names: [&[u8]; 7] = [
+        b"host",
+        b"origin",
+        b"upgrade",
+        b"connection",
+        b"content-length",
+        b"transfer-encoding",
+        b"authorization",
+    ];
     let of_web_sockets =
         name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case(b"sec-websocket-"));
     of_web_sockets || names.iter().any(|needed| name.eq_ignore_ascii_case(needed))
@@ -276,7 +283,9 @@ mod tests {
             let value = "v".repeat(len - name.len() - 1);
             std::format!("GET / HTTP/1.1\r\n{name}:{value}\nB: c\n\n").into_bytes()
         };
-        for name in ["Host", "ORIGIN", "sec-websocket-key", "Sec-WebSocket-Anything", "upgrade"] {
+        for name in
+            ["Host", "ORIGIN", "sec-websocket-key", "Sec-WebSocket-Anything", "Authorization"]
+        {
             assert_eq!(read(&[&head(name, LINE_MAX)]).2.len(), 2, "{name}");
             assert_eq!(read(&[&head(name, LINE_MAX + 1)]).0, Err(HeadError::TooLarge), "{name}");
         }

@@ -5,6 +5,7 @@
 #[cfg(any(feature = "bytes", test))]
 extern crate std;
 
+mod access;
 mod application;
 mod body;
 #[cfg(feature = "bytes")]
@@ -22,6 +23,7 @@ mod stream;
 mod viewers;
 mod websocket;
 
+pub use access::Credentials;
 pub use application::{Answer, Answered, Application, Exchange};
 pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};

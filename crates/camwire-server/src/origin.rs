@@ -75,7 +75,7 @@ fn host_of_origin(origin: &[u8]) -> &[u8] {
 }
 
 /// What is before the port.
-fn host(authority: &[u8]) -> &[u8] {
+pub(crate) fn host(authority: &[u8]) -> &[u8] {
     let end = match authority.first() {
         Some(b'[') => authority.iter().position(|byte| *byte == b']').map(|at| at.wrapping_add(1)),
         _ => authority.iter().position(|byte| *byte == b':'),

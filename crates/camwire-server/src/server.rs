@@ -8,6 +8,7 @@ use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 use portable_atomic::{AtomicU32, Ordering};
 
+use crate::access::{Access, Denial};
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
 use crate::request::Target;
@@ -145,11 +146,16 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         W: WriteVectored<Error = R::Error>,
     {
         let mut line = RequestLine::new();
-        let upgrade = match self.read_head(connection, &mut line).await? {
-            Ok(upgrade) => upgrade,
+        let (upgrade, access) = match self.read_head(connection, &mut line).await? {
+            Ok(asked) => asked,
             Err(error) => return Ok(Some(Err(Refusal::Head(error)))),
         };
-        let target = match Target::parse(line.as_bytes()) {
+        let target = Target::parse(line.as_bytes());
+        let token = target.ok().and_then(|target| target.parameter("token"));
+        if let Err(denial) = access.check(token) {
+            return Ok(Some(Err(Refusal::Access(denial))));
+        }
+        let target = match target {
             Ok(target) if self.application.owns(target.path) => target,
             // Without settings these are paths like any other that there is not.
             Ok(target) if self.settings.is_none() && target.is_of_settings() => {
@@ -172,11 +178,11 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
 
     /// Reads the head of the request. The outer error is the connection's, the inner one the
     /// request's.
-    async fn read_head<R, W>(
-        &self,
+    async fn read_head<'a, R, W>(
+        &'a self,
         connection: &mut Connection<'_, R, W, C>,
         line: &mut RequestLine,
-    ) -> Result<Result<Upgraded, HeadError>, Disconnect<R::Error>>
+    ) -> Result<Result<(Upgraded, Access<'a>), HeadError>, Disconnect<R::Error>>
     where
         R: Read,
         W: WriteVectored<Error = R::Error>,
@@ -184,6 +190,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let deadline = self.clock.now() + self.config.head_timeout;
         let mut head = HeadReader::new(line);
         let mut upgrade = Upgrade::new(&self.config);
+        let mut access = Access::new(&self.config);
         let mut buffer = [0; 128];
         loop {
             let read = connection.read.read(&mut buffer);
@@ -195,13 +202,17 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             if input.is_empty() {
                 return Err(Disconnect::Closed);
             }
-            match head.feed(input, &mut |name, value| upgrade.field(name, value)) {
+            let mut field = |name: &[u8], value: &[u8]| {
+                upgrade.field(name, value);
+                access.field(name, value);
+            };
+            match head.feed(input, &mut field) {
                 Ok(None) => {}
                 Ok(Some(used)) => {
                     connection.out.with_body = !line.as_bytes().starts_with(b"HEAD ");
                     let upgraded =
                         upgrade.finish(line.as_bytes(), input.len().saturating_sub(used));
-                    return Ok(Ok(upgraded));
+                    return Ok(Ok((upgraded, access)));
                 }
                 Err(error) => return Ok(Err(error)),
             }
@@ -221,8 +232,14 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let _ = match refusal {
             Refusal::Head(error) => write!(reason, "{error}"),
             Refusal::Request(error) => write!(reason, "{error}"),
+            Refusal::Access(Denial::Host) => reason.write_str("not a name of this server"),
+            Refusal::Access(Denial::Credentials) => reason.write_str("not without credentials"),
         };
         let (status, fields) = match refusal {
+            Refusal::Access(Denial::Host) => ("403 Forbidden", ""),
+            Refusal::Access(Denial::Credentials) => {
+                ("401 Unauthorized", self.config.credentials.challenge())
+            }
             Refusal::Head(HeadError::TooLarge) => ("431 Request Header Fields Too Large", ""),
             Refusal::Request(RequestError::NotFound) => ("404 Not Found", ""),
             Refusal::Request(RequestError::Method) => {
@@ -299,5 +316,6 @@ pub(crate) type Upgraded = Option<Result<Acceptance<'static>, UpgradeRefusal>>;
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     Head(HeadError),
+    Access(Denial),
     Request(RequestError),
 }
