@@ -1,6 +1,6 @@
 use core::fmt;
 use core::hint::black_box;
-use core::iter::repeat;
+use core::iter::{repeat, repeat_n};
 
 use crate::Config;
 use crate::origin::host;
@@ -133,7 +133,7 @@ fn base64(bytes: &[u8]) -> impl Iterator<Item = u8> {
         let word = word << (8 * missing as u32);
         let digits = [word >> 18, word >> 12, word >> 6, word].map(digit);
         let digits = digits.into_iter().take(4_usize.saturating_sub(missing));
-        digits.chain(repeat(b'=').take(missing))
+        digits.chain(repeat_n(b'=', missing))
     })
 }
 
