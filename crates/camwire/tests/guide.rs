@@ -44,7 +44,7 @@ fn embassy() {
 
 #[test]
 fn esp_idf() {
-    check("esp_idf.md", 4);
+    check("esp_idf.md", 9);
 }
 
 #[test]
