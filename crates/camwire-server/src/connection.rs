@@ -77,7 +77,9 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
         lease: Option<&FrameLease<'_, '_>>,
         viewer: Option<&Viewer<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
-        while pieces.iter().any(|piece| !piece.is_empty()) {
+        // Transports that take only so many pieces at once must not be given the empty ones first.
+        while let Some(first) = pieces.iter().position(|piece| !piece.is_empty()) {
+            let pieces = pieces.get_mut(first..).unwrap_or_default();
             // Timer and revocation are looked at only if the transport does not take the bytes at
             // once, which for most viewers it does.
             let stalled = async {

@@ -6,7 +6,8 @@ use embedded_io_async::{ErrorType, Write};
 #[allow(async_fn_in_trait)] // Whether the futures are `Send` is the transport's to decide.
 pub trait WriteVectored: Write {
     /// Writes some bytes of `pieces`, in order, and returns how many: at least one, unless all
-    /// pieces are empty.
+    /// pieces are empty. It need not look at all of them: the first one that the server gives is
+    /// never empty.
     ///
     /// # Errors
     ///
