@@ -85,6 +85,23 @@ pub(crate) struct ServeArgs {
     /// Let pages of other origins read the pictures (Access-Control-Allow-Origin: *)
     #[arg(long)]
     pub(crate) cors: bool,
+
+    /// Let pages of this origin open WebSockets, besides those of this computer; may be given
+    /// several times
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+
+    /// Answer to this name, too, while listening on this computer only; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+
+    /// Ask for this user and password
+    #[arg(long, value_name = "USER:PASSWORD", value_parser = auth)]
+    pub(crate) auth: Option<String>,
+
+    /// Ask for this token: as `Authorization: Bearer TOKEN`, or as ?token=TOKEN
+    #[arg(long, value_parser = token)]
+    pub(crate) token: Option<String>,
 }
 
 /// What `--source` names.
@@ -158,6 +175,24 @@ fn policy(text: &str) -> Result<Policy, &'static str> {
     }
 }
 
+/// More does not fit into the lines that the server reads.
+const SECRET_MAX: usize = 256;
+
+fn auth(text: &str) -> Result<String, &'static str> {
+    let is_right = text.len() <= SECRET_MAX
+        && text
+            .split_once(':')
+            .is_some_and(|(user, password)| !user.is_empty() && !password.is_empty())
+        && !text.contains(char::is_control);
+    is_right.then(|| text.to_owned()).ok_or("a user and a password, such as anna:secret")
+}
+
+fn token(text: &str) -> Result<String, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_right = (1..=SECRET_MAX).contains(&text.len()) && text.bytes().all(is_plain);
+    is_right.then(|| text.to_owned()).ok_or("a token of letters, digits, and any of -._~")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +209,21 @@ mod tests {
         let named = Cli::try_parse_from(["camwire-host", "serve"]).unwrap().serve();
         assert_eq!(format!("{bare:?}"), format!("{named:?}"));
         assert!(Cli::try_parse_from(["camwire-host", "--fps", "5"]).is_ok());
+    }
+
+    #[test]
+    fn secrets() {
+        for text in ["a:b", "anna:se:cret \u{e4}"] {
+            assert_eq!(auth(text).as_deref(), Ok(text));
+        }
+        let long = "a".repeat(257);
+        for text in ["", "anna", ":", "anna:", ":secret", "a:b\n", &format!("a:{long}")] {
+            assert!(auth(text).is_err(), "{text}");
+        }
+        assert_eq!(token("mF_9.B5f-4~").as_deref(), Ok("mF_9.B5f-4~"));
+        for text in ["", "a b", "a&b", "a%20", "\u{e4}", &long] {
+            assert!(token(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use camwire::ring::{
     CaptureConfig, FrameRing, MemoryError, Publisher, Settings, SourceStatus,
     capture_loop_with_settings,
 };
-use camwire::server::{Config, Cors, Disconnect, Server, ViewerSlot};
+use camwire::server::{Config, Cors, Credentials, Disconnect, Server, ViewerSlot};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -97,8 +97,8 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let ring = FrameRing::leak(SLOTS, source.slot_bytes(), viewers + SPARE_READERS, args.policy)?;
     let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new(source.kind())));
     let slots = (0..viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
-    let mut config = Config::default();
-    config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
+    let config = configuration(args, &listeners)?;
+    let has_password = config.credentials != Credentials::default();
     let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
     let server: Arc<HostServer> =
         Arc::new(Server::new(ring, status, slots, clock, config).with_settings(settings));
@@ -112,7 +112,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings));
 
     for listener in &listeners {
-        announce(listener.local_addr()?);
+        announce(listener.local_addr()?, has_password);
     }
     let (stop, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
@@ -133,8 +133,32 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// What the server is told of the arguments. Its texts live as long as the program does.
+fn configuration(args: &ServeArgs, listeners: &[TcpListener]) -> io::Result<Config> {
+    let text = |text: &String| -> &'static str { text.clone().leak() };
+    let mut config = Config::default();
+    config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
+    config.origins = args.allow_origin.iter().map(text).collect::<Vec<_>>().leak();
+    config.credentials.basic = args.auth.as_ref().map(text);
+    config.credentials.token = args.token.as_ref().map(text);
+    // Whoever cannot reach the server must not make a browser on this computer do it for them.
+    let mut hosts: Vec<&'static str> = vec!["localhost", "127.0.0.1", "[::1]"];
+    hosts.extend(args.allow_host.iter().map(text));
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        if !address.ip().is_loopback() {
+            return Ok(config); // It has names that nobody here knows.
+        }
+        if address.is_ipv4() {
+            hosts.push(address.ip().to_string().leak());
+        }
+    }
+    config.hosts = hosts.leak();
+    Ok(config)
+}
+
 /// Prints the addresses to open.
-fn announce(listening: SocketAddr) {
+fn announce(listening: SocketAddr, has_password: bool) {
     let ip = listening.ip();
     let mut addresses = vec![listening];
     if ip.is_unspecified() {
@@ -149,7 +173,7 @@ fn announce(listening: SocketAddr) {
         // Nobody may be there to read it, which is no reason to stop.
         let _ = writeln!(out, "camwire-host: http://{address}/");
     }
-    if !ip.is_loopback() {
+    if !ip.is_loopback() && !has_password {
         log::warn!("there is no password: whoever reaches {listening} can watch");
     }
 }
