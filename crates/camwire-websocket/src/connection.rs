@@ -53,10 +53,10 @@ impl<R: Role> Connection<R> {
         &'c mut self,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'c>>, DecodeError> {
-        let (used, progress) = self.ends.advance(input);
-        take(input, used);
-        let payload = take(input, progress.payload());
-        self.ends.incoming.told(progress, payload)
+        if let Some(event) = self.ends.incoming.plain(input) {
+            return Ok(event);
+        }
+        self.ends.next_of_all(input)
     }
 
     /// What the protocol wants to be sent next, before anything else.
@@ -168,6 +168,18 @@ impl Ends {
             ping: ControlPayload::new(),
             owed: Owed::Nothing,
         }
+    }
+
+    /// As [`Connection::next`], in all cases.
+    #[inline(never)]
+    fn next_of_all<'c, 'i: 'c>(
+        &'c mut self,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Event<'c>>, DecodeError> {
+        let (used, progress) = self.advance(input);
+        take(input, used);
+        let payload = take(input, progress.payload());
+        self.incoming.told(progress, payload)
     }
 
     /// As [`Incoming::advance`].

@@ -152,7 +152,7 @@ enum Opcode {
     Pong,
 }
 
-/// What [`Decoder::advance`] came to. What else there is to tell is in the decoder.
+/// What [`Incoming::advance`] came to. What else there is to tell is in the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// All input is used up.
@@ -206,10 +206,50 @@ impl Incoming {
         &'d mut self,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'d>>, DecodeError> {
+        // Nearly all calls are in the middle of a frame. They are kept apart, since moving the
+        // other outcomes around costs more than all there is to do then.
+        if let Some(event) = self.plain(input) {
+            return Ok(event);
+        }
+        self.next_of_all(input)
+    }
+
+    /// As [`next`](Self::next), in all cases.
+    #[inline(never)]
+    fn next_of_all<'d, 'i: 'd>(
+        &'d mut self,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Event<'d>>, DecodeError> {
         let (used, progress) = self.advance(input);
         take(input, used);
         let payload = take(input, progress.payload());
         self.told(progress, payload)
+    }
+
+    /// What `next` gives if all of `input` is payload of a binary message whose frame goes on after
+    /// it.
+    #[inline]
+    pub(crate) fn plain<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Option<Event<'i>>> {
+        let bytes = input.len() as u64;
+        let in_the_middle = matches!((self.state, self.opcode), (State::Payload, Opcode::Data))
+            && self.message == Some(Kind::Binary)
+            && bytes < self.left;
+        // A microcontroller does without, for the sake of its flash.
+        if !in_the_middle || cfg!(target_pointer_width = "32") {
+            return None;
+        }
+        if bytes == 0 {
+            return Some(None);
+        }
+        if self.peer_masks {
+            self.mask.apply(input);
+        }
+        let offset = self.told;
+        self.left = self.left.wrapping_sub(bytes);
+        self.told = self.told.wrapping_add(bytes);
+        self.offset = self.offset.wrapping_add(bytes);
+        let bytes: &'i mut [u8] = core::mem::take(input);
+        Some(Some(Event::Data(Data { kind: Kind::Binary, offset, bytes, fin: Fin::More })))
     }
 
     /// As [`Decoder::payload_ahead`].

@@ -45,6 +45,7 @@ impl<R: Role> Encoder<R> {
     /// # Errors
     ///
     /// [`EncodeError::Closed`], [`EncodeError::MessageUnfinished`], or [`EncodeError::TooLong`].
+    #[inline]
     pub fn message(
         &mut self,
         kind: Kind,
@@ -138,6 +139,7 @@ impl Outgoing {
         Self { message: None, closed: false }
     }
 
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn message(
         &mut self,
         kind: Kind,
@@ -150,6 +152,7 @@ impl Outgoing {
         self.fragment(kind, len, Fin::Last, key)
     }
 
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn fragment(
         &mut self,
         kind: Kind,
@@ -206,6 +209,7 @@ impl Outgoing {
         Ok(frame)
     }
 
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn open(&self) -> Result<(), EncodeError> {
         if self.closed { Err(EncodeError::Closed) } else { Ok(()) }
     }
@@ -237,30 +241,16 @@ impl FrameHead {
     /// Bytes of the longest head.
     pub const MAX_LEN: usize = 14;
 
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn new(first: u8, len: u64, key: MaskKey) -> Self {
-        let mut head = Self { bytes: [0; Self::MAX_LEN], len: 0 };
-        let masked = if key.is_some() { 0x80 } else { 0 };
-        head.push(&[first]);
-        match len {
-            0..=125 => head.push(&[masked | len as u8]),
-            126..=0xFFFF => {
-                head.push(&[masked | 126]);
-                head.push(&(len as u16).to_be_bytes());
-            }
-            _ => {
-                head.push(&[masked | 127]);
-                head.push(&len.to_be_bytes());
-            }
-        }
-        if let Some(key) = key {
-            head.push(&key);
-        }
-        head
-    }
-
-    #[inline]
-    fn push(&mut self, bytes: &[u8]) {
-        self.len = append(&mut self.bytes, self.len, bytes);
+        let (masked, [k0, k1, k2, k3]) = key.map_or((0, [0; 4]), |key| (0x80, key));
+        let [l0, l1, l2, l3, l4, l5, l6, l7] = len.to_be_bytes();
+        let (bytes, len) = match len {
+            0..=125 => ([first, masked | l7, k0, k1, k2, k3, 0, 0, 0, 0, 0, 0, 0, 0], 2),
+            126..=0xFFFF => ([first, masked | 126, l6, l7, k0, k1, k2, k3, 0, 0, 0, 0, 0, 0], 4),
+            _ => ([first, masked | 127, l0, l1, l2, l3, l4, l5, l6, l7, k0, k1, k2, k3], 10),
+        };
+        Self { bytes, len: if key.is_some() { len + 4 } else { len } }
     }
 
     /// The bytes to send.

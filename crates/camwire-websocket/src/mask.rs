@@ -16,8 +16,8 @@ pub struct Mask {
     key: u32,
 }
 
-/// What is masked at once. The compiler makes vectors of these loops.
-type Word = u64;
+/// Bytes that are masked at once. The compiler makes vectors of them where there are such.
+const BLOCK: usize = if cfg!(target_pointer_width = "64") { 64 } else { 8 };
 
 impl Mask {
     /// A mask for a payload that begins.
@@ -30,14 +30,19 @@ impl Mask {
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn apply(&mut self, bytes: &mut [u8]) {
-        let word = Word::from(self.key) << 32 | Word::from(self.key);
-        let (words, tail) = bytes.as_chunks_mut();
-        for bytes in words {
-            *bytes = (Word::from_le_bytes(*bytes) ^ word).to_le_bytes();
+        let (blocks, tail) = bytes.as_chunks_mut::<BLOCK>();
+        let mut key = [0; BLOCK];
+        for bytes in key.as_chunks_mut().0 {
+            *bytes = self.key.to_le_bytes();
         }
-        for byte in tail {
-            *byte ^= self.key as u8;
-            self.key = self.key.rotate_right(8);
+        for block in blocks {
+            for (byte, key) in block.iter_mut().zip(key) {
+                *byte ^= key;
+            }
+        }
+        self.key = self.key.rotate_right(tail.len() as u32 % 4 * 8);
+        for (byte, key) in tail.iter_mut().zip(key) {
+            *byte ^= key;
         }
     }
 }
