@@ -78,7 +78,7 @@ fn key() -> Option<String> {
     let show = Command::new("apt-cache").args(["show", "--no-all-versions", "rustc-web"]);
     let text = show.read().ok()?;
     let version = text.lines().find_map(|line| line.strip_prefix("Version: "))?;
-    Some(format!("chips-2-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-")))
+    Some(format!("chips-{}", version.replace(|c: char| !c.is_ascii_alphanumeric(), "-")))
 }
 
 /// The packages with all they depend on, less what is installed already.
@@ -104,11 +104,10 @@ fn missing_packages(wanted: &[&str]) -> Result<BTreeSet<String>, Problem> {
 }
 
 /// The Xtensa targets, with the names that LLVM has for their processor and its parts.
-const XTENSA: [(&str, &str, &str); 5] = [
+const XTENSA: [(&str, &str, &str); 4] = [
     ("xtensa-esp32-none-elf", "esp32", ""),
     ("xtensa-esp32s3-none-elf", "generic", ESP32S3),
     ("xtensa-esp32-espidf", "esp32", ""),
-    ("xtensa-esp32s2-espidf", "generic", ESP32S2),
     ("xtensa-esp32s3-espidf", "generic", ESP32S3),
 ];
 
@@ -116,10 +115,6 @@ const XTENSA: [(&str, &str, &str); 5] = [
 /// `s32c1i` there would be no compare-and-swap.
 const ESP32S3: &str = "+bool,+clamps,+density,+div32,+loop,+mac16,+minmax,+mul16,+mul32,\
                        +mul32high,+nsa,+s32c1i,+sext,+threadptr,+windowed,";
-
-/// It has no compare-and-swap; for that, it calls ESP-IDF.
-const ESP32S2: &str =
-    "+density,+div32,+minmax,+mul16,+mul32,+mul32high,+nsa,+sext,+threadptr,+windowed,";
 
 /// What the compiler says of the ESP32 as a target, changed so that Debian's LLVM can do it.
 fn xtensa_specification(

@@ -14,7 +14,7 @@ const PACKAGES: &[(&str, &[&str])] = &[("examples/esp32-idf/Cargo.toml", &["--li
 pub(crate) fn checks() -> Vec<Check> {
     vec![Check::new(
         "espidf-libraries",
-        "every library crate type-checks for ESP-IDF on ESP32, S2, S3 and RISC-V",
+        "every library crate type-checks for ESP-IDF on ESP32, ESP32-S3 and RISC-V",
         libraries,
     )]
 }

@@ -14,13 +14,9 @@ pub(crate) const TARGETS: [&str; 2] =
 /// The ESP32 of the ESP32-CAM, and the S3.
 pub(crate) const XTENSA_TARGETS: [&str; 2] = ["xtensa-esp32-none-elf", "xtensa-esp32s3-none-elf"];
 
-/// The same with ESP-IDF, the S2, and one of its RISC-V chips.
-pub(crate) const ESPIDF_TARGETS: [&str; 4] = [
-    "riscv32imc-esp-espidf",
-    "xtensa-esp32-espidf",
-    "xtensa-esp32s2-espidf",
-    "xtensa-esp32s3-espidf",
-];
+/// The same with ESP-IDF, and one of its RISC-V chips.
+pub(crate) const ESPIDF_TARGETS: [&str; 3] =
+    ["riscv32imc-esp-espidf", "xtensa-esp32-espidf", "xtensa-esp32s3-espidf"];
 
 /// What every compilation for ESP-IDF 5 needs: its `time_t` has 64 bits.
 pub(crate) const ESPIDF_CFG: &str = "--cfg=espidf_time64";
