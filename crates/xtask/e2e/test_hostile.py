@@ -105,7 +105,7 @@ class Hostile(Case):
 
         def drip(connection):
             try:
-                for byte in b"GET /stream HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1000:
+                for byte in b"GET /stream HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 1000:
                     connection.sendall(bytes([byte]))
                     if stop.wait(1):
                         return
@@ -153,13 +153,13 @@ class Hostile(Case):
 
     def test_streams_asked_for_and_never_read(self):
         for _ in range(200):
-            self.say(self.connect(), b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.say(self.connect(), b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         eventually("/capture is answered", self.captures)
         self.assert_well()
 
     def test_garbage_after_the_request(self):
         connection = self.connect()
-        connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.settimeout(1)
         try:
             # A viewer that talks all the time.
@@ -173,7 +173,7 @@ class Hostile(Case):
         for number in range(500):
             connection = self.server.connect()
             if number % 3:
-                self.say(connection, b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.say(connection, b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
             if number % 5 == 0:
                 # A reset instead of an orderly end.
                 linger = b"\x01\0\0\0\0\0\0\0"

@@ -164,7 +164,7 @@ class Relay(Case):
         quiet = relay.log
         viewer = relay.connect()
         self.addCleanup(viewer.close)
-        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
         def outcome():
             source = relay.stats()["source"]
@@ -200,7 +200,7 @@ class Relay(Case):
         quiet = relay.log
         viewer = relay.connect()
         self.addCleanup(viewer.close)
-        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         eventually("the relay is not well", lambda: relay.get("/healthz").status == 503)
         eventually("the log says why", lambda: relay.log != quiet)
         self.assertTrue(relay.alive())
@@ -233,7 +233,7 @@ class Relay(Case):
         relay = self.relay(f"http://127.0.0.1:{port}/stream")
         viewer = relay.connect()
         self.addCleanup(viewer.close)
-        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         eventually("/healthz tells the truth", lambda: relay.get("/healthz").status == 503)
         self.camera(part(), "multipart/x-mixed-replace; boundary=frame", port=port)
         eventually("/healthz is well", lambda: relay.get("/healthz").status == 200)
