@@ -371,7 +371,6 @@ impl Incoming {
             (None, Some(_)) => {
                 self.message = begins;
                 self.told = 0;
-                self.utf8 = Utf8::START;
             }
             (None, None) => return self.fail(DecodeErrorKind::NothingToContinue),
             (Some(_), Some(_)) => return self.fail(DecodeErrorKind::MessageUnfinished),

@@ -12,6 +12,7 @@ mod frame;
 mod multipart;
 mod ring;
 mod server;
+mod websocket;
 
 macro_rules! tests {
     ($($test:path),* $(,)?) => { &[$((stringify!($test), $test)),*] };
@@ -35,6 +36,10 @@ const TESTS: &[(&str, fn())] = tests![
     ring::leases_grow_old_after_32_bits,
     server::a_picture_captured_in_an_interrupt,
     server::a_stalled_viewer_as_time_goes_beyond_32_bits,
+    websocket::every_cut_of_frames,
+    websocket::masks_at_every_alignment,
+    websocket::messages_beyond_32_bits,
+    websocket::both_ends_of_a_handshake,
 ];
 
 #[riscv_rt::entry]
