@@ -33,7 +33,7 @@ struct Arguments {
     /// What to measure
     #[arg(long, value_enum, value_delimiter = ',', default_value = "fanout")]
     scenario: Vec<Scenario>,
-    /// camwire, node, or 'NAME /PATH COMMAND...' with {port}, {dir} and {fps} in the command.
+    /// camwire, camwire-ws (over WebSocket), node, or 'NAME /PATH COMMAND...' with {port}, {dir} and {fps} in the command.
     /// Repeatable. The first is the one that the others are compared with [default: camwire, node]
     #[arg(long)]
     server: Vec<String>,
@@ -79,6 +79,7 @@ const EXAMPLES: &str = "Examples:
   load --viewers 200,500 --rounds 5            CPU per picture, camwire against Node
   load --scenario stalled,slow,memory          what slow and stalled viewers do
   load --server node --viewers 1,10            one server alone
+  load --server camwire --server camwire-ws    MJPEG and WebSocket
   load --server camwire --server 'flask /stream python3 app.py {port} {dir} {fps}'";
 
 /// More would be a mistake: a viewer is an open file here and at least one at the server.

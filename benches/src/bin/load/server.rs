@@ -31,15 +31,15 @@ pub(crate) struct ServerSpec {
 }
 
 impl ServerSpec {
-    /// `camwire-host` from the directory of this program.
-    fn camwire() -> Result<Self, String> {
+    /// `camwire-host` from the directory of this program, and the path of one of its doors.
+    fn camwire(name: &str, path: &str) -> Result<Self, String> {
         let host = env::current_exe().map_err(|e| e.to_string())?.with_file_name("camwire-host");
         if !host.exists() {
             return Err("camwire-host is not built: cargo build --release -p camwire-host".into());
         }
         let options = "serve --listen 127.0.0.1:{port} --source dir:{dir} --fps {fps} \
                        --max-viewers 2000";
-        Ok(Self::new("camwire", "/stream", &host, options))
+        Ok(Self::new(name, path, &host, options))
     }
 
     /// The plain Node fan-out beside this crate.
@@ -57,20 +57,21 @@ impl ServerSpec {
     }
 }
 
-/// `camwire`, `node`, or `NAME /PATH COMMAND...` in words without quoting.
+/// `camwire`, `camwire-ws`, `node`, or `NAME /PATH COMMAND...` in words without quoting.
 impl FromStr for ServerSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "camwire" => return Self::camwire(),
+            "camwire" => return Self::camwire("camwire", "/stream"),
+            "camwire-ws" => return Self::camwire("camwire-ws", "/ws"),
             "node" => return Ok(Self::node()),
             _ => {}
         }
         let mut words = text.split_ascii_whitespace().map(String::from);
         let (Some(name), Some(path), Some(program)) = (words.next(), words.next(), words.next())
         else {
-            return Err("expected camwire, node, or 'NAME /PATH COMMAND...'".into());
+            return Err("expected camwire, camwire-ws, node, or 'NAME /PATH COMMAND...'".into());
         };
         if !path.starts_with('/') {
             return Err(format!("the path of {name}'s stream has to begin with '/': {path}"));
@@ -188,6 +189,15 @@ impl From<std::io::Error> for Probe {
     }
 }
 
+/// A path that ends with `/ws` is asked for over WebSocket.
 fn request(path: &str, version: &str, address: SocketAddr) -> Vec<u8> {
-    format!("GET {path} HTTP/{version}\r\nHost: {address}\r\nAccept: */*\r\n\r\n").into_bytes()
+    // The key is the example of RFC 6455, section 1.3: the answer to it is not looked at.
+    let upgrade = if path.ends_with("/ws") {
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    } else {
+        ""
+    };
+    format!("GET {path} HTTP/{version}\r\nHost: {address}\r\nAccept: */*\r\n{upgrade}\r\n")
+        .into_bytes()
 }

@@ -1,6 +1,8 @@
 //! Reads an MJPEG stream just far enough to count its pictures: a part with `Content-Length` is
 //! skipped over, not looked at. It takes what the servers of the field send (no or padded
 //! lengths, dashed and quoted boundaries, LF line ends, a missing first delimiter, a preamble).
+//!
+//! Where the server answers with 101 it reads WebSocket frames, each a picture, in the same way.
 
 use std::fmt;
 
@@ -14,6 +16,9 @@ const MAX_LINE: usize = 8 * 1024;
 const MAX_UNSIZED: usize = 16 * 1024 * 1024;
 /// A line end and the dashes before a boundary, which itself has at most 70 characters.
 const MAX_DASHES: usize = 80;
+
+/// The head of an unmasked WebSocket frame (RFC 6455, section 5.2).
+const FRAME_HEAD_MAX: usize = 10;
 
 /// What one part said of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,6 +42,8 @@ pub(crate) enum StreamError {
     Chunked,
     /// A line, or a part without length, that does not end.
     TooLong,
+    /// A WebSocket frame that is no whole binary message, and no Ping.
+    Frame(u8),
 }
 
 impl fmt::Display for StreamError {
@@ -45,6 +52,7 @@ impl fmt::Display for StreamError {
             Self::Status(line) => write!(f, "the response begins with {line:?}"),
             Self::Chunked => f.write_str("the response is chunked"),
             Self::TooLong => f.write_str("a line or a part of the stream does not end"),
+            Self::Frame(first) => write!(f, "a frame begins with {first:#04x}"),
         }
     }
 }
@@ -65,7 +73,9 @@ pub(crate) struct StreamReader {
 #[derive(Debug)]
 enum State {
     StatusLine,
-    ResponseHead,
+    ResponseHead {
+        next: After,
+    },
     /// `begun`: a delimiter or a field line has been seen, so that an empty line ends the head.
     PartHead {
         begun: bool,
@@ -76,6 +86,22 @@ enum State {
     Unsized {
         body: Vec<u8>,
     },
+    /// The head of a WebSocket frame from a server, as much of it as has come.
+    FrameHead {
+        head: [u8; FRAME_HEAD_MAX],
+        filled: usize,
+    },
+    Frame {
+        is_picture: bool,
+        remaining: usize,
+    },
+}
+
+/// What follows the head of a response.
+#[derive(Clone, Copy, Debug)]
+enum After {
+    Parts,
+    Frames,
 }
 
 impl StreamReader {
@@ -127,6 +153,25 @@ impl StreamReader {
                     self.end_part(on_picture);
                     return self.push(&rest, on_picture);
                 }
+                State::FrameHead { head, filled } => {
+                    head[*filled] = input[0];
+                    *filled += 1;
+                    input = &input[1..];
+                    if let Some((is_picture, remaining)) = frame(&head[..*filled])? {
+                        self.part.bytes = remaining;
+                        self.state = State::Frame { is_picture, remaining };
+                        self.end_frame(on_picture);
+                    }
+                }
+                State::Frame { is_picture, remaining } => {
+                    let (payload, rest) = input.split_at(input.len().min(*remaining));
+                    *remaining -= payload.len();
+                    input = rest;
+                    if *is_picture {
+                        self.keep_tag(payload);
+                    }
+                    self.end_frame(on_picture);
+                }
                 _ => {
                     let Some(end) = memchr(b'\n', input) else {
                         self.line.extend_from_slice(input);
@@ -161,13 +206,23 @@ impl StreamReader {
             State::StatusLine => {
                 let mut words = line.split(|&b| b == b' ');
                 let http = words.next().is_some_and(|word| word.starts_with(b"HTTP/1."));
-                if !http || words.next() != Some(b"200") {
-                    return Err(StreamError::Status(String::from_utf8_lossy(line).into_owned()));
-                }
-                self.state = State::ResponseHead;
+                let next = match words.next() {
+                    Some(b"200") if http => After::Parts,
+                    Some(b"101") if http => After::Frames,
+                    _ => {
+                        let line = String::from_utf8_lossy(line).into_owned();
+                        return Err(StreamError::Status(line));
+                    }
+                };
+                self.state = State::ResponseHead { next };
             }
-            State::ResponseHead if line.is_empty() => self.state = State::PartHead { begun: false },
-            State::ResponseHead => {
+            State::ResponseHead { next } if line.is_empty() => {
+                self.state = match next {
+                    After::Parts => State::PartHead { begun: false },
+                    After::Frames => FRAME_BEGINS,
+                };
+            }
+            State::ResponseHead { .. } => {
                 if let Some(value) = field(line, b"content-type") {
                     self.boundary = boundary_of(value).to_vec();
                 } else if field(line, b"transfer-encoding").is_some() {
@@ -185,7 +240,10 @@ impl StreamReader {
             }
             State::PartHead { .. } if line.is_empty() => {}
             State::PartHead { .. } => self.take_part_line(line),
-            State::Sized { .. } | State::Unsized { .. } => {}
+            State::Sized { .. }
+            | State::Unsized { .. }
+            | State::FrameHead { .. }
+            | State::Frame { .. } => {}
         }
         Ok(())
     }
@@ -215,12 +273,53 @@ impl StreamReader {
     }
 
     fn end_part(&mut self, on_picture: &mut impl FnMut(Part)) {
-        self.part.number = tag_number(&self.tag[..self.tag_filled]);
-        self.tag_filled = 0;
         self.length = None;
         self.state = State::PartHead { begun: false };
+        self.report(on_picture);
+    }
+
+    /// Ends the frame if nothing of it is left.
+    fn end_frame(&mut self, on_picture: &mut impl FnMut(Part)) {
+        if let State::Frame { is_picture, remaining: 0 } = self.state {
+            self.state = FRAME_BEGINS;
+            if is_picture {
+                self.report(on_picture);
+            }
+        }
+    }
+
+    fn report(&mut self, on_picture: &mut impl FnMut(Part)) {
+        self.part.number = tag_number(&self.tag[..self.tag_filled]);
+        self.tag_filled = 0;
         on_picture(std::mem::take(&mut self.part));
     }
+}
+
+const FRAME_BEGINS: State = State::FrameHead { head: [0; FRAME_HEAD_MAX], filled: 0 };
+
+/// Whether the frame of this head is a picture, and its length; `None` if more of the head is
+/// needed. Pings are passed over: the server misses the answer only half a minute later.
+fn frame(head: &[u8]) -> Result<Option<(bool, usize)>, StreamError> {
+    const BINARY: u8 = 0x82;
+    const PING: u8 = 0x89;
+    let is_picture = match head {
+        [BINARY, ..] => true,
+        [PING, ..] => false,
+        [first, ..] => return Err(StreamError::Frame(*first)),
+        [] => return Ok(None),
+    };
+    let length = match *head {
+        [_, 126, a, b] => Some(usize::from(u16::from_be_bytes([a, b]))),
+        [_, 127, a, b, c, d, e, f, g, h] => {
+            let length = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            Some(usize::try_from(length).map_err(|_| StreamError::TooLong)?)
+        }
+        [_, length @ 0..=125] => Some(length.into()),
+        // Masked, which a server must not.
+        [_, length, ..] if length >= 128 => return Err(StreamError::Frame(length)),
+        _ => None,
+    };
+    Ok(length.map(|length| (is_picture, length)))
 }
 
 /// The value of a field line, if it has this name (given in lower case).
@@ -331,6 +430,41 @@ mod tests {
         }
         input.extend_from_slice(b"----x\n");
         same_at_every_split(&input, &expected);
+    }
+
+    #[test]
+    fn frames() {
+        let mut input = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
+        let mut expected = Vec::new();
+        for (number, padding) in [(1, 0), (2, 200), (3, 70_000)] {
+            let mut picture = picture(number);
+            picture.resize(picture.len() + padding, 0);
+            match picture.len() {
+                len @ ..=125 => input.extend_from_slice(&[0x82, len as u8]),
+                len @ 126..=0xffff => {
+                    input.extend_from_slice(&[0x82, 126]);
+                    input.extend_from_slice(&(len as u16).to_be_bytes());
+                }
+                len => {
+                    input.extend_from_slice(&[0x82, 127]);
+                    input.extend_from_slice(&(len as u64).to_be_bytes());
+                }
+            }
+            input.extend_from_slice(&picture);
+            input.extend_from_slice(b"\x89\x02hi\x89\0");
+            expected.push(Part { number: Some(number), bytes: picture.len(), ..Part::default() });
+        }
+        assert_eq!(parts(&[&input]).as_deref(), Ok(expected.as_slice()));
+        let bytes: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(parts(&bytes).as_deref(), Ok(expected.as_slice()));
+        for at in 0..600 {
+            let (a, b) = input.split_at(at);
+            assert_eq!(parts(&[a, b]).as_deref(), Ok(expected.as_slice()), "cut at {at}");
+        }
+        for wrong in [b"\x81\x01a".as_slice(), b"\x02\x01a", b"\x82\x81abcd.", b"\x88\0"] {
+            let input = [b"HTTP/1.1 101 \r\n\r\n", wrong].concat();
+            assert!(matches!(parts(&[&input]), Err(StreamError::Frame(_))), "{wrong:?}");
+        }
     }
 
     #[test]
