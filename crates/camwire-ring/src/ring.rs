@@ -318,6 +318,12 @@ impl<'m> FrameRing<'m> {
         Some(Publisher::new(self))
     }
 
+    /// Whether there is a publisher.
+    #[must_use]
+    pub fn has_publisher(&self) -> bool {
+        self.has_publisher.load(Ordering::Relaxed)
+    }
+
     /// A new reader, which begins with the newest picture, if the ring holds one.
     ///
     /// Readers that begin at the same time thus share a slot.
