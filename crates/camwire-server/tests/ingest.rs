@@ -6,6 +6,7 @@ mod harness;
 use camwire_ring::{Follow, Policy};
 use camwire_server::Disconnect;
 use camwire_websocket::{ClientRequest, Kind};
+use harness::camera::{jpeg, message};
 use harness::websocket::{Got, Viewer, bytes, request};
 use harness::{Plan, World, ms, secs};
 use proptest::prelude::*;
@@ -34,22 +35,6 @@ fn camera(world: &mut World) -> Viewer {
 /// A camera that has not heard of it.
 fn bare(world: &mut World) -> Viewer {
     world.watch_as(&ClientRequest { fields: &[BEARER], ..request("/ingest") })
-}
-
-/// The smallest thing that has the structure of a JPEG picture, of `len` bytes.
-fn jpeg(len: usize, number: u64) -> Vec<u8> {
-    let mut jpeg = b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x01\x01\x11\x00".to_vec();
-    jpeg.extend(b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00");
-    let text = format!("{number:08}");
-    jpeg.extend(text.bytes().cycle().take(len - jpeg.len() - 2));
-    jpeg.extend(b"\xff\xd9");
-    jpeg
-}
-
-/// As a message of `camwire.v1`.
-fn message(number: u64, picture: &[u8]) -> Vec<u8> {
-    let head = [&[1, 1, 0, 24, 0, 0, 0, 0][..], &number.to_be_bytes(), &77_u64.to_be_bytes()];
-    [&head.concat(), picture].concat()
 }
 
 fn push(camera: &mut Viewer, number: u64, len: usize) {
