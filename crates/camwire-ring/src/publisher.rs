@@ -5,9 +5,7 @@ use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
 
-use crate::ring::{
-    FOR_PICTURE, FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after,
-};
+use crate::ring::{FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after};
 use crate::slot::{Meta, Slot};
 use crate::sync::{Ordering, fence};
 
@@ -182,7 +180,7 @@ impl<'r> Publisher<'r> {
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
-        self.wake_readers(FOR_PICTURE);
+        ring.wake_readers();
         Ok(sequence)
     }
 
@@ -273,9 +271,7 @@ impl<'r> Publisher<'r> {
     /// Tells the readers that no more pictures come: each gets what the ring still offers, then
     /// nothing more. Only a new publisher opens the ring again.
     pub fn close(&mut self) {
-        // Release: who sees this sees the last picture.
-        self.ring.closed.store(true, Ordering::Release);
-        self.wake_readers(FOR_PICTURE);
+        self.ring.close();
     }
 
     /// Makes room for another publisher without telling the readers that the stream has ended: they
@@ -317,13 +313,6 @@ impl<'r> Publisher<'r> {
             half.store(value, Ordering::Relaxed);
         }
         self.ring.has_publisher.store(false, Ordering::Release);
-    }
-
-    fn wake_readers(&self, reason: u32) {
-        fence(Ordering::SeqCst);
-        for reader in self.ring.reader_slots() {
-            reader.wake(reason);
-        }
     }
 }
 
