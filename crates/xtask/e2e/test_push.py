@@ -87,6 +87,11 @@ class Relay(Case):
         (viewer,) = [one for one in server.stats()["viewers"] if one["transport"] == "push"]
         return viewer
 
+    def assert_are_of(self, seen, originals):
+        """They are the camera's, byte for byte; whoever collects those may be a little behind."""
+        there = lambda: seen <= {part.jpeg for part in originals}
+        eventually("every picture is one of the camera's", there)
+
     def collect(self, stream, parts):
         """Reads a stream in a thread until it ends."""
 
@@ -111,9 +116,8 @@ class Pushing(Relay):
             over_websocket = [viewer.recv(PATIENCE) for _ in range(20)]
         parts = there.parts(20)
         self.assert_numbers_add_up(parts)
-        originals = {part.jpeg for part in originals}
-        for picture in [part.jpeg for part in parts] + over_websocket:
-            self.assertIn(picture, originals, "a picture is the camera's, byte for byte")
+        seen = {part.jpeg for part in parts} | set(over_websocket)
+        self.assert_are_of(seen, originals)
         curl = subprocess.run(
             ["curl", "-sS", "--max-time", str(PATIENCE), relay.url("/capture")],
             stdout=subprocess.PIPE,
@@ -257,8 +261,7 @@ class Scripts(Relay):
         self.addCleanup(thread.join)
         self.addCleanup(stop.set)
         parts = self.watch(relay).parts(20)
-        for part in parts:
-            self.assertIn(part.jpeg, pictures)
+        self.assertLessEqual({part.jpeg for part in parts}, set(pictures))
         self.assert_numbers_add_up(parts)
         source = relay.stats()["source"]
         self.assertEqual((source["width"], source["height"]), (320, 240))
@@ -313,9 +316,7 @@ class Pulling(Relay):
         transports = [viewer["transport"] for viewer in first.stats()["viewers"]]
         self.assertEqual(sorted(transports), ["mjpeg", "websocket"])
         self.assertEqual(second.stats()["source"]["kind"], "websocket")
-        originals = {part.jpeg for part in originals}
-        for part in parts:
-            self.assertIn(part.jpeg, originals)
+        self.assert_are_of({part.jpeg for part in parts}, originals)
         end.close()
         eventually("nobody pulls", lambda: len(first.stats()["viewers"]) == 1)
 
