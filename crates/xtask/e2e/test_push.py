@@ -1,13 +1,16 @@
 """Cameras that push to a relay, and relays that pull over WebSocket."""
 
 import contextlib
+import queue
 import socket
+import ssl
 import struct
 import subprocess
 import threading
 import time
+import unittest.mock
 
-from camwire import PATIENCE, Case, eventually, make_pictures, size_of
+from camwire import PATIENCE, Case, eventually, make_pictures, run, size_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
@@ -239,6 +242,70 @@ class Pushing(Relay):
         # After the delimiter that is sent with each part.
         closing = b"\r\n" + stream.delimiter[:-2] + b"--\r\n"
         self.assertEqual(bytes(stream.buffer), closing, "the stream ends as it should")
+
+
+class Encrypted(Relay):
+    """wss:// in both directions, with a certificate that the system is told to trust."""
+
+    def certificate(self, *names):
+        folder = self.folder()
+        key, certificate = folder / "key.pem", folder / "certificate.pem"
+        done = run(
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=camwire test", "-keyout", key, "-out", certificate),
+            *("-addext", "subjectAltName=" + ",".join(names)),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context, certificate
+
+    def server(self, handler, context):
+        server = serve(handler, "127.0.0.1", 0, compression=None, ssl=context)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        return server.socket.getsockname()[1]
+
+    def trusting(self, certificate, *args):
+        with unittest.mock.patch.dict("os.environ", SSL_CERT_FILE=str(certificate)):
+            return self.serve(*args)
+
+    def test_pushed_and_pulled(self):
+        context, certificate = self.certificate("DNS:localhost", "IP:127.0.0.1")
+        pushed = queue.Queue()
+
+        def relay(camera):
+            with contextlib.suppress(ConnectionClosed):
+                for message in camera:
+                    pushed.put(message)
+
+        for host in ("localhost", "127.0.0.1"):
+            port = self.server(relay, context)
+            self.trusting(certificate, "--push", f"wss://{host}:{port}/ingest")
+            for _ in range(3):
+                self.assertEqual(size_of(pushed.get(timeout=PATIENCE)), (640, 480))
+
+        pictures = make_pictures(30, "320x240")
+
+        def camera(viewer):
+            with contextlib.suppress(ConnectionClosed):
+                for picture in pictures:
+                    viewer.send(picture)
+                    time.sleep(0.03)
+
+        port = self.server(camera, context)
+        relay = self.trusting(certificate, "--source", f"wss://localhost:{port}/")
+        parts = self.watch(relay).parts(20)
+        self.assertLessEqual({part.jpeg for part in parts}, set(pictures))
+
+    def test_whom_nobody_trusts(self):
+        context, certificate = self.certificate("DNS:elsewhere.example")
+        _, other = self.certificate("DNS:localhost")
+        port = self.server(lambda _: None, context)
+        for trusted in (certificate, other):
+            camera = self.trusting(trusted, "--push", f"wss://localhost:{port}/ingest")
+            eventually("it says so", lambda: "certificate" in camera.log)
 
 
 class Scripts(Relay):

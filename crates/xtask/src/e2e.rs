@@ -22,6 +22,7 @@ const CHROMIUM: Program = Program {
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
 
+const OPENSSL: Program = Program { names: &["openssl"], packages: "openssl" };
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
 const NPM: Program = Program { names: &["npm"], packages: "npm" };
 
@@ -82,7 +83,7 @@ const HOST: &[Theme] = &[
     Theme {
         name: "push",
         about: "cameras that push to a relay, over connections that break, and WebSocket pulled",
-        programs: &[&CURL],
+        programs: &[&CURL, &OPENSSL],
         python_packages: true,
     },
     Theme {

@@ -59,8 +59,8 @@ impl Cli {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where the pictures come from: test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH,
-    /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message), or
-    /// ingest: a camera pushes them to /ingest here, with a token
+    /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message;
+    /// wss:// with TLS), or ingest: a camera pushes them to /ingest here, with a token
     #[arg(long, default_value = "test", value_name = "SOURCE")]
     pub(crate) source: SourceArg,
 
@@ -175,8 +175,10 @@ fn check_url(uri: &Uri) -> Result<(), &'static str> {
 
 pub(crate) fn websocket_url(text: &str) -> Result<String, &'static str> {
     match websocket::Uri::parse(text) {
-        Ok(uri) if uri.security == websocket::Security::Plain => Ok(text.to_owned()),
-        Ok(_) => Err("TLS is not supported; use ws://"),
+        Ok(uri) if uri.security == websocket::Security::Tls && cfg!(not(feature = "tls")) => {
+            Err("this program was built without TLS; use ws://")
+        }
+        Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("not a URL like ws://HOST[:PORT]/PATH"),
     }
 }
@@ -265,6 +267,7 @@ mod tests {
         );
         assert!(matches!(parse("http://cam:81/stream?a=b"), Ok(SourceArg::Http(_))));
         assert!(matches!(parse("ws://cam:81"), Ok(SourceArg::WebSocket(_))));
+        assert_eq!(parse("wss://cam/ws").is_ok(), cfg!(feature = "tls"));
         assert!(matches!(parse("ingest"), Ok(SourceArg::Ingest)));
         for text in [
             "",
@@ -272,7 +275,6 @@ mod tests {
             "ingest:",
             "ws://",
             "ws:cam",
-            "wss://cam/",
             "ws://cam/#a",
             "dir:",
             "file",

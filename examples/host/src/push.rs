@@ -14,8 +14,8 @@ use crate::dial::{dial, random};
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
-    /// Push the pictures to a relay, ws://HOST[:PORT]/ingest, besides serving them: for a camera
-    /// that nobody can reach. It rests while nobody watches there
+    /// Push the pictures to a relay, ws://HOST[:PORT]/ingest, or wss:// with TLS, besides serving
+    /// them: for a camera that nobody can reach. It rests while nobody watches there
     #[arg(long, value_name = "URL", value_parser = websocket_url)]
     push: Option<String>,
 
