@@ -44,9 +44,10 @@ pub(crate) struct WebSocketRelay {
 impl WebSocketRelay {
     /// Of a URL that has been checked.
     pub(crate) fn new(url: &str, token: Option<String>, clock: HostClock) -> Option<Self> {
+        let target = Uri::parse(url).ok()?.target;
         // Other servers may know nothing of credit, and take it for an error.
-        let url = match url.split_once('?') {
-            None if url.ends_with("/ws") => format!("{url}?{CREDIT}"),
+        let url = match target.split_once('?') {
+            None if target.ends_with("/ws") => format!("{url}?{CREDIT}"),
             Some((path, query)) if path.ends_with("/ws") && !query.contains("credit=") => {
                 format!("{url}&{CREDIT}")
             }
