@@ -49,6 +49,18 @@ fn serving_is_send_and_static_where_the_parts_are() {
 }
 
 #[test]
+fn pushing_is_send_and_static_where_the_parts_are() {
+    let world = Plan::default().build();
+    let (read, write, _peer) = wire();
+    let server = world.server;
+    drop(spawn(async move {
+        let mut memory = [0; 512];
+        let to = harness::relay::push_to("");
+        server.push(read, write, &to, || [0; 4], &mut memory).await
+    }));
+}
+
+#[test]
 fn serving_is_send_for_any_borrow() {
     let clock = VirtualClock::new(Instant::ZERO, None);
     let status = SourceStatus::new("borrowed");

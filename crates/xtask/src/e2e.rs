@@ -22,6 +22,7 @@ const CHROMIUM: Program = Program {
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
 
+const OPENSSL: Program = Program { names: &["openssl"], packages: "openssl" };
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
 const NPM: Program = Program { names: &["npm"], packages: "npm" };
 
@@ -78,6 +79,12 @@ const HOST: &[Theme] = &[
         about: "relays of relays, of ffmpeg, and of servers that misbehave",
         programs: &[],
         python_packages: false,
+    },
+    Theme {
+        name: "push",
+        about: "cameras that push to a relay, over connections that break, and WebSocket pulled",
+        programs: &[&CURL, &OPENSSL],
+        python_packages: true,
     },
     Theme {
         name: "viewers",
