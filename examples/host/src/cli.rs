@@ -9,7 +9,9 @@ use camwire::ring::Policy;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
-/// Streams a camera's pictures to browsers, players and scripts.
+use crate::view::{self, ViewArgs};
+
+/// Streams a camera's pictures to browsers, players and scripts, and looks at such streams.
 ///
 /// Without a command it serves a moving test pattern on http://127.0.0.1:8080/.
 #[derive(Debug, Parser)]
@@ -22,10 +24,13 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Serve pictures from a source
     #[command(after_help = EXAMPLES)]
     Serve(ServeArgs),
+    /// Look at a stream: in a window, in figures, or as files
+    #[command(after_help = view::EXAMPLES)]
+    View(ViewArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -41,11 +46,8 @@ Examples:
 
 impl Cli {
     /// No command means `serve`.
-    pub(crate) fn serve(self) -> ServeArgs {
-        match self.command {
-            Some(Command::Serve(args)) => args,
-            None => self.serve,
-        }
+    pub(crate) fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
     }
 }
 
@@ -59,19 +61,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
-    /// or its size (640x480)
-    #[arg(long, default_value = "VGA", value_parser = resolution)]
-    pub(crate) resolution: Resolution,
-
-    /// Most pictures a second. Of the test pattern and of files 15 unless said otherwise; a relay
-    /// passes on what it gets
-    #[arg(long, value_name = "RATE")]
-    pub(crate) fps: Option<FrameRate>,
-
-    /// Quality of the test pattern's JPEG on esp32-camera's scale: 0 to 63, lower is better
-    #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
-    pub(crate) quality: Quality,
+    #[command(flatten)]
+    pub(crate) options: SourceOptions,
 
     /// What gives way when viewers are slower than the source: drop-oldest (the live view),
     /// drop-newest, or keep-all, under which viewers with ?mode=all hold the source back
@@ -102,6 +93,24 @@ pub(crate) struct ServeArgs {
     /// Ask for this token: as `Authorization: Bearer TOKEN`, or as ?token=TOKEN
     #[arg(long, value_parser = token)]
     pub(crate) token: Option<String>,
+}
+
+/// What can be said of a source besides its name.
+#[derive(Debug, Args)]
+pub(crate) struct SourceOptions {
+    /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
+    /// or its size (640x480)
+    #[arg(long, default_value = "VGA", value_parser = resolution)]
+    pub(crate) resolution: Resolution,
+
+    /// Most pictures a second. Of the test pattern and of files 15 unless said otherwise; of
+    /// another camera as many as it sends
+    #[arg(long, value_name = "RATE")]
+    pub(crate) fps: Option<FrameRate>,
+
+    /// Quality of the test pattern's JPEG on esp32-camera's scale: 0 to 63, lower is better
+    #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
+    pub(crate) quality: Quality,
 }
 
 /// What `--source` names.
@@ -205,8 +214,9 @@ mod tests {
 
     #[test]
     fn no_command_is_serve() {
-        let bare = Cli::try_parse_from(["camwire-host"]).unwrap().serve();
-        let named = Cli::try_parse_from(["camwire-host", "serve"]).unwrap().serve();
+        let bare = Cli::try_parse_from(["camwire-host"]).unwrap().into_command();
+        let named = Cli::try_parse_from(["camwire-host", "serve"]).unwrap().into_command();
+        assert!(matches!(bare, Command::Serve(_)));
         assert_eq!(format!("{bare:?}"), format!("{named:?}"));
         assert!(Cli::try_parse_from(["camwire-host", "--fps", "5"]).is_ok());
     }

@@ -1,4 +1,4 @@
-//! A camera server for a computer: `camwire-host serve`.
+//! A camera server for a computer, `camwire-host serve`, and a viewer, `camwire-host view`.
 
 // The doc comments of the command line are its help text, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
@@ -8,17 +8,24 @@ mod clock;
 mod net;
 mod serve;
 mod source;
+mod view;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use cli::Command;
+
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let command = cli::Cli::parse().into_command();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
-    match serve::run(&cli.serve()) {
+    let done = match command {
+        Command::Serve(args) => serve::run(&args).map_err(|error| error.to_string()),
+        Command::View(args) => view::run(&args).map_err(|error| error.to_string()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("camwire-host: {error}");

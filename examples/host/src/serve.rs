@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use camwire::frame::FrameRate;
 use camwire::ring::{
     CaptureConfig, FrameRing, MemoryError, Publisher, Settings, SourceStatus,
     capture_loop_with_settings,
@@ -18,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::cli::{ServeArgs, SourceArg};
+use crate::cli::ServeArgs;
 use crate::clock::HostClock;
 use crate::net;
 use crate::source::{AnySource, SourceError};
@@ -31,14 +30,8 @@ const SLOTS: usize = 64;
 /// Places for readers beyond the viewers', for `/capture`.
 const SPARE_READERS: usize = 256;
 
-/// Of sources that have no rate of their own.
-const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
-
 /// Files and sockets that the program may have open, if the system lets it.
 const OPEN_FILES: u64 = 65_536;
-
-/// A relay gives up a silent camera before that, and says which it was.
-const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long connections have to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -82,7 +75,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), ServeError> {
 
 async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let clock = HostClock::start();
-    let source = AnySource::open(args, clock)?;
+    let source = AnySource::open(&args.source, &args.options, clock)?;
     let mut listeners = Vec::new();
     for (n, &address) in args.listen.iter().enumerate() {
         if address.port() != 0 && args.listen[..n].contains(&address) {
@@ -103,10 +96,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let server: Arc<HostServer> =
         Arc::new(Server::new(ring, status, slots, clock, config).with_settings(settings));
 
-    let mut capture = CaptureConfig::default();
-    capture.timeout = CAPTURE_TIMEOUT;
-    let paced = !matches!(args.source, SourceArg::Http(_));
-    capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
+    let capture = source.capture_config(args.options.fps);
     let publisher = ring.publisher().expect("the first of this ring");
     let capture =
         tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings));
@@ -281,7 +271,7 @@ async fn connection(
 }
 
 /// Returns at Ctrl-C, and where there is such a thing when the system asks the program to end.
-async fn interrupted() -> io::Result<()> {
+pub(crate) async fn interrupted() -> io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

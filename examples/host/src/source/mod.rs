@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use camwire::frame::{
-    CaptureError, Control, ControlError, FrameInfo, FrameSource, Instant as Moment, Setting,
-    SettingName, TestSource, Upstream, jpeg,
+    CaptureError, Control, ControlError, FrameInfo, FrameRate, FrameSource, Instant as Moment,
+    Setting, SettingName, TestSource, Upstream, jpeg,
 };
+use camwire::ring::CaptureConfig;
 
-use crate::cli::{ServeArgs, SourceArg};
+use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
 use files::{DirectorySource, FileError, FileSource};
 use relay::{RelayError, RelaySource};
@@ -34,6 +35,12 @@ pub(crate) enum SourceError {
 /// a computer has plenty: memory is taken only as pictures fill it.
 const LARGEST_PICTURE: usize = 4 << 20;
 
+/// Of sources that have no rate of their own.
+const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
+
+/// A relay gives up a silent camera before that, and says which it was.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long an error that repeats itself is not told again.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -53,12 +60,16 @@ enum Kind {
 }
 
 impl AnySource {
-    /// Opens what `args` name. A camera that cannot be reached now is no error: it may come.
-    pub(crate) fn open(args: &ServeArgs, clock: HostClock) -> Result<Self, SourceError> {
+    /// Opens what `source` names. A camera that cannot be reached now is no error: it may come.
+    pub(crate) fn open(
+        source: &SourceArg,
+        options: &SourceOptions,
+        clock: HostClock,
+    ) -> Result<Self, SourceError> {
         let mut slot_bytes = LARGEST_PICTURE;
-        let kind = match &args.source {
+        let kind = match source {
             SourceArg::Test => {
-                let (resolution, quality) = (args.resolution, args.quality);
+                let (resolution, quality) = (options.resolution, options.quality);
                 let pixels = usize::from(resolution.width()) * usize::from(resolution.height());
                 // Even at the best quality the pattern takes less than a byte for a pixel. And
                 // who looks at it may choose a larger one.
@@ -85,6 +96,15 @@ impl AnySource {
     /// Bytes of the largest picture it can give.
     pub(crate) fn slot_bytes(&self) -> usize {
         self.slot_bytes
+    }
+
+    /// How it is to be captured, at no more than `fps` if that is given.
+    pub(crate) fn capture_config(&self, fps: Option<FrameRate>) -> CaptureConfig {
+        let has_no_rate = matches!(self.kind, Kind::Test(_) | Kind::Directory(_) | Kind::File(_));
+        let mut config = CaptureConfig::default();
+        config.timeout = CAPTURE_TIMEOUT;
+        config.rate = fps.or(has_no_rate.then_some(DEFAULT_RATE));
+        config
     }
 }
 
