@@ -21,6 +21,13 @@ const CHROMIUM: Program = Program {
     packages: "chromium",
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
+/// With what the viewer's window looks up at run time.
+const XVFB: Program = Program {
+    names: &["Xvfb"],
+    packages: "xvfb libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0",
+};
+const XDOTOOL: Program = Program { names: &["xdotool"], packages: "xdotool" };
+const OPENBOX: Program = Program { names: &["openbox"], packages: "openbox" };
 
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
 const NPM: Program = Program { names: &["npm"], packages: "npm" };
@@ -78,6 +85,18 @@ const HOST: &[Theme] = &[
         about: "relays of relays, of ffmpeg, and of servers that misbehave",
         programs: &[],
         python_packages: false,
+    },
+    Theme {
+        name: "view",
+        about: "camwire-host view: figures, files and JSON, and what it says without a display",
+        programs: &[],
+        python_packages: true,
+    },
+    Theme {
+        name: "view_window",
+        about: "the window of camwire-host view on a display that nobody sees",
+        programs: &[&XVFB, &XDOTOOL, &OPENBOX],
+        python_packages: true,
     },
     Theme {
         name: "viewers",
@@ -151,7 +170,8 @@ const WEBSOCKET: &[Theme] = &[
 
 pub(crate) fn checks(_: &Context) -> Vec<Check> {
     let host = HOST.iter().map(|theme| {
-        Check::new(format!("e2e-{}", theme.name), theme.about, |context| host(context, theme))
+        let name = format!("e2e-{}", theme.name.replace('_', "-"));
+        Check::new(name, theme.about, |context| host(context, theme))
     });
     let board = BOARD.iter().map(|theme| {
         Check::new(format!("board-{}", theme.name), theme.about, |context| board(context, theme))
