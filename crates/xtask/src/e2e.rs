@@ -99,6 +99,12 @@ const HOST: &[Theme] = &[
         python_packages: true,
     },
     Theme {
+        name: "push",
+        about: "cameras that push to a relay, over connections that break, and WebSocket pulled",
+        programs: &[&CURL],
+        python_packages: true,
+    },
+    Theme {
         name: "viewers",
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],

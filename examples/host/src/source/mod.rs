@@ -2,6 +2,7 @@
 
 mod files;
 mod relay;
+mod websocket;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
 use files::{DirectorySource, FileError, FileSource};
 use relay::{RelayError, RelaySource};
+use websocket::{WebSocketError, WebSocketRelay};
 
 /// Why a source cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +31,13 @@ pub(crate) enum SourceError {
     NoFile(PathBuf),
     #[error("{} is a directory; use dir:{}", .0.display(), .0.display())]
     IsDirectory(PathBuf),
+    #[error("a camera cannot push to here: it needs a server")]
+    Ingest,
 }
 
 /// A picture of a camera that is read or relayed may be this large. It is address space, of which
 /// a computer has plenty: memory is taken only as pictures fill it.
-const LARGEST_PICTURE: usize = 4 << 20;
+pub(crate) const LARGEST_PICTURE: usize = 4 << 20;
 
 /// Of sources that have no rate of their own.
 const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
@@ -57,6 +61,7 @@ enum Kind {
     Directory(DirectorySource),
     File(FileSource),
     Relay(Box<RelaySource>),
+    WebSocket(Box<WebSocketRelay>),
 }
 
 impl AnySource {
@@ -79,6 +84,11 @@ impl AnySource {
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
             SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
+            SourceArg::WebSocket(url) => {
+                let relay = WebSocketRelay::new(url, options.source_token.clone(), clock);
+                Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
+            }
+            SourceArg::Ingest => return Err(SourceError::Ingest),
         };
         Ok(Self { kind, slot_bytes, told: None })
     }
@@ -90,6 +100,7 @@ impl AnySource {
             Kind::Directory(_) => "dir",
             Kind::File(_) => "file",
             Kind::Relay(_) => "http",
+            Kind::WebSocket(_) => "websocket",
         }
     }
 
@@ -115,6 +126,8 @@ pub(crate) enum AnyError {
     File(#[from] FileError),
     #[error("{0}")]
     Relay(#[from] RelayError),
+    #[error("{0}")]
+    WebSocket(#[from] WebSocketError),
 }
 
 impl AnySource {
@@ -131,6 +144,9 @@ impl AnySource {
             }
             Kind::Relay(source) => {
                 source.capture(buf).await.map_err(|error| error.map_source(AnyError::Relay))
+            }
+            Kind::WebSocket(source) => {
+                source.capture(buf).await.map_err(|error| error.map_source(AnyError::WebSocket))
             }
         }
     }
@@ -158,8 +174,10 @@ impl FrameSource for AnySource {
     }
 
     async fn pause(&mut self) {
-        if let Kind::Relay(source) = &mut self.kind {
-            source.pause().await;
+        match &mut self.kind {
+            Kind::Relay(source) => source.pause().await,
+            Kind::WebSocket(source) => source.pause().await,
+            _ => {}
         }
     }
 }
