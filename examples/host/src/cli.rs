@@ -9,6 +9,9 @@ use camwire::ring::Policy;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
+use crate::mqtt::MqttArgs;
+use crate::source::{MqttCamera, MqttSourceArgs};
+
 /// Streams a camera's pictures to browsers, players and scripts.
 ///
 /// Without a command it serves a moving test pattern on http://127.0.0.1:8080/.
@@ -37,7 +40,11 @@ Examples:
   camwire-host serve --source dir:pictures --fps 5 --listen 0.0.0.0:8080
       the JPEG files of a directory in turn, for everybody in the network
   camwire-host serve --source file:video.mjpeg --policy keep-all
-      a recording, of which viewers with ?mode=all get every picture";
+      a recording, of which viewers with ?mode=all get every picture
+  camwire-host serve --mqtt mqtt://homeassistant.local --mqtt-user cam --mqtt-password secret
+      the pictures also at an MQTT broker, where Home Assistant finds the camera
+  camwire-host serve --source mqtt://192.168.1.2/esp32cam/50
+      watch a camera that publishes its pictures at an MQTT broker";
 
 impl Cli {
     /// No command means `serve`.
@@ -51,7 +58,8 @@ impl Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where the pictures come from: test, dir:PATH, file:PATH or http://HOST[:PORT]/PATH
+    /// Where the pictures come from: test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH or
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX
     #[arg(long, default_value = "test", value_name = "SOURCE")]
     pub(crate) source: SourceArg,
 
@@ -102,6 +110,12 @@ pub(crate) struct ServeArgs {
     /// Ask for this token: as `Authorization: Bearer TOKEN`, or as ?token=TOKEN
     #[arg(long, value_parser = token)]
     pub(crate) token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) mqtt: MqttArgs,
+
+    #[command(flatten)]
+    pub(crate) mqtt_source: MqttSourceArgs,
 }
 
 /// What `--source` names.
@@ -111,23 +125,26 @@ pub(crate) enum SourceArg {
     Directory(PathBuf),
     File(PathBuf),
     Http(Uri),
+    Mqtt(MqttCamera),
 }
 
 impl FromStr for SourceArg {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        const KINDS: &str = "a source is test, dir:PATH, file:PATH or http://HOST[:PORT]/PATH";
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KINDS: &str = "a source is test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH or \
+                             mqtt://HOST[:PORT]/PREFIX";
         match text.split_once(':') {
             None if text == "test" => Ok(Self::Test),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
-                Ok(uri) => check_url(&uri).map(|()| Self::Http(uri)),
-                Err(_) => Err(NO_URL),
+                Ok(uri) => Ok(check_url(&uri).map(|()| Self::Http(uri))?),
+                Err(_) => Err(NO_URL.into()),
             },
-            Some(("https", _)) => Err("TLS is not supported; use http://"),
-            _ => Err(KINDS),
+            Some(("https", _)) => Err("TLS is not supported; use http://".into()),
+            Some(("mqtt" | "mqtts", _)) => text.parse().map(Self::Mqtt),
+            _ => Err(KINDS.into()),
         }
     }
 }

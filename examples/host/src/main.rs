@@ -5,6 +5,7 @@
 
 mod cli;
 mod clock;
+mod mqtt;
 mod net;
 mod serve;
 mod source;
@@ -13,9 +14,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// What is told unless `RUST_LOG` says otherwise: of the embedded broker, only what is wrong.
+const LOG: &str = "info,rumqttd=off,tracing=off";
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG))
         .format_target(false)
         .init();
     match serve::run(&cli.serve()) {

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
+use crate::mqtt;
 use crate::net;
 use crate::source::{AnySource, SourceError};
 
@@ -40,6 +41,10 @@ const OPEN_FILES: u64 = 65_536;
 /// A relay gives up a silent camera before that, and says which it was.
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The longest wait between attempts to reach a broker: its camera should be back within 5 s of its
+/// return.
+const BROKER_BACKOFF: Duration = Duration::from_secs(2);
+
 /// How long connections have to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -53,13 +58,15 @@ pub(crate) enum ServeError {
     Source(#[from] SourceError),
     #[error("no memory for the ring: {0}")]
     Ring(#[from] MemoryError),
+    #[error("{0}")]
+    Mqtt(#[from] mqtt::MqttError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
 
 /// An error of the system in words, without its number where that says nothing more.
 #[derive(Debug)]
-pub(crate) struct Because(io::Error);
+pub(crate) struct Because(pub(crate) io::Error);
 
 impl std::fmt::Display for Because {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -105,11 +112,16 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
 
     let mut capture = CaptureConfig::default();
     capture.timeout = CAPTURE_TIMEOUT;
-    let paced = !matches!(args.source, SourceArg::Http(_));
+    if matches!(args.source, SourceArg::Mqtt(_)) {
+        capture.backoff_max = BROKER_BACKOFF;
+    }
+    let paced = !matches!(args.source, SourceArg::Http(_) | SourceArg::Mqtt(_));
     capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
     let publisher = ring.publisher().expect("the first of this ring");
     let capture =
         tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings));
+
+    let mqtt = mqtt::open(&args.mqtt, mqtt::Host { ring, settings, clock })?;
 
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);
@@ -124,6 +136,9 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     drop(stopped);
 
     interrupted().await?;
+    if let Some(mqtt) = mqtt {
+        mqtt.close().await;
+    }
     // Without a publisher the streams end as they should, with their closing delimiter; the
     // listeners go at once, and with them whatever has not ended in time.
     capture.abort();

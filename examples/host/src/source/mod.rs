@@ -1,6 +1,7 @@
 //! Where the pictures come from.
 
 mod files;
+mod mqtt;
 mod relay;
 
 use std::convert::Infallible;
@@ -15,6 +16,8 @@ use camwire::frame::{
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
 use files::{DirectorySource, FileError, FileSource};
+pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
+use mqtt::{MqttError, MqttSource};
 use relay::{RelayError, RelaySource};
 
 /// Why a source cannot be opened.
@@ -43,6 +46,8 @@ pub(crate) struct AnySource {
     slot_bytes: usize,
     /// The error that was told last, and when.
     told: Option<(String, Instant)>,
+    /// The counts that were told last, and when.
+    told_counts: (SourceCounts, Instant),
 }
 
 enum Kind {
@@ -50,6 +55,7 @@ enum Kind {
     Directory(DirectorySource),
     File(FileSource),
     Relay(Box<RelaySource>),
+    Mqtt(Box<MqttSource>),
 }
 
 impl AnySource {
@@ -68,8 +74,13 @@ impl AnySource {
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
             SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
+            SourceArg::Mqtt(camera) => {
+                let camera = camera.clone().with(&args.mqtt_source);
+                Kind::Mqtt(Box::new(MqttSource::new(camera, clock)))
+            }
         };
-        Ok(Self { kind, slot_bytes, told: None })
+        let told_counts = (SourceCounts::default(), Instant::now());
+        Ok(Self { kind, slot_bytes, told: None, told_counts })
     }
 
     /// A word for it in `/stats`.
@@ -79,12 +90,22 @@ impl AnySource {
             Kind::Directory(_) => "dir",
             Kind::File(_) => "file",
             Kind::Relay(_) => "http",
+            Kind::Mqtt(_) => "mqtt",
         }
     }
 
     /// Bytes of the largest picture it can give.
     pub(crate) fn slot_bytes(&self) -> usize {
         self.slot_bytes
+    }
+
+    /// What became of pictures and messages that it did not give; `None` of sources that cannot
+    /// tell.
+    pub(crate) fn counts(&self) -> Option<SourceCounts> {
+        match &self.kind {
+            Kind::Mqtt(source) => Some(source.counts()),
+            _ => None,
+        }
     }
 }
 
@@ -95,6 +116,8 @@ pub(crate) enum AnyError {
     File(#[from] FileError),
     #[error("{0}")]
     Relay(#[from] RelayError),
+    #[error("{0}")]
+    Mqtt(#[from] MqttError),
 }
 
 impl AnySource {
@@ -112,6 +135,9 @@ impl AnySource {
             Kind::Relay(source) => {
                 source.capture(buf).await.map_err(|error| error.map_source(AnyError::Relay))
             }
+            Kind::Mqtt(source) => {
+                source.capture(buf).await.map_err(|error| error.map_source(AnyError::Mqtt))
+            }
         }
     }
 
@@ -124,6 +150,19 @@ impl AnySource {
             self.told = Some((text, Instant::now()));
         }
     }
+
+    /// Likewise what is lost.
+    fn log_counts(&mut self) {
+        let (told, at) = self.told_counts;
+        if let Some(counts) = self.counts()
+            && counts != told
+            && (told == SourceCounts::default() || at.elapsed() > SILENCE)
+        {
+            let SourceCounts { lost, refused } = counts;
+            log::warn!("{lost} pictures lost, {refused} messages refused");
+            self.told_counts = (counts, Instant::now());
+        }
+    }
 }
 
 impl FrameSource for AnySource {
@@ -134,12 +173,15 @@ impl FrameSource for AnySource {
         if let Err(error) = &captured {
             self.log(error);
         }
+        self.log_counts();
         captured
     }
 
     async fn pause(&mut self) {
-        if let Kind::Relay(source) = &mut self.kind {
-            source.pause().await;
+        match &mut self.kind {
+            Kind::Relay(source) => source.pause().await,
+            Kind::Mqtt(source) => source.pause().await,
+            _ => {}
         }
     }
 }
