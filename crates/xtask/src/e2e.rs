@@ -22,6 +22,10 @@ const CHROMIUM: Program = Program {
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
 
+const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
+const MOSQUITTO_CLIENTS: Program =
+    Program { names: &["mosquitto_pub"], packages: "mosquitto-clients" };
+
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
 const NPM: Program = Program { names: &["npm"], packages: "npm" };
 
@@ -84,6 +88,12 @@ const HOST: &[Theme] = &[
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],
         python_packages: false,
+    },
+    Theme {
+        name: "mqtt",
+        about: "mosquitto and paho: publishing, control, an existing camera and its viewer",
+        programs: &[&MOSQUITTO, &MOSQUITTO_CLIENTS],
+        python_packages: true,
     },
     Theme {
         name: "hostile",

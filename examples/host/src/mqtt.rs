@@ -20,6 +20,8 @@ pub(crate) use address::{Broker, MqttUrl};
 pub(crate) use connection::{BrokerError, ended, network, options, refuses};
 pub(crate) use door::{Door, Host};
 
+use crate::cli::SourceArg;
+
 /// What is said of MQTT on the command line of `serve`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "MQTT")]
@@ -128,6 +130,8 @@ pub(crate) enum Layout {
 pub(crate) enum MqttError {
     #[error("--mqtt-packet {packet} is too small: {1}", packet = .0)]
     Packet(u32, ChunkerError),
+    #[error("source and --mqtt have the same topics: the pictures would go round in a circle")]
+    Circle,
     #[error("the broker cannot listen on {0}: {1}")]
     Listen(SocketAddr, crate::serve::Because),
     #[error("the broker cannot start: {0}")]
@@ -138,7 +142,16 @@ pub(crate) enum MqttError {
 }
 
 /// Publishes what `args` say, until the door is closed. `None` if they say nothing.
-pub(crate) fn open(args: &MqttArgs, host: Host) -> Result<Option<Door>, MqttError> {
+pub(crate) fn open(
+    args: &MqttArgs,
+    source: &SourceArg,
+    host: Host,
+) -> Result<Option<Door>, MqttError> {
+    if let SourceArg::Mqtt(camera) = source
+        && camera.is_at(&args.mqtt, args.mqtt_listen, &args.mqtt_prefix)
+    {
+        return Err(MqttError::Circle);
+    }
     let broker = match &args.mqtt {
         BrokerArg::Off => return Ok(None),
         BrokerArg::At(broker) => {

@@ -121,7 +121,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let capture =
         tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings));
 
-    let mqtt = mqtt::open(&args.mqtt, mqtt::Host { ring, settings, clock })?;
+    let mqtt = mqtt::open(&args.mqtt, &args.source, mqtt::Host { ring, settings, clock })?;
 
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);

@@ -41,7 +41,7 @@ pub(crate) enum BrokerError {
     #[error("the broker {0} sends a message of more than {1} bytes")]
     TooLarge(String, usize),
     #[error("the broker {0}: {1}")]
-    Other(String, ConnectionError),
+    Other(String, Box<ConnectionError>),
 }
 
 /// Options of a client: a name that no other has, clean sessions, and packets of up to `largest`
@@ -88,7 +88,7 @@ pub(crate) fn ended(broker: &Broker, connected: bool, error: ConnectionError) ->
             | StateError::AwaitPingResp
             | StateError::Deserialization(mqttbytes::Error::Io(_)),
         ) => BrokerError::Lost(name),
-        other => BrokerError::Other(name, other),
+        other => BrokerError::Other(name, Box::new(other)),
     }
 }
 

@@ -209,6 +209,10 @@ impl Camera {
                 Ok(Event::Incoming(Packet::SubAck(answer))) if refuses(&answer.return_codes) => {
                     log::warn!("the broker {broker} does not allow to subscribe to the commands");
                 }
+                Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => {
+                    connected.send_replace(false);
+                    return;
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let was_connected = connected.send_replace(false);

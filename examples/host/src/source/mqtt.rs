@@ -1,5 +1,6 @@
 //! A camera that publishes its pictures at an MQTT broker, as a source.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use rumqttc::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::HostClock;
-use crate::mqtt::{Broker, BrokerError, Layout, MqttUrl, ended, network, options, refuses};
+use crate::mqtt::{
+    Broker, BrokerArg, BrokerError, Layout, MqttUrl, ended, network, options, refuses,
+};
 
 /// How long a camera may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -115,6 +118,20 @@ impl MqttCamera {
             self.control = ControlArg::Off;
         }
         self
+    }
+
+    /// Whether these are the topics at which this program itself publishes.
+    pub(crate) fn is_at(&self, broker: &BrokerArg, listen: SocketAddr, prefix: &str) -> bool {
+        let Broker { host, port, .. } = &self.broker;
+        let same_broker = match broker {
+            BrokerArg::Off => false,
+            BrokerArg::At(other) => (host, port) == (&other.host, &other.port),
+            BrokerArg::Embedded => {
+                *port == listen.port()
+                    && ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str())
+            }
+        };
+        same_broker && self.prefix == prefix
     }
 
     /// Where the camera may take commands. To say something to a topic that nobody listens to
