@@ -11,8 +11,9 @@ import time
 import cv2
 import numpy
 
+import broker
 from camwire import HOST, PATIENCE, Case, decode, die_with_parent, eventually, in_threads
-from camwire import make_pictures, run
+from camwire import make_pictures, run, size_of
 from misbehave import Camera, part
 
 KIND = "multipart/x-mixed-replace; boundary=frame"
@@ -253,6 +254,98 @@ class View(Case):
         self.assertEqual(viewer.wait(timeout=PATIENCE), 0)
         self.assertEqual(viewer.stderr.read(), b"")
         viewer.stdout = None
+
+    def assert_shows_what_is_sent(self, server, source, numbered=True):
+        """The pictures of this server come unchanged, and as much is known of them as there is."""
+        stream = self.watch(server, "/stream?mode=all")
+        parts = [stream.part()]
+        folder = self.folder()
+        done, later = in_threads(
+            [
+                lambda: view("--save", folder, "--frames", 20, "--json", source),
+                lambda: stream.parts(150),
+            ]
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        sent = {part.jpeg: part for part in [*parts, *later]}
+        frames, _ = objects(done.stdout)
+        for frame in frames:
+            part = sent[(folder / frame["file"]).read_bytes()]
+            if numbered:
+                self.assertEqual(frame["sequence"], part.number)
+                self.assertAlmostEqual(frame["timestamp"], part.time, places=5)
+                self.assertLess(abs(frame["latency_ms"]), 1000 * PATIENCE)
+            else:
+                self.assertIsNone(frame["sequence"])
+                self.assertIsNone(frame["latency_ms"])
+
+    def test_by_websocket(self):
+        server = self.serve(fps=15)
+        self.assert_shows_what_is_sent(server, f"ws://127.0.0.1:{server.port}/ws")
+
+    def test_by_websocket_with_a_token(self):
+        server = self.serve(token="T")
+        address = f"ws://127.0.0.1:{server.port}/ws"
+        done = view("--frames", 1, "--source-token", "T", address)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = view("--timeout", 2, address)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"401", done.stderr)
+
+    def mosquitto(self):
+        mosquitto = broker.Mosquitto()
+        self.addCleanup(mosquitto.close)
+        return mosquitto
+
+    def test_by_mqtt(self):
+        for layout in ("framed", "indexed", "whole"):
+            with self.subTest(layout=layout):
+                mosquitto = self.mosquitto()
+                server = self.serve("--mqtt", mosquitto.url, "--mqtt-layout", layout, "--fps", 15)
+                source = f"{mosquitto.url}/camwire"
+                self.assert_shows_what_is_sent(server, source, numbered=layout == "framed")
+                server.close()
+
+    def test_the_existing_mqtt_camera(self):
+        """It is told to start, and to stop."""
+        mosquitto = self.mosquitto()
+        # One of them ends with an empty part.
+        pictures = [jpeg + bytes(-len(jpeg) % 8000) for jpeg in make_pictures(1, "640x480")]
+        pictures += make_pictures(5, "640x480")
+        camera = broker.Camera(mosquitto.port, pictures)
+        self.addCleanup(camera.close)
+        folder = self.folder()
+        args = ("--save", folder, "--frames", 12, "--brightness-every", 10, "--timeout", 30)
+        done = view(*args, f"{mosquitto.url}/esp32cam/50")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"picture 10: average brightness", done.stdout)
+        ends = [jpeg.index(b"\xff\xd9") + 2 for jpeg in pictures]
+        whole = {jpeg[:end] for jpeg, end in zip(pictures, ends)}
+        saved = [file.read_bytes() for file in sorted(folder.iterdir())]
+        self.assertEqual(len(saved), 12)
+        self.assertLessEqual({jpeg.rstrip(b"\0") for jpeg in saved}, whole)
+        self.assertEqual(size_of(saved[0]), (640, 480))
+        eventually("it is told to stop", lambda: "camera/stream/stop" in camera.commands)
+        self.assertIn("camera/stream/start", camera.commands)
+
+    def test_a_broker_that_dies_and_comes_back(self):
+        mosquitto = self.mosquitto()
+        server = self.serve("--mqtt", mosquitto.url, "--mqtt-layout", "framed")
+        viewer = self.begin("--json", "--brightness-every", 0, f"{mosquitto.url}/camwire")
+        for _ in range(10):
+            json.loads(viewer.stdout.readline())
+        mosquitto.stop()
+        eventually("the server knows", lambda: "WARN" in server.log)
+        mosquitto.start()
+        for _ in range(60):
+            json.loads(viewer.stdout.readline())
+        viewer.send_signal(signal.SIGINT)
+        rest, said = viewer.communicate(timeout=PATIENCE)
+        self.assertEqual(viewer.returncode, 0, said)
+        self.assertGreaterEqual(objects(rest)[1]["frames"], 70)
+
+    def test_ingest_needs_a_server(self):
+        self.assertEqual(view("ingest").returncode, 1)
 
     def test_pictures_that_cannot_be_decoded(self):
         """They are counted and saved; nothing is said of their brightness."""

@@ -29,6 +29,10 @@ const XVFB: Program = Program {
 const XDOTOOL: Program = Program { names: &["xdotool"], packages: "xdotool" };
 const OPENBOX: Program = Program { names: &["openbox"], packages: "openbox" };
 
+const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
+const MOSQUITTO_CLIENTS: Program =
+    Program { names: &["mosquitto_pub"], packages: "mosquitto-clients" };
+
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
 const NPM: Program = Program { names: &["npm"], packages: "npm" };
 
@@ -89,7 +93,7 @@ const HOST: &[Theme] = &[
     Theme {
         name: "view",
         about: "camwire-host view: figures, files and JSON, and what it says without a display",
-        programs: &[],
+        programs: &[&MOSQUITTO],
         python_packages: true,
     },
     Theme {
@@ -109,6 +113,12 @@ const HOST: &[Theme] = &[
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],
         python_packages: false,
+    },
+    Theme {
+        name: "mqtt",
+        about: "mosquitto and paho: publishing, control, an existing camera and its viewer",
+        programs: &[&MOSQUITTO, &MOSQUITTO_CLIENTS],
+        python_packages: true,
     },
     Theme {
         name: "hostile",

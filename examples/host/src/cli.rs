@@ -10,7 +10,9 @@ use camwire::websocket;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
+use crate::mqtt::MqttArgs;
 use crate::push::PushArgs;
+use crate::source::{MqttCamera, MqttSourceArgs};
 use crate::view::{self, ViewArgs};
 
 /// Streams a camera's pictures to browsers, players and scripts, and looks at such streams.
@@ -48,7 +50,11 @@ Examples:
   camwire-host serve --source ingest --ingest-token T --listen 0.0.0.0:8080
       a relay, to which a camera pushes that nobody can reach from outside:
   camwire-host serve --push ws://relay.example:8080/ingest --push-token T
-      such a camera";
+      such a camera
+  camwire-host serve --mqtt mqtt://homeassistant.local --mqtt-user cam --mqtt-password secret
+      the pictures also at an MQTT broker, where Home Assistant finds the camera
+  camwire-host serve --source mqtt://192.168.1.2/esp32cam/50
+      watch a camera that publishes its pictures at an MQTT broker";
 
 impl Cli {
     /// No command means `serve`.
@@ -60,8 +66,9 @@ impl Cli {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where the pictures come from: test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH,
-    /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message), or
-    /// ingest: a camera pushes them to /ingest here, with a token
+    /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message),
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, or ingest: a camera pushes them to /ingest here,
+    /// with a token
     #[arg(long, default_value = "test", value_name = "SOURCE")]
     pub(crate) source: SourceArg,
 
@@ -103,6 +110,9 @@ pub(crate) struct ServeArgs {
     pub(crate) token: Option<String>,
 
     #[command(flatten)]
+    pub(crate) mqtt: MqttArgs,
+
+    #[command(flatten)]
     pub(crate) push: PushArgs,
 }
 
@@ -126,6 +136,9 @@ pub(crate) struct SourceOptions {
     /// The token that a ws:// source asks for
     #[arg(long, value_parser = token, value_name = "TOKEN")]
     pub(crate) source_token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) mqtt: MqttSourceArgs,
 }
 
 /// What `--source` names.
@@ -138,26 +151,28 @@ pub(crate) enum SourceArg {
     /// A URL that has been checked.
     WebSocket(String),
     Ingest,
+    Mqtt(MqttCamera),
 }
 
 impl FromStr for SourceArg {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         const KINDS: &str = "a source is test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH, \
-                             ws://HOST[:PORT]/PATH or ingest";
+                             ws://HOST[:PORT]/PATH, mqtt://HOST[:PORT]/PREFIX or ingest";
         match text.split_once(':') {
             None if text == "test" => Ok(Self::Test),
             None if text == "ingest" => Ok(Self::Ingest),
-            Some(("ws" | "wss", _)) => websocket_url(text).map(Self::WebSocket),
+            Some(("ws" | "wss", _)) => Ok(websocket_url(text).map(Self::WebSocket)?),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
-                Ok(uri) => check_url(&uri).map(|()| Self::Http(uri)),
-                Err(_) => Err(NO_URL),
+                Ok(uri) => Ok(check_url(&uri).map(|()| Self::Http(uri))?),
+                Err(_) => Err(NO_URL.into()),
             },
-            Some(("https", _)) => Err("TLS is not supported; use http://"),
-            _ => Err(KINDS),
+            Some(("https", _)) => Err("TLS is not supported; use http://".into()),
+            Some(("mqtt" | "mqtts", _)) => text.parse().map(Self::Mqtt),
+            _ => Err(KINDS.into()),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod clock;
 mod dial;
+mod mqtt;
 mod net;
 mod push;
 mod serve;
@@ -18,9 +19,12 @@ use clap::Parser;
 
 use cli::Command;
 
+/// What is told unless `RUST_LOG` says otherwise: of the embedded broker, only what is wrong.
+const LOG: &str = "info,rumqttd=off,tracing=off";
+
 fn main() -> ExitCode {
     let command = cli::Cli::parse().into_command();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG))
         .format_target(false)
         .init();
     let done = match command {

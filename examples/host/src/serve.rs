@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
+use crate::mqtt;
 use crate::net;
 use crate::source::{AnySource, LARGEST_PICTURE, SourceError};
 
@@ -48,13 +49,15 @@ pub(crate) enum ServeError {
     NoIngestToken,
     #[error("no memory for the ring: {0}")]
     Ring(#[from] MemoryError),
+    #[error("{0}")]
+    Mqtt(#[from] mqtt::MqttError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
 
 /// An error of the system in words, without its number where that says nothing more.
 #[derive(Debug)]
-pub(crate) struct Because(io::Error);
+pub(crate) struct Because(pub(crate) io::Error);
 
 impl std::fmt::Display for Because {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,6 +118,8 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings))
     });
 
+    let mqtt = mqtt::open(&args.mqtt, &args.source, mqtt::Host { ring, settings, clock })?;
+
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);
     }
@@ -138,6 +143,9 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     drop(stopped);
 
     interrupted().await?;
+    if let Some(mqtt) = mqtt {
+        mqtt.close().await;
+    }
     // Without a publisher the streams end as they should, with their closing delimiter; the
     // listeners go at once, and with them whatever has not ended in time.
     match capture {

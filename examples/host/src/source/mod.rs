@@ -1,6 +1,7 @@
 //! Where the pictures come from.
 
 mod files;
+mod mqtt;
 mod relay;
 mod websocket;
 
@@ -17,6 +18,8 @@ use camwire::ring::CaptureConfig;
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
 use files::{DirectorySource, FileError, FileSource};
+pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
+use mqtt::{MqttError, MqttSource};
 use relay::{RelayError, RelaySource};
 use websocket::{WebSocketError, WebSocketRelay};
 
@@ -45,6 +48,10 @@ const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
 /// A relay gives up a silent camera before that, and says which it was.
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The longest wait between attempts to reach a broker: its camera should be back within 5 s of its
+/// return.
+const BROKER_BACKOFF: Duration = Duration::from_secs(2);
+
 /// How long an error that repeats itself is not told again.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -54,6 +61,8 @@ pub(crate) struct AnySource {
     slot_bytes: usize,
     /// The error that was told last, and when.
     told: Option<(String, Instant)>,
+    /// The counts that were told last, and when.
+    told_counts: (SourceCounts, Instant),
 }
 
 enum Kind {
@@ -62,6 +71,7 @@ enum Kind {
     File(FileSource),
     Relay(Box<RelaySource>),
     WebSocket(Box<WebSocketRelay>),
+    Mqtt(Box<MqttSource>),
 }
 
 impl AnySource {
@@ -89,8 +99,13 @@ impl AnySource {
                 Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
             }
             SourceArg::Ingest => return Err(SourceError::Ingest),
+            SourceArg::Mqtt(camera) => {
+                let camera = camera.clone().with(&options.mqtt);
+                Kind::Mqtt(Box::new(MqttSource::new(camera, clock)))
+            }
         };
-        Ok(Self { kind, slot_bytes, told: None })
+        let told_counts = (SourceCounts::default(), Instant::now());
+        Ok(Self { kind, slot_bytes, told: None, told_counts })
     }
 
     /// A word for it in `/stats`.
@@ -101,6 +116,7 @@ impl AnySource {
             Kind::File(_) => "file",
             Kind::Relay(_) => "http",
             Kind::WebSocket(_) => "websocket",
+            Kind::Mqtt(_) => "mqtt",
         }
     }
 
@@ -115,7 +131,19 @@ impl AnySource {
         let mut config = CaptureConfig::default();
         config.timeout = CAPTURE_TIMEOUT;
         config.rate = fps.or(has_no_rate.then_some(DEFAULT_RATE));
+        if let Kind::Mqtt(_) = self.kind {
+            config.backoff_max = BROKER_BACKOFF;
+        }
         config
+    }
+
+    /// What became of pictures and messages that it did not give; `None` of sources that cannot
+    /// tell.
+    pub(crate) fn counts(&self) -> Option<SourceCounts> {
+        match &self.kind {
+            Kind::Mqtt(source) => Some(source.counts()),
+            _ => None,
+        }
     }
 }
 
@@ -128,6 +156,8 @@ pub(crate) enum AnyError {
     Relay(#[from] RelayError),
     #[error("{0}")]
     WebSocket(#[from] WebSocketError),
+    #[error("{0}")]
+    Mqtt(#[from] MqttError),
 }
 
 impl AnySource {
@@ -148,6 +178,9 @@ impl AnySource {
             Kind::WebSocket(source) => {
                 source.capture(buf).await.map_err(|error| error.map_source(AnyError::WebSocket))
             }
+            Kind::Mqtt(source) => {
+                source.capture(buf).await.map_err(|error| error.map_source(AnyError::Mqtt))
+            }
         }
     }
 
@@ -160,6 +193,19 @@ impl AnySource {
             self.told = Some((text, Instant::now()));
         }
     }
+
+    /// Likewise what is lost.
+    fn log_counts(&mut self) {
+        let (told, at) = self.told_counts;
+        if let Some(counts) = self.counts()
+            && counts != told
+            && (told == SourceCounts::default() || at.elapsed() > SILENCE)
+        {
+            let SourceCounts { lost, refused } = counts;
+            log::warn!("{lost} pictures lost, {refused} messages refused");
+            self.told_counts = (counts, Instant::now());
+        }
+    }
 }
 
 impl FrameSource for AnySource {
@@ -170,6 +216,7 @@ impl FrameSource for AnySource {
         if let Err(error) = &captured {
             self.log(error);
         }
+        self.log_counts();
         captured
     }
 
@@ -177,6 +224,7 @@ impl FrameSource for AnySource {
         match &mut self.kind {
             Kind::Relay(source) => source.pause().await,
             Kind::WebSocket(source) => source.pause().await,
+            Kind::Mqtt(source) => source.pause().await,
             _ => {}
         }
     }

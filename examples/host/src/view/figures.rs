@@ -98,6 +98,7 @@ pub(super) struct Figures {
     sequence: Option<u64>,
     first_and_last_us: Option<(u64, u64)>,
     size: (u16, u16),
+    lost: u64,
 }
 
 impl Figures {
@@ -105,25 +106,32 @@ impl Figures {
         self.all.frames
     }
 
-    /// Counts a picture that came `now`.
-    pub(super) fn add(&mut self, picture: &FrameLease<'_, '_>, now: SystemTime) -> Facts {
-        self.count(picture.info(), picture.missed(), now)
+    /// Counts a picture that came `now`. Up to it, the source knows of `lost` pictures that were.
+    pub(super) fn add(
+        &mut self,
+        picture: &FrameLease<'_, '_>,
+        lost: u64,
+        now: SystemTime,
+    ) -> Facts {
+        let lately = lost.saturating_sub(self.lost);
+        self.lost = lost;
+        self.count(picture.info(), picture.missed().saturating_add(lately), now)
     }
 
-    /// `missed` are those that were here and that the ring had no room for.
+    /// `missed` are those that the source lost, or the ring had no room for.
     fn count(&mut self, info: FrameInfo, missed: u64, now: SystemTime) -> Facts {
         let sequence = info.upstream.sequence;
-        // A number that is not higher comes of a camera that began anew; nobody knows what came
-        // in between. A gap has those in it that were missed here.
-        let gap = match (self.sequence, sequence) {
-            (Some(before), Some(this)) => this.checked_sub(before).map_or(0, |n| n.max(1) - 1),
-            _ => 0,
+        // A gap has those in it that were missed here. A number that is not higher comes of a
+        // camera that began anew; nobody knows what came in between.
+        let missed = match (self.sequence, sequence) {
+            (Some(before), Some(this)) if this >= before => (this - before).saturating_sub(1),
+            _ => missed,
         };
         self.sequence = sequence.or(self.sequence);
         let facts = Facts {
             frame: self.all.frames + 1,
             info,
-            missed: gap.max(missed),
+            missed,
             latency: info.upstream.timestamp_us.and_then(|us| latency(us, now)),
         };
         let at = info.captured_at.as_micros();

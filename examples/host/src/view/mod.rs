@@ -9,9 +9,11 @@ mod window;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use camwire::frame::{CaptureError, FrameInfo, FrameSource};
 use camwire::ring::{
     Follow, FrameRing, MemoryError, Policy, SourceState, SourceStatus, TooManyReaders, capture_loop,
 };
@@ -21,16 +23,18 @@ use tokio::sync::watch;
 
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
-use crate::source::{AnySource, SourceError};
+use crate::source::{AnyError, AnySource, SourceError};
 use recorder::Recorder;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   camwire-host view http://192.168.1.20:81/stream
       a camera in a window, and its figures once a second
+  camwire-host view mqtt://192.168.1.2/esp32cam/50
+      a camera that publishes its pictures at an MQTT broker
   camwire-host view --headless --save pictures --frames 100 http://192.168.1.20:81/stream
       the next hundred pictures as files, each as it came
-  camwire-host view --headless --json --timeout 10 http://127.0.0.1:8080/stream
+  camwire-host view --headless --json --timeout 10 ws://127.0.0.1:8080/ws
       a line of JSON for each picture, for a script
   camwire-host view dir:pictures --fps 5
       the JPEG files of a directory in turn
@@ -40,7 +44,8 @@ screen and back, q or Esc ends.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ViewArgs {
-    /// What to look at: whatever `serve --source` can name
+    /// What to look at: http://HOST[:PORT]/PATH, ws://HOST[:PORT]/PATH,
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, dir:PATH, file:PATH or test
     #[arg(default_value = "http://127.0.0.1:8080/stream", value_parser = named)]
     source: NamedSource,
 
@@ -89,8 +94,17 @@ struct NamedSource {
     source: SourceArg,
 }
 
-fn named(text: &str) -> Result<NamedSource, &'static str> {
-    Ok(NamedSource { name: text.to_owned(), source: text.parse()? })
+fn named(text: &str) -> Result<NamedSource, String> {
+    let source = text.parse()?;
+    // Everybody can read a title, so there is no password in it, nor a token.
+    let name = match &source {
+        SourceArg::Mqtt(camera) => format!("mqtt://{camera}"),
+        SourceArg::Http(_) | SourceArg::WebSocket(_) => {
+            text.split('?').next().unwrap_or_default().to_owned()
+        }
+        _ => text.to_owned(),
+    };
+    Ok(NamedSource { name, source })
 }
 
 fn window_size(text: &str) -> Result<(u32, u32), &'static str> {
@@ -131,14 +145,14 @@ const SLOTS: usize = 8;
 const READERS: usize = 2;
 
 /// How long the source may take to end as it should: to say good-bye to a camera, for instance.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Looks until there is an end: enough pictures, Ctrl-C, the window's, or an error.
 pub(crate) fn run(args: &ViewArgs) -> Result<(), ViewError> {
     // What is most likely to fail comes first.
     let screen = Screen::open(args)?;
     let clock = HostClock::start();
-    let mut source = AnySource::open(&args.source.source, &args.options, clock)?;
+    let source = AnySource::open(&args.source.source, &args.options, clock)?;
 
     // All of this lives as long as the program does. What is saved must be complete, so then the
     // recorder holds the source back; otherwise nothing does.
@@ -148,7 +162,9 @@ pub(crate) fn run(args: &ViewArgs) -> Result<(), ViewError> {
     let config = source.capture_config(args.options.fps);
     let mut publisher = ring.publisher().expect("the first of this ring");
     let every = ring.subscribe(Follow::Ordered)?;
-    let recorder = Recorder::new(args, clock, status)?;
+    let lost: &'static AtomicU64 = Box::leak(Box::default());
+    let mut source = Counting { source, lost };
+    let recorder = Recorder::new(args, clock, status, lost)?;
 
     // On a thread of its own, so that neither decoding nor a disk makes it wait.
     let runtime = runtime()?;
@@ -167,6 +183,32 @@ pub(crate) fn run(args: &ViewArgs) -> Result<(), ViewError> {
 
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+/// A source, and the pictures of which it knows that they were lost.
+struct Counting {
+    source: AnySource,
+    lost: &'static AtomicU64,
+}
+
+impl FrameSource for Counting {
+    type Error = AnyError;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<AnyError>> {
+        let captured = self.source.capture(buf).await;
+        if let Some(counts) = self.source.counts() {
+            self.lost.store(counts.lost, Ordering::Relaxed);
+        }
+        captured
+    }
+
+    async fn pause(&mut self) {
+        self.source.pause().await;
+    }
+
+    async fn resume(&mut self) {
+        self.source.resume().await;
+    }
 }
 
 /// Where the pictures are looked at.
@@ -240,6 +282,15 @@ mod tests {
         assert_eq!(full.window, Some((600, 400)));
         assert_eq!((full.brightness_every, full.frames, full.timeout), (0, Some(3), Some(5)));
         assert!(matches!(full.source.source, SourceArg::Directory(_)));
+
+        for (given, name) in [
+            ("http://cam:81/stream?token=secret", "http://cam:81/stream"),
+            ("ws://cam/ws?token=secret", "ws://cam/ws"),
+            ("mqtt://anna:secret@broker/esp32cam/50", "mqtt://broker:1883/esp32cam/50"),
+            ("dir:why?", "dir:why?"),
+        ] {
+            assert_eq!(parse(&[given]).unwrap().source.name, name);
+        }
 
         for wrong in [
             "nonsense",

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use camwire::frame::{Clock, FrameInfo, Instant as Moment};
@@ -24,6 +25,8 @@ pub(super) struct Recorder {
     save: Option<PathBuf>,
     clock: HostClock,
     status: &'static SourceStatus,
+    /// Pictures of which the source knows that they were lost.
+    lost: &'static AtomicU64,
     figures: Figures,
     start: Instant,
     /// When the last picture came, or it all began.
@@ -44,6 +47,7 @@ impl Recorder {
         args: &ViewArgs,
         clock: HostClock,
         status: &'static SourceStatus,
+        lost: &'static AtomicU64,
     ) -> Result<Self, ViewError> {
         if let Some(dir) = &args.save {
             fs::create_dir_all(dir).map_err(|error| ViewError::Save(dir.clone(), error))?;
@@ -57,6 +61,7 @@ impl Recorder {
             save: args.save.clone(),
             clock,
             status,
+            lost,
             figures: Figures::default(),
             start: now,
             quiet_since: now,
@@ -128,7 +133,8 @@ impl Recorder {
     }
 
     fn picture(&mut self, picture: &FrameLease<'_, '_>) -> Result<(), ViewError> {
-        let facts = self.figures.add(picture, SystemTime::now());
+        let lost = self.lost.load(Ordering::Relaxed);
+        let facts = self.figures.add(picture, lost, SystemTime::now());
         self.quiet_since = Instant::now();
         let mut file = None;
         if let Some(dir) = &self.save {

@@ -90,7 +90,7 @@ impl Window {
         let (proxy, name) = (self.events.create_proxy(), args.source.name.clone());
         let recorder = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
             let headline = |line: &str| {
-                let _ = proxy.send_event(Event::Title(format!("{name} - {line}")));
+                let _ = proxy.send_event(Event::Title(format!("{line} - {name}")));
             };
             let done = match super::runtime() {
                 Ok(runtime) => runtime.block_on(recorder.run(every, closed, headline)),
@@ -242,7 +242,7 @@ impl ApplicationHandler<Event> for App {
 impl App {
     fn create(&self, events: &ActiveEventLoop) -> Result<Canvas, ViewError> {
         let attributes = winit::window::Window::default_attributes()
-            .with_title(format!("{} - no picture yet", self.name))
+            .with_title(format!("no picture yet - {}", self.name))
             .with_inner_size(self.size);
         let window = Rc::new(events.create_window(attributes).map_err(failed)?);
         let context = Context::new(events.owned_display_handle()).map_err(failed)?;
