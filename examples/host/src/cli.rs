@@ -28,6 +28,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // There is only one of it.
 pub(crate) enum Command {
     /// Serve pictures from a source
     #[command(after_help = EXAMPLES)]

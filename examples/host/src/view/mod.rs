@@ -167,11 +167,18 @@ pub(crate) fn run(args: &ViewArgs) -> Result<(), ViewError> {
     let recorder = Recorder::new(args, clock, status, lost)?;
 
     // On a thread of its own, so that neither decoding nor a disk makes it wait.
-    let runtime = runtime()?;
+    let capture = runtime()?;
     thread::Builder::new().name("source".to_owned()).spawn(move || {
-        runtime.block_on(capture_loop(&mut publisher, &mut source, &clock, &config, status));
+        capture.block_on(capture_loop(&mut publisher, &mut source, &clock, &config, status));
     })?;
-    let done = screen.show(args, ring, every, recorder);
+    let done = match screen {
+        Screen::None => {
+            let (_open, closed) = watch::channel(());
+            runtime()?.block_on(recorder.run(every, closed, |_| {}))
+        }
+        #[cfg(feature = "window")]
+        Screen::Window(window) => window.show(args, ring.subscribe(Follow::Live)?, every, recorder),
+    };
 
     // Nobody reads any more, so the source comes to rest.
     let deadline = Instant::now() + FAREWELL;
@@ -215,7 +222,7 @@ impl FrameSource for Counting {
 enum Screen {
     None,
     #[cfg(feature = "window")]
-    Window(window::Window),
+    Window(Box<window::Window>),
 }
 
 impl Screen {
@@ -224,30 +231,9 @@ impl Screen {
             return Ok(Self::None);
         }
         #[cfg(feature = "window")]
-        return window::Window::open().map(Self::Window);
+        return window::Window::open().map(|window| Self::Window(Box::new(window)));
         #[cfg(not(feature = "window"))]
         Err(ViewError::NoWindow)
-    }
-
-    /// Runs the recorder, and the window on this thread, until one of them ends.
-    fn show(
-        self,
-        args: &ViewArgs,
-        ring: &'static FrameRing<'static>,
-        every: camwire::ring::Reader<'static>,
-        recorder: Recorder,
-    ) -> Result<(), ViewError> {
-        match self {
-            Self::None => {
-                let (_open, closed) = watch::channel(());
-                runtime()?.block_on(recorder.run(every, closed, |_| {}))
-            }
-            #[cfg(feature = "window")]
-            Self::Window(window) => {
-                let newest = ring.subscribe(Follow::Live)?;
-                window.show(args, newest, every, recorder)
-            }
-        }
     }
 }
 
