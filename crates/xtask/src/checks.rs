@@ -32,6 +32,16 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
         Check::new("clippy-default", "clippy over everything with default features", |context| {
             clippy(context, &[])
         }),
+        Check::new(
+            "clippy-no-window",
+            "clippy over the host program without its window",
+            |context| {
+                let package = ["clippy", "--package", "camwire-host", "--all-targets"];
+                let clippy = context.cargo(&package).args(["--no-default-features"]);
+                clippy.args(["--", "-D", "warnings"]).run()?;
+                Ok(Tally::ONE)
+            },
+        ),
         Check::new("rustdoc", "the documentation builds without a warning", rustdoc),
         Check::new("deny", "licences, sources and duplicates of the dependencies", deny),
     ];

@@ -21,6 +21,17 @@ const CHROMIUM: Program = Program {
     packages: "chromium",
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
+/// With what the viewer's window looks up at run time.
+const XVFB: Program = Program {
+    names: &["Xvfb"],
+    packages: "xvfb libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0",
+};
+const XDOTOOL: Program = Program { names: &["xdotool"], packages: "xdotool" };
+const OPENBOX: Program = Program { names: &["openbox"], packages: "openbox" };
+
+const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
+const MOSQUITTO_CLIENTS: Program =
+    Program { names: &["mosquitto_pub"], packages: "mosquitto-clients" };
 
 const OPENSSL: Program = Program { names: &["openssl"], packages: "openssl" };
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
@@ -81,6 +92,18 @@ const HOST: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "view",
+        about: "camwire-host view: figures, files and JSON, and what it says without a display",
+        programs: &[&MOSQUITTO],
+        python_packages: true,
+    },
+    Theme {
+        name: "view_window",
+        about: "the window of camwire-host view on a display that nobody sees",
+        programs: &[&XVFB, &XDOTOOL, &OPENBOX],
+        python_packages: true,
+    },
+    Theme {
         name: "push",
         about: "cameras that push to a relay, over connections that break, and WebSocket pulled",
         programs: &[&CURL, &OPENSSL],
@@ -91,6 +114,12 @@ const HOST: &[Theme] = &[
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],
         python_packages: false,
+    },
+    Theme {
+        name: "mqtt",
+        about: "mosquitto and paho: publishing, control, an existing camera and its viewer",
+        programs: &[&MOSQUITTO, &MOSQUITTO_CLIENTS],
+        python_packages: true,
     },
     Theme {
         name: "hostile",
@@ -158,7 +187,8 @@ const WEBSOCKET: &[Theme] = &[
 
 pub(crate) fn checks(_: &Context) -> Vec<Check> {
     let host = HOST.iter().map(|theme| {
-        Check::new(format!("e2e-{}", theme.name), theme.about, |context| host(context, theme))
+        let name = format!("e2e-{}", theme.name.replace('_', "-"));
+        Check::new(name, theme.about, |context| host(context, theme))
     });
     let board = BOARD.iter().map(|theme| {
         Check::new(format!("board-{}", theme.name), theme.about, |context| board(context, theme))

@@ -43,7 +43,7 @@ pub(crate) fn build_libraries(
         &[
             (
                 "camwire",
-                r#"features = ["alloc", "arducam", "embassy", "esp32cam", "server", "websocket"]"#,
+                r#"features = ["alloc", "arducam", "embassy", "esp32cam", "mqtt", "server", "websocket"]"#,
             ),
             ("camwire-arducam", ""),
             ("camwire-embassy", ""),

@@ -10,9 +10,12 @@ use camwire::websocket;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
+use crate::mqtt::MqttArgs;
 use crate::push::PushArgs;
+use crate::source::{MqttCamera, MqttSourceArgs};
+use crate::view::{self, ViewArgs};
 
-/// Streams a camera's pictures to browsers, players and scripts.
+/// Streams a camera's pictures to browsers, players and scripts, and looks at such streams.
 ///
 /// Without a command it serves a moving test pattern on http://127.0.0.1:8080/.
 #[derive(Debug, Parser)]
@@ -25,10 +28,14 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+#[allow(clippy::large_enum_variant)] // There is only one of it.
+pub(crate) enum Command {
     /// Serve pictures from a source
     #[command(after_help = EXAMPLES)]
     Serve(ServeArgs),
+    /// Look at a stream: in a window, in figures, or as files
+    #[command(after_help = view::EXAMPLES)]
+    View(ViewArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -44,15 +51,16 @@ Examples:
   camwire-host serve --source ingest --ingest-token T --listen 0.0.0.0:8080
       a relay, to which a camera pushes that nobody can reach from outside:
   camwire-host serve --push ws://relay.example:8080/ingest --push-token T
-      such a camera";
+      such a camera
+  camwire-host serve --mqtt mqtt://homeassistant.local --mqtt-user cam --mqtt-password secret
+      the pictures also at an MQTT broker, where Home Assistant finds the camera
+  camwire-host serve --source mqtt://192.168.1.2/esp32cam/50
+      watch a camera that publishes its pictures at an MQTT broker";
 
 impl Cli {
     /// No command means `serve`.
-    pub(crate) fn serve(self) -> ServeArgs {
-        match self.command {
-            Some(Command::Serve(args)) => args,
-            None => self.serve,
-        }
+    pub(crate) fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
     }
 }
 
@@ -60,7 +68,8 @@ impl Cli {
 pub(crate) struct ServeArgs {
     /// Where the pictures come from: test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH,
     /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message;
-    /// wss:// with TLS), or ingest: a camera pushes them to /ingest here, with a token
+    /// wss:// with TLS), mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, or ingest: a camera pushes them
+    /// to /ingest here, with a token
     #[arg(long, default_value = "test", value_name = "SOURCE")]
     pub(crate) source: SourceArg,
 
@@ -68,19 +77,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
-    /// or its size (640x480)
-    #[arg(long, default_value = "VGA", value_parser = resolution)]
-    pub(crate) resolution: Resolution,
-
-    /// Most pictures a second. Of the test pattern and of files 15 unless said otherwise; a relay
-    /// passes on what it gets
-    #[arg(long, value_name = "RATE")]
-    pub(crate) fps: Option<FrameRate>,
-
-    /// Quality of the test pattern's JPEG on esp32-camera's scale: 0 to 63, lower is better
-    #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
-    pub(crate) quality: Quality,
+    #[command(flatten)]
+    pub(crate) options: SourceOptions,
 
     /// What gives way when viewers are slower than the source: drop-oldest (the live view),
     /// drop-newest, or keep-all, under which viewers with ?mode=all hold the source back
@@ -112,12 +110,36 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_parser = token)]
     pub(crate) token: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) mqtt: MqttArgs,
+
+    #[command(flatten)]
+    pub(crate) push: PushArgs,
+}
+
+/// What can be said of a source besides its name.
+#[derive(Debug, Args)]
+pub(crate) struct SourceOptions {
+    /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
+    /// or its size (640x480)
+    #[arg(long, default_value = "VGA", value_parser = resolution)]
+    pub(crate) resolution: Resolution,
+
+    /// Most pictures a second. Of the test pattern and of files 15 unless said otherwise; of
+    /// another camera as many as it sends
+    #[arg(long, value_name = "RATE")]
+    pub(crate) fps: Option<FrameRate>,
+
+    /// Quality of the test pattern's JPEG on esp32-camera's scale: 0 to 63, lower is better
+    #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
+    pub(crate) quality: Quality,
+
     /// The token that a ws:// source asks for
     #[arg(long, value_parser = token, value_name = "TOKEN")]
     pub(crate) source_token: Option<String>,
 
     #[command(flatten)]
-    pub(crate) push: PushArgs,
+    pub(crate) mqtt: MqttSourceArgs,
 }
 
 /// What `--source` names.
@@ -130,26 +152,28 @@ pub(crate) enum SourceArg {
     /// A URL that has been checked.
     WebSocket(String),
     Ingest,
+    Mqtt(MqttCamera),
 }
 
 impl FromStr for SourceArg {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         const KINDS: &str = "a source is test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH, \
-                             ws://HOST[:PORT]/PATH or ingest";
+                             ws://HOST[:PORT]/PATH, mqtt://HOST[:PORT]/PREFIX or ingest";
         match text.split_once(':') {
             None if text == "test" => Ok(Self::Test),
             None if text == "ingest" => Ok(Self::Ingest),
-            Some(("ws" | "wss", _)) => websocket_url(text).map(Self::WebSocket),
+            Some(("ws" | "wss", _)) => Ok(websocket_url(text).map(Self::WebSocket)?),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
-                Ok(uri) => check_url(&uri).map(|()| Self::Http(uri)),
-                Err(_) => Err(NO_URL),
+                Ok(uri) => Ok(check_url(&uri).map(|()| Self::Http(uri))?),
+                Err(_) => Err(NO_URL.into()),
             },
-            Some(("https", _)) => Err("TLS is not supported; use http://"),
-            _ => Err(KINDS),
+            Some(("https", _)) => Err("TLS is not supported; use http://".into()),
+            Some(("mqtt" | "mqtts", _)) => text.parse().map(Self::Mqtt),
+            _ => Err(KINDS.into()),
         }
     }
 }
@@ -237,8 +261,9 @@ mod tests {
 
     #[test]
     fn no_command_is_serve() {
-        let bare = Cli::try_parse_from(["camwire-host"]).unwrap().serve();
-        let named = Cli::try_parse_from(["camwire-host", "serve"]).unwrap().serve();
+        let bare = Cli::try_parse_from(["camwire-host"]).unwrap().into_command();
+        let named = Cli::try_parse_from(["camwire-host", "serve"]).unwrap().into_command();
+        assert!(matches!(bare, Command::Serve(_)));
         assert_eq!(format!("{bare:?}"), format!("{named:?}"));
         assert!(Cli::try_parse_from(["camwire-host", "--fps", "5"]).is_ok());
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use camwire::frame::FrameRate;
 use camwire::ring::{
     CaptureConfig, FrameRing, MemoryError, Publisher, Settings, SourceStatus,
     capture_loop_with_settings,
@@ -20,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
+use crate::mqtt;
 use crate::net;
 use crate::source::{AnySource, LARGEST_PICTURE, SourceError};
 
@@ -31,14 +31,8 @@ const SLOTS: usize = 64;
 /// Places for readers beyond the viewers', for `/capture`.
 const SPARE_READERS: usize = 256;
 
-/// Of sources that have no rate of their own.
-const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
-
 /// Files and sockets that the program may have open, if the system lets it.
 const OPEN_FILES: u64 = 65_536;
-
-/// A relay gives up a silent camera before that, and says which it was.
-const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long connections have to end after Ctrl-C.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -55,13 +49,15 @@ pub(crate) enum ServeError {
     NoIngestToken,
     #[error("no memory for the ring: {0}")]
     Ring(#[from] MemoryError),
+    #[error("{0}")]
+    Mqtt(#[from] mqtt::MqttError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
 
 /// An error of the system in words, without its number where that says nothing more.
 #[derive(Debug)]
-pub(crate) struct Because(io::Error);
+pub(crate) struct Because(pub(crate) io::Error);
 
 impl std::fmt::Display for Because {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,7 +83,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     // With ingest, the pictures come to the server's own door.
     let source = match args.source {
         SourceArg::Ingest => None,
-        _ => Some(AnySource::open(args, clock)?),
+        _ => Some(AnySource::open(&args.source, &args.options, clock)?),
     };
     let (kind, slot_bytes) = match &source {
         Some(source) => (source.kind(), source.slot_bytes()),
@@ -116,14 +112,13 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         None => server,
     });
 
-    let mut capture = CaptureConfig::default();
-    capture.timeout = CAPTURE_TIMEOUT;
-    let paced = !matches!(args.source, SourceArg::Http(_) | SourceArg::WebSocket(_));
-    capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
     let capture = source.map(|source| {
+        let capture = source.capture_config(args.options.fps);
         let publisher = ring.publisher().expect("the first of this ring");
         tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings))
     });
+
+    let mqtt = mqtt::open(&args.mqtt, &args.source, mqtt::Host { ring, settings, clock })?;
 
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);
@@ -148,6 +143,9 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     drop(stopped);
 
     interrupted().await?;
+    if let Some(mqtt) = mqtt {
+        mqtt.close().await;
+    }
     // Without a publisher the streams end as they should, with their closing delimiter; the
     // listeners go at once, and with them whatever has not ended in time.
     match capture {
@@ -312,7 +310,7 @@ async fn connection(
 }
 
 /// Returns at Ctrl-C, and where there is such a thing when the system asks the program to end.
-async fn interrupted() -> io::Result<()> {
+pub(crate) async fn interrupted() -> io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

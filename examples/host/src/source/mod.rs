@@ -1,6 +1,7 @@
 //! Where the pictures come from.
 
 mod files;
+mod mqtt;
 mod relay;
 mod websocket;
 
@@ -9,13 +10,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use camwire::frame::{
-    CaptureError, Control, ControlError, FrameInfo, FrameSource, Instant as Moment, Setting,
-    SettingName, TestSource, Upstream, jpeg,
+    CaptureError, Control, ControlError, FrameInfo, FrameRate, FrameSource, Instant as Moment,
+    Setting, SettingName, TestSource, Upstream, jpeg,
 };
+use camwire::ring::CaptureConfig;
 
-use crate::cli::{ServeArgs, SourceArg};
+use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
 use files::{DirectorySource, FileError, FileSource};
+pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
+use mqtt::{MqttError, MqttSource};
 use relay::{RelayError, RelaySource};
 use websocket::{WebSocketError, WebSocketRelay};
 
@@ -38,6 +42,16 @@ pub(crate) enum SourceError {
 /// a computer has plenty: memory is taken only as pictures fill it.
 pub(crate) const LARGEST_PICTURE: usize = 4 << 20;
 
+/// Of sources that have no rate of their own.
+const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
+
+/// A relay gives up a silent camera before that, and says which it was.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest wait between attempts to reach a broker: its camera should be back within 5 s of its
+/// return.
+const BROKER_BACKOFF: Duration = Duration::from_secs(2);
+
 /// How long an error that repeats itself is not told again.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -47,6 +61,8 @@ pub(crate) struct AnySource {
     slot_bytes: usize,
     /// The error that was told last, and when.
     told: Option<(String, Instant)>,
+    /// The counts that were told last, and when.
+    told_counts: (SourceCounts, Instant),
 }
 
 enum Kind {
@@ -55,15 +71,20 @@ enum Kind {
     File(FileSource),
     Relay(Box<RelaySource>),
     WebSocket(Box<WebSocketRelay>),
+    Mqtt(Box<MqttSource>),
 }
 
 impl AnySource {
-    /// Opens what `args` name. A camera that cannot be reached now is no error: it may come.
-    pub(crate) fn open(args: &ServeArgs, clock: HostClock) -> Result<Self, SourceError> {
+    /// Opens what `source` names. A camera that cannot be reached now is no error: it may come.
+    pub(crate) fn open(
+        source: &SourceArg,
+        options: &SourceOptions,
+        clock: HostClock,
+    ) -> Result<Self, SourceError> {
         let mut slot_bytes = LARGEST_PICTURE;
-        let kind = match &args.source {
+        let kind = match source {
             SourceArg::Test => {
-                let (resolution, quality) = (args.resolution, args.quality);
+                let (resolution, quality) = (options.resolution, options.quality);
                 let pixels = usize::from(resolution.width()) * usize::from(resolution.height());
                 // Even at the best quality the pattern takes less than a byte for a pixel. And
                 // who looks at it may choose a larger one.
@@ -74,12 +95,17 @@ impl AnySource {
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
             SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
             SourceArg::WebSocket(url) => {
-                let relay = WebSocketRelay::new(url, args.source_token.clone(), clock);
+                let relay = WebSocketRelay::new(url, options.source_token.clone(), clock);
                 Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
             }
             SourceArg::Ingest => return Err(SourceError::Ingest),
+            SourceArg::Mqtt(camera) => {
+                let camera = camera.clone().with(&options.mqtt);
+                Kind::Mqtt(Box::new(MqttSource::new(camera, clock)))
+            }
         };
-        Ok(Self { kind, slot_bytes, told: None })
+        let told_counts = (SourceCounts::default(), Instant::now());
+        Ok(Self { kind, slot_bytes, told: None, told_counts })
     }
 
     /// A word for it in `/stats`.
@@ -90,12 +116,34 @@ impl AnySource {
             Kind::File(_) => "file",
             Kind::Relay(_) => "http",
             Kind::WebSocket(_) => "websocket",
+            Kind::Mqtt(_) => "mqtt",
         }
     }
 
     /// Bytes of the largest picture it can give.
     pub(crate) fn slot_bytes(&self) -> usize {
         self.slot_bytes
+    }
+
+    /// How it is to be captured, at no more than `fps` if that is given.
+    pub(crate) fn capture_config(&self, fps: Option<FrameRate>) -> CaptureConfig {
+        let has_no_rate = matches!(self.kind, Kind::Test(_) | Kind::Directory(_) | Kind::File(_));
+        let mut config = CaptureConfig::default();
+        config.timeout = CAPTURE_TIMEOUT;
+        config.rate = fps.or(has_no_rate.then_some(DEFAULT_RATE));
+        if let Kind::Mqtt(_) = self.kind {
+            config.backoff_max = BROKER_BACKOFF;
+        }
+        config
+    }
+
+    /// What became of pictures and messages that it did not give; `None` of sources that cannot
+    /// tell.
+    pub(crate) fn counts(&self) -> Option<SourceCounts> {
+        match &self.kind {
+            Kind::Mqtt(source) => Some(source.counts()),
+            _ => None,
+        }
     }
 }
 
@@ -108,6 +156,8 @@ pub(crate) enum AnyError {
     Relay(#[from] RelayError),
     #[error("{0}")]
     WebSocket(#[from] WebSocketError),
+    #[error("{0}")]
+    Mqtt(#[from] MqttError),
 }
 
 impl AnySource {
@@ -128,6 +178,9 @@ impl AnySource {
             Kind::WebSocket(source) => {
                 source.capture(buf).await.map_err(|error| error.map_source(AnyError::WebSocket))
             }
+            Kind::Mqtt(source) => {
+                source.capture(buf).await.map_err(|error| error.map_source(AnyError::Mqtt))
+            }
         }
     }
 
@@ -140,6 +193,19 @@ impl AnySource {
             self.told = Some((text, Instant::now()));
         }
     }
+
+    /// Likewise what is lost.
+    fn log_counts(&mut self) {
+        let (told, at) = self.told_counts;
+        if let Some(counts) = self.counts()
+            && counts != told
+            && (told == SourceCounts::default() || at.elapsed() > SILENCE)
+        {
+            let SourceCounts { lost, refused } = counts;
+            log::warn!("{lost} pictures lost, {refused} messages refused");
+            self.told_counts = (counts, Instant::now());
+        }
+    }
 }
 
 impl FrameSource for AnySource {
@@ -150,6 +216,7 @@ impl FrameSource for AnySource {
         if let Err(error) = &captured {
             self.log(error);
         }
+        self.log_counts();
         captured
     }
 
@@ -157,6 +224,7 @@ impl FrameSource for AnySource {
         match &mut self.kind {
             Kind::Relay(source) => source.pause().await,
             Kind::WebSocket(source) => source.pause().await,
+            Kind::Mqtt(source) => source.pause().await,
             _ => {}
         }
     }

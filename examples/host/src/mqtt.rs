@@ -1,0 +1,209 @@
+//! MQTT: the pictures published by a broker, and commands taken from there.
+
+mod address;
+#[cfg(feature = "broker")]
+mod broker;
+mod connection;
+mod discovery;
+mod door;
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use camwire::frame::FrameRate;
+use camwire::mqtt::{ChunkerError, Prefix};
+use clap::{Args, ValueEnum};
+
+use address::Login;
+pub(crate) use address::{Broker, MqttUrl};
+pub(crate) use connection::{BrokerError, ended, network, options, refuses};
+pub(crate) use door::{Door, Host};
+
+use crate::cli::SourceArg;
+
+/// What is said of MQTT on the command line of `serve`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "MQTT")]
+pub(crate) struct MqttArgs {
+    /// Publish the pictures at an MQTT broker, and obey what is said there:
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT], a broker within this program (embedded), or neither
+    /// (off)
+    #[arg(long, default_value = "off", value_name = "BROKER")]
+    pub(crate) mqtt: BrokerArg,
+
+    /// What the topics of the pictures begin with
+    #[arg(long, default_value = "camwire", value_name = "TOPIC", value_parser = prefix)]
+    pub(crate) mqtt_prefix: String,
+
+    /// What the topics of commands begin with; as those of the pictures, unless said otherwise
+    #[arg(long, value_name = "TOPIC", value_parser = prefix)]
+    pub(crate) mqtt_control_prefix: Option<String>,
+
+    /// How a picture becomes messages: whole (one message, for Home Assistant and other tools),
+    /// framed (parts for camwire's own programs), indexed (as the ESP32 camera
+    /// esp32_mqtt_livestream); several with commas between them
+    #[arg(long, default_value = "whole", value_name = "LAYOUT", value_delimiter = ',')]
+    pub(crate) mqtt_layout: Vec<Layout>,
+
+    /// Whether pictures are published from the start, or only after camera/stream/start
+    #[arg(long, default_value = "on", value_name = "on|off", value_parser = switch, action = clap::ArgAction::Set)]
+    pub(crate) mqtt_publish: bool,
+
+    /// Most pictures a second that are published; all of the source's, unless said otherwise
+    #[arg(long, value_name = "RATE")]
+    pub(crate) mqtt_fps: Option<FrameRate>,
+
+    /// Bytes of the largest packet. 64 KiB in the framed layout and 2,000,000 in the others,
+    /// unless said otherwise
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(256..=LARGEST_PACKET))]
+    pub(crate) mqtt_packet: Option<u32>,
+
+    /// Have the broker keep the last picture, or in the indexed layout its parts, for those who
+    /// come later
+    #[arg(long)]
+    pub(crate) mqtt_retain: bool,
+
+    /// User at the broker, in place of the one in its URL; also who may use an embedded one
+    #[arg(long, value_name = "NAME", requires = "mqtt_password")]
+    pub(crate) mqtt_user: Option<String>,
+
+    /// Password at the broker, or of an embedded one
+    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user")]
+    pub(crate) mqtt_password: Option<String>,
+
+    /// Address and port of the embedded broker
+    #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDR:PORT")]
+    pub(crate) mqtt_listen: SocketAddr,
+
+    /// Where Home Assistant looks for cameras, if the layout is whole; off tells it nothing
+    #[arg(long, default_value = "homeassistant", value_name = "TOPIC|off", value_parser = prefix)]
+    pub(crate) mqtt_discovery: String,
+}
+
+/// MQTT's own limit.
+const LARGEST_PACKET: i64 = (1 << 28) + 4;
+
+impl MqttArgs {
+    fn login(&self) -> Option<Login> {
+        let (user, password) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
+        Some(Login { user, password })
+    }
+}
+
+/// What `--mqtt` names.
+#[derive(Clone, Debug)]
+pub(crate) enum BrokerArg {
+    Off,
+    Embedded,
+    At(Broker),
+}
+
+impl FromStr for BrokerArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "off" => Ok(Self::Off),
+            "embedded" => Ok(Self::Embedded),
+            url => {
+                let url: MqttUrl = url.parse()?;
+                if !url.path.is_empty() || !url.query.is_empty() {
+                    return Err("the topics are said by --mqtt-prefix, not in the URL");
+                }
+                Ok(Self::At(url.broker))
+            }
+        }
+    }
+}
+
+/// How pictures become messages: see the README of camwire-mqtt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layout {
+    Framed,
+    Indexed,
+    Whole,
+}
+
+/// Why nothing can be published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MqttError {
+    #[error("--mqtt-packet {packet} is too small: {1}", packet = .0)]
+    Packet(u32, ChunkerError),
+    #[error("source and --mqtt have the same topics: the pictures would go round in a circle")]
+    Circle,
+    #[cfg(feature = "broker")]
+    #[error("the broker cannot listen on {0}: {1}")]
+    Listen(SocketAddr, crate::serve::Because),
+    #[cfg(feature = "broker")]
+    #[error("the broker cannot start: {0}")]
+    Start(std::io::Error),
+    #[cfg(not(feature = "broker"))]
+    #[error("this program was built without a broker of its own (feature `broker`)")]
+    NoBroker,
+}
+
+/// Publishes what `args` say, until the door is closed. `None` if they say nothing.
+pub(crate) fn open(
+    args: &MqttArgs,
+    source: &SourceArg,
+    host: Host,
+) -> Result<Option<Door>, MqttError> {
+    if let SourceArg::Mqtt(camera) = source
+        && camera.is_at(&args.mqtt, args.mqtt_listen, &args.mqtt_prefix)
+    {
+        return Err(MqttError::Circle);
+    }
+    let broker = match &args.mqtt {
+        BrokerArg::Off => return Ok(None),
+        BrokerArg::At(broker) => {
+            let mut broker = broker.clone();
+            broker.login = args.login().or(broker.login);
+            broker
+        }
+        #[cfg(feature = "broker")]
+        BrokerArg::Embedded => broker::start(args.mqtt_listen, args.login())?,
+        #[cfg(not(feature = "broker"))]
+        BrokerArg::Embedded => return Err(MqttError::NoBroker),
+    };
+    Door::open(args, broker, host).map(Some)
+}
+
+pub(crate) fn prefix(text: &str) -> Result<String, String> {
+    Prefix::new(text).map(|prefix| prefix.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off"),
+    }
+}
+
+/// A number for what must be another after each start. Nothing secret depends on it.
+pub(crate) fn random() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) as u32
+}
+
+/// What repeats itself is told once in a while, not each time.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Option<(String, Instant)>);
+
+impl Told {
+    const SILENCE: Duration = Duration::from_secs(10);
+
+    pub(crate) fn warn(&mut self, text: String) {
+        let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < Self::SILENCE;
+        if !self.0.as_ref().is_some_and(told) {
+            log::warn!("{text}");
+            self.0 = Some((text, Instant::now()));
+        }
+    }
+
+    /// What comes next is news, whatever it is.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+}

@@ -1,0 +1,151 @@
+//! URLs of brokers and of what is there.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A broker, and who one is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broker {
+    /// An IPv6 address is in brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) login: Option<Login>,
+}
+
+/// For messages: without the password.
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// `mqtt://[USER:PASSWORD@]HOST[:PORT][/PATH][?NAME=VALUE&...]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MqttUrl {
+    pub(crate) broker: Broker,
+    /// Without the slash before it.
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+}
+
+const NO_URL: &str = "not a URL like mqtt://[USER:PASSWORD@]HOST[:PORT]";
+
+/// Of MQTT without TLS, as registered with IANA.
+const PORT: u16 = 1883;
+
+impl FromStr for MqttUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text.starts_with("mqtts://") {
+            return Err("TLS is not supported; use mqtt://");
+        }
+        let rest = text.strip_prefix("mqtt://").ok_or(NO_URL)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, address) = match authority.rsplit_once('@') {
+            None => (None, authority),
+            Some((login, address)) => {
+                let (user, password) = login.split_once(':').unwrap_or((login, ""));
+                let (user, password) = (decode(user)?, decode(password)?);
+                (Some(Login { user, password }), address)
+            }
+        };
+        let (host, port) = match address.rsplit_once(':') {
+            // Not the colons of an IPv6 address.
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (address, None),
+        };
+        let port = match port.map(str::parse) {
+            None => PORT,
+            Some(Ok(port @ 1..)) => port,
+            Some(_) => return Err("a port is a number from 1 to 65535"),
+        };
+        let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if host.is_empty() || plain.is_none() && host.contains([':', '[', ']']) {
+            return Err(NO_URL);
+        }
+        let broker = Broker { host: host.to_owned(), port, login };
+        let mut pairs = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            pairs.push((decode(name)?, decode(value)?));
+        }
+        Ok(Self { broker, path: decode(path)?, query: pairs })
+    }
+}
+
+/// Undoes percent-encoding (RFC 3986, section 2.1).
+fn decode(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "a percent sign in a URL is written as %25";
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2).ok_or(WRONG)?;
+        let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(WRONG);
+        bytes.push((digit(digits[0])? << 4 | digit(digits[1])?) as u8);
+        rest = after;
+    }
+    String::from_utf8(bytes).map_err(|_| "a URL is UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let parse = |text: &str| text.parse::<MqttUrl>();
+        let plain = parse("mqtt://broker").unwrap();
+        assert_eq!(plain.broker, Broker { host: "broker".into(), port: 1883, login: None });
+        assert_eq!((plain.path.as_str(), plain.query.len()), ("", 0));
+
+        let full = parse("mqtt://an%40na:se:c%2Fret@[::1]:99/a/b%20c?layout=whole&control=x%2Fy");
+        let full = full.unwrap();
+        let login = Login { user: "an@na".into(), password: "se:c/ret".into() };
+        assert_eq!(full.broker, Broker { host: "[::1]".into(), port: 99, login: Some(login) });
+        assert_eq!(full.path, "a/b c");
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(full.query, [pair("layout", "whole"), pair("control", "x/y")]);
+        assert_eq!(full.broker.to_string(), "[::1]:99");
+        assert!(!format!("{full:?}").contains("ret"), "a password in a debug text");
+        assert_eq!(parse("mqtt://[::1]").unwrap().broker.host, "[::1]");
+
+        for text in [
+            "",
+            "mqtt:",
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://a:0",
+            "mqtt://a:x",
+            "mqtt://a:65536",
+            "mqtt://::1",
+            "mqtt://[::1",
+            "mqtt://a/%",
+            "mqtt://a/%2",
+            "mqtt://a/%+1",
+            "mqtt://a/%ff",
+            "mqtts://a",
+            "http://a",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! A camera that publishes its pictures at an MQTT broker, as a source.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use camwire::frame::{CaptureError, Clock, FrameInfo};
+use camwire::mqtt::{
+    Command, ControlTopics, Counts, Delivery, Dialect, Event as Outcome, Greeting, Patience,
+    Picture, Prefix, Reassembler, Refused,
+};
+use clap::Args;
+use rumqttc::{
+    Disconnect, Event, EventLoop, LastWill, Outgoing, Packet, Publish, QoS, Request, Subscribe,
+    SubscribeFilter, Unsubscribe,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::HostClock;
+use crate::mqtt::{
+    Broker, BrokerArg, BrokerError, Layout, MqttUrl, ended, network, options, refuses,
+};
+
+/// How long a camera may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a camera may be silent before it is told once more to start: it may have started anew,
+/// or another receiver has stopped it.
+const NUDGE: Duration = Duration::from_secs(2);
+
+/// How long there is to stop it.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Bytes of a message besides the picture in it.
+const BESIDES: usize = 64 << 10;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MqttError {
+    #[error("{0}")]
+    Broker(#[from] BrokerError),
+    #[error("no picture from {0} within {1:?}")]
+    Silent(String, Duration),
+}
+
+/// What is said of a camera at a broker on the command line, besides its URL.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "MQTT")]
+pub(crate) struct MqttSourceArgs {
+    /// Do not tell a camera at an MQTT broker to start when somebody watches, nor to stop after
+    #[arg(long)]
+    pub(crate) no_control: bool,
+
+    /// What the topics begin with by which a camera at an MQTT broker is told to start and stop;
+    /// found out unless said
+    #[arg(long, value_name = "TOPIC", value_parser = crate::mqtt::prefix)]
+    pub(crate) source_control_prefix: Option<String>,
+}
+
+/// A camera at a broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX[?layout=L][&control=TOPIC]`.
+#[derive(Clone, Debug)]
+pub(crate) struct MqttCamera {
+    broker: Broker,
+    prefix: String,
+    /// `None` until a picture tells.
+    layout: Option<Layout>,
+    control: ControlArg,
+}
+
+#[derive(Clone, Debug)]
+enum ControlArg {
+    Off,
+    /// It follows from the prefix, or the camera says it.
+    Find,
+    Known(String),
+}
+
+impl FromStr for MqttCamera {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let MqttUrl { broker, path, query } = text.parse()?;
+        if path.is_empty() {
+            return Err("what the topics begin with is missing: mqtt://HOST/PREFIX".to_owned());
+        }
+        let prefix = crate::mqtt::prefix(&path)?;
+        let mut camera = Self { broker, prefix, layout: None, control: ControlArg::Find };
+        for (name, value) in query {
+            match (name.as_str(), value.as_str()) {
+                ("layout", "framed") => camera.layout = Some(Layout::Framed),
+                ("layout", "indexed") => camera.layout = Some(Layout::Indexed),
+                ("layout", "whole") => camera.layout = Some(Layout::Whole),
+                ("layout", _) => return Err("a layout is framed, indexed or whole".to_owned()),
+                ("control", "off") => camera.control = ControlArg::Off,
+                ("control", prefix) => {
+                    camera.control = ControlArg::Known(crate::mqtt::prefix(prefix)?);
+                }
+                _ => return Err(format!("there is no {name}; there are layout and control")),
+            }
+        }
+        Ok(camera)
+    }
+}
+
+/// For messages.
+impl std::fmt::Display for MqttCamera {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.broker, self.prefix)
+    }
+}
+
+impl MqttCamera {
+    /// With what else the command line says.
+    pub(crate) fn with(mut self, args: &MqttSourceArgs) -> Self {
+        if let Some(prefix) = &args.source_control_prefix {
+            self.control = ControlArg::Known(prefix.clone());
+        }
+        if args.no_control {
+            self.control = ControlArg::Off;
+        }
+        self
+    }
+
+    /// Whether these are the topics at which this program itself publishes.
+    pub(crate) fn is_at(&self, broker: &BrokerArg, listen: SocketAddr, prefix: &str) -> bool {
+        let Broker { host, port, .. } = &self.broker;
+        let same_broker = match broker {
+            BrokerArg::Off => false,
+            BrokerArg::At(other) => (host, port) == (&other.host, &other.port),
+            BrokerArg::Embedded => {
+                *port == listen.port()
+                    && ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str())
+            }
+        };
+        same_broker && self.prefix == prefix
+    }
+
+    /// Where the camera may take commands. To say something to a topic that nobody listens to
+    /// does no harm.
+    fn controls(&self) -> Vec<String> {
+        match &self.control {
+            ControlArg::Off => Vec::new(),
+            ControlArg::Known(prefix) => vec![prefix.clone()],
+            ControlArg::Find => {
+                let theirs = self.prefix.strip_prefix("esp32cam/");
+                let theirs = theirs.map(|rest| format!("esp32auto/{rest}"));
+                theirs.into_iter().chain([self.prefix.clone()]).collect()
+            }
+        }
+    }
+
+    /// Whether a greeting is this camera's: topics of commands and of pictures differ in their
+    /// first level.
+    fn is_greeted_by(&self, control: Prefix<'_>) -> bool {
+        let behind = |prefix: &str| prefix.split_once('/').map(|(_, rest)| rest.to_owned());
+        let own = behind(&self.prefix);
+        matches!(self.control, ControlArg::Find) && own.is_some() && own == behind(control.as_str())
+    }
+}
+
+/// What a source that puts pictures together has to tell of those that did not come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceCounts {
+    /// Pictures of which it is certain that they are lost on their way.
+    pub(crate) lost: u64,
+    /// Messages that cannot be what they claim to be.
+    pub(crate) refused: u64,
+}
+
+impl SourceCounts {
+    fn add(&mut self, counts: Counts) {
+        self.lost += u64::from(counts.lost);
+        let Counts { malformed, inconsistent, too_large, .. } = counts;
+        self.refused += [malformed, inconsistent, too_large].map(u64::from).iter().sum::<u64>();
+    }
+}
+
+/// Connects when pictures are wanted, tells the camera to start, and stops it when nobody wants
+/// any more. When the connection is lost, the capture loop waits between attempts.
+pub(crate) struct MqttSource {
+    camera: MqttCamera,
+    /// As long as the program.
+    prefix: Prefix<'static>,
+    clock: HostClock,
+    link: Option<Link>,
+    /// Of former connections.
+    counts: SourceCounts,
+    /// Where the camera takes commands.
+    controls: Vec<String>,
+    /// It has been told that pictures come.
+    announced: bool,
+}
+
+type Buffers = Reassembler<'static, Vec<u8>>;
+
+/// One connection, with what comes over it.
+struct Link {
+    events: EventLoop,
+    connected: bool,
+    /// Those that may still turn out to be the camera's.
+    layouts: Vec<(Layout, Buffers)>,
+    /// When the camera was heard last, or told to start.
+    heard: Instant,
+}
+
+impl MqttSource {
+    pub(crate) fn new(camera: MqttCamera, clock: HostClock) -> Self {
+        let prefix: &'static str = camera.prefix.clone().leak();
+        let prefix = Prefix::new(prefix).expect("checked when it was parsed");
+        let controls = camera.controls();
+        let counts = SourceCounts::default();
+        Self { camera, prefix, clock, link: None, counts, controls, announced: false }
+    }
+
+    /// Up to now.
+    pub(crate) fn counts(&self) -> SourceCounts {
+        let mut counts = self.counts;
+        for (_, layout) in self.link.iter().flat_map(|link| &link.layouts) {
+            counts.add(layout.counts());
+        }
+        counts
+    }
+
+    pub(crate) async fn capture(
+        &mut self,
+        buf: &mut [u8],
+    ) -> Result<FrameInfo, CaptureError<MqttError>> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(Picture { buffer, info }) = self.picture() {
+                let fits =
+                    buf.get_mut(..info.len).map(|room| room.copy_from_slice(&buffer[..info.len]));
+                self.give_back(buffer);
+                return fits.map(|()| info).ok_or(CaptureError::TooLarge { needed: info.len });
+            }
+            let now = self.clock.now();
+            let link = match &mut self.link {
+                Some(link) => link,
+                none => none.insert(Link::open(&self.camera, self.prefix, self.controls.first())),
+            };
+            let mut wake = until;
+            if link.connected {
+                wake = wake.min(link.heard + NUDGE);
+                let deadlines = link.layouts.iter().filter_map(|(_, layout)| layout.deadline());
+                if let Some(deadline) = deadlines.min() {
+                    wake = wake.min(Instant::now() + deadline.saturating_since(now));
+                }
+            }
+            match timeout_at(wake, link.events.poll()).await {
+                Ok(Ok(event)) => self.take(event)?,
+                Ok(Err(error)) => {
+                    let connected = link.connected;
+                    self.hang_up();
+                    let error = ended(&self.camera.broker, connected, error);
+                    return Err(MqttError::Broker(error).into());
+                }
+                Err(_elapsed) if Instant::now() >= until => {
+                    let connected = self.link.as_ref().is_some_and(|link| link.connected);
+                    if !connected {
+                        self.hang_up();
+                    }
+                    return Err(MqttError::Silent(self.camera.to_string(), PATIENCE).into());
+                }
+                Err(_elapsed) => {
+                    if self.link.as_ref().is_some_and(|link| link.heard + NUDGE <= Instant::now()) {
+                        self.tell(Command::StartStream);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops the camera and disconnects.
+    pub(crate) async fn pause(&mut self) {
+        self.tell(Command::StopStream);
+        if let Some(link) = &mut self.link
+            && link.connected
+        {
+            link.events.pending.push_back(Request::Disconnect(Disconnect));
+            let gone = async {
+                while !matches!(
+                    link.events.poll().await,
+                    Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_)
+                ) {}
+            };
+            let _ = tokio::time::timeout(FAREWELL, gone).await;
+        }
+        self.hang_up();
+    }
+
+    fn hang_up(&mut self) {
+        self.counts = self.counts();
+        self.link = None;
+    }
+
+    /// Says something to the camera, if that is wanted and there is a connection.
+    fn tell(&mut self, command: Command) {
+        let Some(link) = self.link.as_mut().filter(|link| link.connected) else { return };
+        link.heard = Instant::now();
+        for prefix in &self.controls {
+            if let Some((topic, payload)) = words(prefix, command) {
+                let message = Publish::new(topic, QoS::AtMostOnce, payload);
+                link.events.pending.push_back(Request::Publish(message));
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), MqttError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        match event {
+            Event::Incoming(Packet::ConnAck(_)) => {
+                link.connected = true;
+                link.events.set_network_options(network(true));
+                let filters = link.layouts.iter().flat_map(|(_, layout)| layout.filters());
+                let filters = filters.map(|filter| filter.to_string());
+                let others = [self.prefix.status().to_string(), Greeting::TOPIC.to_owned()];
+                let filters = filters.chain(others);
+                let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtMostOnce));
+                let subscribe = Request::Subscribe(Subscribe::new_many(filters));
+                link.events.pending.push_back(subscribe);
+                self.tell(Command::StartStream);
+            }
+            Event::Incoming(Packet::SubAck(answer)) if refuses(&answer.return_codes) => {
+                self.hang_up();
+                return Err(BrokerError::NotAllowed(self.camera.broker.to_string()).into());
+            }
+            Event::Incoming(Packet::Publish(message)) => self.receive(&message),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, message: &Publish) {
+        if message.topic == Greeting::TOPIC {
+            match Greeting::parse(&message.payload) {
+                Ok(greeting) if self.camera.is_greeted_by(greeting.control) => {
+                    self.controls = vec![greeting.control.as_str().to_owned()];
+                    self.tell(Command::StartStream);
+                }
+                _ => {}
+            }
+        } else if message.topic == self.prefix.status().to_string() {
+            if !message.retain && &message.payload[..] == b"online" {
+                self.tell(Command::StartStream);
+            }
+        } else if let Some(link) = &mut self.link {
+            let delivery = Delivery::from_retain_flag(message.retain);
+            let now = self.clock.now();
+            for (_, layout) in &mut link.layouts {
+                match layout.push(&message.topic, &message.payload, delivery, now) {
+                    Ok(()) => link.heard = Instant::now(),
+                    Err(Refused::OtherTopic | Refused::Retained) => {}
+                    Err(refused) => log::debug!("{}: {refused}", message.topic),
+                }
+            }
+        }
+    }
+
+    /// The next picture that is whole. The first one tells the layout.
+    fn picture(&mut self) -> Option<Picture<Vec<u8>>> {
+        let now = self.clock.now();
+        let link = self.link.as_mut()?;
+        let mut whole = None;
+        for (name, layout) in &mut link.layouts {
+            while let Some(outcome) = layout.poll(now) {
+                if let Outcome::Picture(picture) = outcome {
+                    whole = Some((*name, picture));
+                    break;
+                }
+            }
+            if whole.is_some() {
+                break;
+            }
+        }
+        let (layout, picture) = whole?;
+        for (_, other) in link.layouts.extract_if(.., |(name, _)| *name != layout) {
+            self.counts.add(other.counts());
+            for filter in other.filters() {
+                let unsubscribe = Unsubscribe::new(filter.to_string());
+                link.events.pending.push_back(Request::Unsubscribe(unsubscribe));
+            }
+        }
+        if !self.announced {
+            log::info!("pictures from {} ({layout:?} layout)", self.camera);
+            self.announced = true;
+        }
+        Some(picture)
+    }
+
+    fn give_back(&mut self, buffer: Vec<u8>) {
+        if let Some((_, layout)) = self.link.as_mut().and_then(|link| link.layouts.first_mut()) {
+            let _ = layout.supply(buffer);
+        }
+    }
+}
+
+impl Link {
+    /// Connects with the first poll. If this program dies, the broker stops the camera for it.
+    fn open(camera: &MqttCamera, prefix: Prefix<'static>, control: Option<&String>) -> Self {
+        let mut options = options(&camera.broker, super::LARGEST_PICTURE + BESIDES, BESIDES);
+        if let Some((topic, payload)) = control.and_then(|p| words(p, Command::StopStream)) {
+            options.set_last_will(LastWill::new(topic, payload, QoS::AtMostOnce, false));
+        }
+        let mut events = EventLoop::new(options, 1);
+        events.set_network_options(network(false));
+        // Brokers keep the order of a topic's messages, so nothing older comes any more.
+        let patience = Patience { for_older: Duration::ZERO, ..Patience::default() };
+        let layouts = match camera.layout {
+            Some(layout) => vec![layout],
+            None => vec![Layout::Framed, Layout::Indexed, Layout::Whole],
+        };
+        let buffers = |layout: Layout| {
+            let buffers: Buffers = match layout {
+                Layout::Framed => Reassembler::framed(prefix),
+                Layout::Indexed => Reassembler::indexed(prefix),
+                Layout::Whole => Reassembler::whole(prefix),
+            };
+            let mut buffers = buffers.patience(patience);
+            while buffers.wants_buffer() {
+                // Zeros that nobody has touched take no memory.
+                let _ = buffers.supply(vec![0; super::LARGEST_PICTURE]);
+            }
+            (layout, buffers)
+        };
+        let layouts = layouts.into_iter().map(buffers).collect();
+        Self { events, connected: false, layouts, heard: Instant::now() }
+    }
+}
+
+/// Topic and payload of a command.
+fn words(prefix: &str, command: Command) -> Option<(String, Vec<u8>)> {
+    let topics = ControlTopics::new(Prefix::new(prefix).ok()?, Dialect::Camwire);
+    let message = topics.message(command)?;
+    Some((message.topic().to_string(), message.payload().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera(text: &str) -> Result<MqttCamera, String> {
+        text.parse()
+    }
+
+    #[test]
+    fn cameras() {
+        let plain = camera("mqtt://broker/garden/cam").unwrap();
+        assert_eq!((plain.prefix.as_str(), plain.layout), ("garden/cam", None));
+        assert_eq!(plain.controls(), ["garden/cam"]);
+        assert_eq!(plain.to_string(), "broker:1883/garden/cam");
+        let given = camera("mqtt://a:b@broker:99/cam?layout=indexed&control=robot/1").unwrap();
+        assert_eq!(
+            (given.layout, given.controls()),
+            (Some(Layout::Indexed), vec!["robot/1".into()])
+        );
+        assert_eq!(given.to_string(), "broker:99/cam");
+        for text in [
+            "mqtt://broker",
+            "mqtt://broker/",
+            "mqtt://broker/cam/",
+            "mqtt://broker/cam/%23",
+            "mqtt://broker/cam?layout=other",
+            "mqtt://broker/cam?control=a%2B",
+            "mqtt://broker/cam?fps=1",
+        ] {
+            assert!(camera(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_commands_go() {
+        let theirs = camera("mqtt://broker/esp32cam/50").unwrap();
+        assert_eq!(theirs.controls(), ["esp32auto/50", "esp32cam/50"]);
+        let greets = |control: &str| theirs.is_greeted_by(Prefix::new(control).unwrap());
+        assert!(greets("esp32auto/50") && greets("robot/50"));
+        assert!(!greets("esp32auto/51") && !greets("esp32auto"));
+
+        let args = |no_control, prefix: Option<&str>| MqttSourceArgs {
+            no_control,
+            source_control_prefix: prefix.map(str::to_owned),
+        };
+        assert_eq!(theirs.clone().with(&args(false, Some("a"))).controls(), ["a"]);
+        assert!(theirs.clone().with(&args(true, Some("a"))).controls().is_empty());
+        assert!(camera("mqtt://broker/cam?control=off").unwrap().controls().is_empty());
+        let known = camera("mqtt://broker/esp32cam/50?control=a").unwrap();
+        assert!(!known.is_greeted_by(Prefix::new("robot/50").unwrap()));
+    }
+}
