@@ -132,8 +132,10 @@ pub(crate) enum MqttError {
     Packet(u32, ChunkerError),
     #[error("source and --mqtt have the same topics: the pictures would go round in a circle")]
     Circle,
+    #[cfg(feature = "broker")]
     #[error("the broker cannot listen on {0}: {1}")]
     Listen(SocketAddr, crate::serve::Because),
+    #[cfg(feature = "broker")]
     #[error("the broker cannot start: {0}")]
     Start(std::io::Error),
     #[cfg(not(feature = "broker"))]
