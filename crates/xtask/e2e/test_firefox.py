@@ -26,3 +26,4 @@ class FirefoxShows(Case):
 
 class FirefoxPage(page.PageTests):
     browser = Firefox
+    has_focus = False
