@@ -371,7 +371,7 @@ mod stats {
         }
         world.sim.advance(secs(10));
         assert_eq!(slow.end(), Ok(()));
-        assert_eq!(keys(&slow.response().json()).len(), 4);
+        assert_eq!(keys(&slow.response().json()).len(), 5);
     }
 
     #[test]

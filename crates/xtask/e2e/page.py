@@ -1,6 +1,7 @@
 """The page of camwire-host in a browser: what it does beyond showing a picture."""
 
 import re
+import time
 import urllib.parse
 
 from browser import assert_moving_picture
@@ -112,6 +113,22 @@ class PageTests(Case):
         self.assertGreater(page.statistics()["drawn"], drawn)
         self.assertEqual(page.statistics()["width"], 320)
         self.assertEqual(self.viewers(again), ["websocket"])
+
+    def test_requests_are_few(self):
+        server = self.serve()
+        front = self.front(server)
+        page = self.page(front.url())
+        self.is_drawing(page)
+        # A moment without pictures, in which it asks why.
+        front.flow.clear()
+        self.says(page, "^camera stalled$")
+        front.flow.set()
+        self.is_drawing(page)
+        start, before, drawn = time.monotonic(), len(front.requests), page.statistics()["drawn"]
+        eventually("it draws", lambda: page.statistics()["drawn"] > drawn + 200)
+        # A pair each 5 s, and one more that was on its way.
+        pairs = (time.monotonic() - start) / 5 + 1
+        self.assertLessEqual(len(front.requests) - before, 2 * pairs, front.requests)
 
     def test_pause(self):
         server = self.serve()
