@@ -1,6 +1,9 @@
 """The page of camwire-host in a browser: what it does beyond showing a picture."""
 
+import contextlib
 import re
+import socket
+import threading
 import time
 import urllib.parse
 
@@ -106,6 +109,8 @@ class PageTests(Case):
         self.is_drawing(page)
         server.process.kill()
         server.process.wait()
+        self.says(page, "^server gone, trying again$")
+        time.sleep(10)
         self.says(page, "^server gone, trying again$")
         drawn = page.statistics()["drawn"]
         again = self.serve("--listen", f"127.0.0.1:{server.port}", "--resolution", "QVGA")
@@ -392,9 +397,16 @@ class PageTests(Case):
     def test_too_many_viewers(self):
         server = self.serve("--max-viewers", 1)
         other = self.watch(server)
+
+        def read():
+            with contextlib.suppress(OSError, EOFError):
+                while True:
+                    other.part()
+
+        threading.Thread(target=read, daemon=True).start()
         page = self.page(server.url())
         self.says(page, "^too many viewers, trying again$")
-        other.close()
+        other.socket.shutdown(socket.SHUT_RDWR)
         self.is_drawing(page)
 
     def test_on_a_phone(self):
