@@ -47,6 +47,15 @@ impl Credentials {
         }
     }
 
+    /// The same for people: it is what a browser shows.
+    pub(crate) const fn explanation(&self) -> &'static str {
+        match (self.basic, self.token) {
+            (_, None) => "a user and a password are needed",
+            (None, Some(_)) => "a token is needed: put ?token=... behind the address",
+            (Some(_), Some(_)) => "a user and a password are needed, or ?token=...",
+        }
+    }
+
     /// Whether the value of `Authorization` is right.
     fn allow(&self, authorization: &[u8]) -> bool {
         let Some(space) = authorization.iter().position(|byte| *byte == b' ') else { return false };

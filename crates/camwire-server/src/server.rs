@@ -251,7 +251,9 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Refusal::Head(error) => write!(reason, "{error}"),
             Refusal::Request(error) => write!(reason, "{error}"),
             Refusal::Access(Denial::Host) => reason.write_str("not a name of this server"),
-            Refusal::Access(Denial::Credentials) => reason.write_str("not without credentials"),
+            Refusal::Access(Denial::Credentials) => {
+                reason.write_str(self.config.credentials.explanation())
+            }
             #[cfg(feature = "ingest")]
             Refusal::Access(Denial::Pusher) => reason.write_str("not without the right token"),
         };

@@ -1,6 +1,6 @@
 use core::fmt::{self, Write as _};
 
-use camwire_frame::Clock;
+use camwire_frame::{Clock, Instant};
 use camwire_ring::SourceState;
 
 use crate::Application;
@@ -43,11 +43,13 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         }
         out.send_text(&text).await?;
         text.clear();
-        let uptime = self.clock.now().saturating_since(self.started);
+        let now = self.clock.now();
+        let uptime = now.saturating_since(self.started);
+        let time = Instant::from_micros(self.timestamp_us(now));
         let clock = if self.clock.unix_offset().is_some() { "unix" } else { "boot" };
         let _ = write!(
             text,
-            "],\n\"uptime_s\":{}.{:03},\"clock\":\"{clock}\"}}\n",
+            "],\n\"uptime_s\":{}.{:03},\"time_s\":{time},\"clock\":\"{clock}\"}}\n",
             uptime.as_secs(),
             uptime.subsec_millis()
         );

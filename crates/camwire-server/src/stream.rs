@@ -379,7 +379,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     }
 
     /// What `X-Timestamp` says of a moment: Unix time where the platform knows it.
-    fn timestamp_us(&self, at: Instant) -> u64 {
+    pub(crate) fn timestamp_us(&self, at: Instant) -> u64 {
         at.as_micros().saturating_add(self.clock.unix_offset().unwrap_or(0))
     }
 }

@@ -145,7 +145,8 @@ mod answers {
     #[test]
     fn the_page_names_no_other_server() {
         let page = include_str!("../src/page.html").replace("http://www.w3.org/2000/svg", "");
-        for outside in ["http:", "https:", "src=\"//", "href=\"//", "url(", "@import", "WebSocket"]
+        for outside in
+            ["http:", "https:", "src=\"//", "href=\"//", "url(", "@import", "ws:", "wss:"]
         {
             assert!(!page.contains(outside), "{outside}");
         }

@@ -38,11 +38,13 @@ mod stats {
             },
             "viewers": [],
             "uptime_s": 0.0,
+            "time_s": 1_700_005_000.0,
             "clock": "unix"
         });
         assert_eq!(response.json(), expected);
         let mut world = Plan { unix: None, ..Plan::default() }.build();
-        assert_eq!(world.stats()["clock"], "boot");
+        let stats = world.stats();
+        assert_eq!((&stats["clock"], &stats["time_s"]), (&json!("boot"), &json!(5000.0)));
     }
 
     #[test]
@@ -369,7 +371,7 @@ mod stats {
         }
         world.sim.advance(secs(10));
         assert_eq!(slow.end(), Ok(()));
-        assert_eq!(keys(&slow.response().json()).len(), 4);
+        assert_eq!(keys(&slow.response().json()).len(), 5);
     }
 
     #[test]

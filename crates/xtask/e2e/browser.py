@@ -22,11 +22,13 @@ from camwire import OUT, PATIENCE, die_with_parent, eventually
 
 WIDTH, HEIGHT = 1100, 800
 
-# The rectangle of the (first) picture on the page, once it has a size.
+# The rectangle of the picture on the page, once there is one.
 RECTANGLE = """(() => {
-    const image = document.images[0];
-    if (!image || !image.naturalWidth) return "";
-    const r = image.getBoundingClientRect();
+    const drawn = () => window.camwire && camwire.statistics().drawn;
+    const isShown = (element) => element.getBoundingClientRect().width && (element.naturalWidth || drawn());
+    const picture = [...document.querySelectorAll("img, canvas")].find(isShown);
+    if (!picture) return "";
+    const r = picture.getBoundingClientRect();
     return JSON.stringify([r.x, r.y, r.width, r.height]);
 })()"""
 
@@ -95,6 +97,29 @@ class Browser:
         (OUT / f"{name}.png").write_bytes(png)
         return cv2.imdecode(numpy.frombuffer(png, numpy.uint8), cv2.IMREAD_COLOR)
 
+    def statistics(self):
+        """What the page says of itself; None if it is no page of camwire."""
+        text = self.evaluate("window.camwire ? JSON.stringify(camwire.statistics()) : ''")
+        return json.loads(text) if text else None
+
+    def text(self, selector):
+        return self.evaluate(f"document.querySelector({json.dumps(selector)})?.textContent ?? ''")
+
+    def click(self, selector):
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).click() ?? ''")
+
+    def choose(self, name, value):
+        """As if a person had chosen this value of the page's setting."""
+        self.evaluate(
+            f"(() => {{ const input = document.getElementById('{name}'); input.value = '{value}';"
+            " input.dispatchEvent(new Event('change')); return ''; })()"
+        )
+
+    def downloads(self):
+        """The files that were downloaded completely."""
+        files = Path(self.folder.name, "downloads").iterdir()
+        return [file for file in files if file.suffix == ".jpg" and file.stat().st_size > 0]
+
     def close(self):
         with contextlib.suppress(Exception):
             self.resources.close()
@@ -135,10 +160,27 @@ class Chromium(Browser):
         request = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             self._connect(json.load(answer)["webSocketDebuggerUrl"])
-        self._call(
-            "Emulation.setDeviceMetricsOverride",
-            **{"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False},
-        )
+        self.resize(WIDTH, HEIGHT)
+        downloads = Path(self.folder.name, "downloads")
+        downloads.mkdir()
+        self._call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+
+    def resize(self, width, height, phone=False):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1}
+        self._call("Emulation.setDeviceMetricsOverride", **size, mobile=phone)
+        self._call("Emulation.setTouchEmulationEnabled", enabled=phone)
+
+    def prefer(self, scheme):
+        """`light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
+    def press(self, key):
+        """One of the keys that make a letter, or a space."""
+        code = {"key": key, "code": "Space" if key == " " else f"Key{key.upper()}"}
+        code["windowsVirtualKeyCode"] = ord(key.upper())
+        self._call("Input.dispatchKeyEvent", type="keyDown", text=key, **code)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def open(self, url):
         # The answer comes when the document has begun, not when it has ended.
@@ -157,6 +199,16 @@ class Firefox(Browser):
         self.folder = tempfile.TemporaryDirectory(prefix="camwire-firefox-")
         profile = Path(self.folder.name, "profile")
         profile.mkdir()
+        downloads = Path(self.folder.name, "downloads")
+        downloads.mkdir()
+        preferences = {
+            "browser.download.folderList": 2,
+            "browser.download.dir": str(downloads),
+            "browser.download.useDownloadDir": True,
+            "browser.download.start_downloads_in_tmp_dir": False,
+        }
+        lines = [f"user_pref({json.dumps(n)}, {json.dumps(v)});" for n, v in preferences.items()]
+        (profile / "user.js").write_text("\n".join(lines))
         super().__init__(
             [
                 find("firefox-esr", "firefox"),
@@ -170,10 +222,17 @@ class Firefox(Browser):
         self._connect(found[1] + "/session")
         self._call("session.new", capabilities={})
         self.context = self._call("browsingContext.getTree")["contexts"][0]["context"]
-        self._call(
-            "browsingContext.setViewport",
-            **{"context": self.context, "viewport": {"width": WIDTH, "height": HEIGHT}},
-        )
+        self.resize(WIDTH, HEIGHT)
+
+    def resize(self, width, height, phone=False):
+        viewport = {"width": width, "height": height}
+        self._call("browsingContext.setViewport", context=self.context, viewport=viewport)
+
+    def press(self, key):
+        """One of the keys that make a letter, or a space."""
+        strokes = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
+        keyboard = {"type": "key", "id": "keyboard", "actions": strokes}
+        self._call("input.performActions", context=self.context, actions=[keyboard])
 
     def open(self, url):
         self._call("browsingContext.navigate", context=self.context, url=url, wait="none")
@@ -198,32 +257,25 @@ def find(*names):
 def assert_controls(browser, server):
     """What a person chooses on the page is what the camera does."""
 
-    def choose(name, value):
-        browser.evaluate(
-            f"(() => {{ const input = document.getElementById('{name}'); input.value = '{value}';"
-            " input.dispatchEvent(new Event('change')); return ''; })()"
-        )
-
     def shown(name):
         return browser.evaluate(f"document.getElementById('{name}').value")
 
     status = server.get("/status").json()
     eventually("the page shows the size", lambda: shown("framesize") == str(status["framesize"]))
     eventually("the page shows the quality", lambda: shown("quality") == str(status["quality"]))
-    choose("framesize", 1)
-    choose("quality", 30)
-    width = "String(document.getElementById('picture').naturalWidth)"
-    eventually("the picture is a small one", lambda: browser.evaluate(width) == "160")
+    browser.choose("framesize", 1)
+    browser.choose("quality", 30)
+    eventually("the picture is a small one", lambda: browser.statistics()["width"] == 160)
     status = server.get("/status").json()
     assert (status["framesize"], status["quality"]) == (1, 30), status
-    choose("rate", 2)
+    browser.choose("rate", 2)
     eventually(
         "the stream has a cap", lambda: [v["fps_cap"] for v in server.stats()["viewers"]] == [2]
     )
 
 
 def assert_figures(browser, name, size):
-    """What stands below the picture on the page comes from the server's statistics."""
+    """What stands below the picture on the page."""
     text = 'document.getElementById("size").textContent'
     eventually("the figures", lambda: browser.evaluate(text) == "%d × %d" % size)
     browser.screenshot(f"{name}-figures")

@@ -1,5 +1,6 @@
 """Chromium."""
 
+import page
 from browser import Chromium, assert_controls, assert_figures, assert_moving_picture
 from camwire import Case
 
@@ -21,3 +22,7 @@ class ChromiumShows(Case):
 
     def test_bare_stream(self):
         self.show("/stream", "stream")
+
+
+class ChromiumPage(page.PageTests):
+    browser = Chromium

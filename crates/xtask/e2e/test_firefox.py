@@ -1,5 +1,6 @@
 """Firefox."""
 
+import page
 from browser import Firefox, assert_controls, assert_figures, assert_moving_picture
 from camwire import Case
 
@@ -21,3 +22,8 @@ class FirefoxShows(Case):
 
     def test_bare_stream(self):
         self.show("/stream", "stream")
+
+
+class FirefoxPage(page.PageTests):
+    browser = Firefox
+    has_focus = False

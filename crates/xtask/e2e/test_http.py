@@ -1,5 +1,6 @@
 """Every route, and every error, by curl."""
 
+import gzip
 import json
 import re
 import tempfile
@@ -87,11 +88,15 @@ class Routes(Case):
         self.assertTrue(answer.headers["content-type"].startswith("text/html"))
         self.assertEqual(int(answer.headers["content-length"]), len(answer.body))
         page = answer.body.decode()
-        self.assertIn("/stream", page)
+        self.assertIn('href="stream"', page)
         # (The names of XML namespaces are not addresses.)
         outside = re.findall(r"(?:https?:)?//[\w.-]+", page.replace("http://www.w3.org/", ""))
         self.assertEqual([found for found in outside if found[:2] != "//"], [])
         self.assertNotRegex(page, r"""(src|href)\s*=\s*["']?(https?:)?//""")
+
+    def test_page_is_small(self):
+        page = self.serve().get("/").body
+        self.assertLess(len(gzip.compress(page, 9)), 16 * 1024)
 
     def test_stats(self):
         server = self.serve()
@@ -103,7 +108,7 @@ class Routes(Case):
         self.assertTrue(answer.headers["content-type"].startswith("application/json"))
         stats = json.loads(answer.body)
         number = (int, float)
-        self.assert_shape(stats, {"source": dict, "viewers": list, "uptime_s": number})
+        self.assert_shape(stats, {"source": dict, "viewers": list, "uptime_s": number, "time_s": number})
         self.assert_shape(
             stats["source"],
             {
