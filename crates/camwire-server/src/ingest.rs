@@ -100,7 +100,6 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     publisher.clear();
                     status.idle();
                     camera.grant = None;
-                    camera.intake.forsake();
                 }
                 let credit = if is_wanted { CREDIT } else { 0 };
                 self.tell(out, &mut camera, &[2, credit]).await?;
