@@ -49,7 +49,8 @@ pub fn start<const SOCKETS: usize>(
         Some((address, bits)) => embassy_net::Config::ipv4_static(StaticConfigV4 {
             address: Ipv4Cidr::new(address, bits),
             gateway: GATEWAY,
-            dns_servers: Default::default(),
+            // Routers answer questions about names, too.
+            dns_servers: GATEWAY.into_iter().collect(),
         }),
     };
     // Random once Wi-Fi runs: the radio's noise feeds it.
