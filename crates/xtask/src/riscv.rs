@@ -41,7 +41,10 @@ pub(crate) fn build_libraries(
         context,
         "libraries",
         &[
-            ("camwire", r#"features = ["alloc", "arducam", "embassy", "esp32cam", "server"]"#),
+            (
+                "camwire",
+                r#"features = ["alloc", "arducam", "embassy", "esp32cam", "server", "websocket"]"#,
+            ),
             ("camwire-arducam", ""),
             ("camwire-embassy", ""),
             ("camwire-esp32cam", ""),
