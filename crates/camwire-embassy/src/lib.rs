@@ -6,7 +6,11 @@
 extern crate std;
 
 mod clock;
+#[cfg(feature = "push")]
+mod push;
 mod serve;
 
 pub use clock::EmbassyClock;
+#[cfg(feature = "push")]
+pub use push::{PushEnd, PushMemory, push};
 pub use serve::serve;

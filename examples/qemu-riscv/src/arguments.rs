@@ -1,5 +1,6 @@
 use camwire::frame::FrameRate;
-use camwire::server::Config;
+use camwire::server::{Config, Push};
+use camwire::websocket::Uri;
 use heapless::Vec;
 
 /// The most ports.
@@ -18,6 +19,9 @@ pub struct Arguments {
     pub ports: Vec<u16, PORTS>,
     /// `auth=USER:PASSWORD` and `token=TOKEN`: what the server asks for; either will do.
     pub server: Config,
+    /// `push=ws://HOST[:PORT]/PATH`: a relay, which gets the pictures, too; and the token that it
+    /// asks for, `push_token=TOKEN`.
+    pub push: Option<Push<'static>>,
 }
 
 impl Arguments {
@@ -29,7 +33,9 @@ impl Arguments {
             pictures: None,
             ports: Vec::from_array([80]),
             server: Config::default(),
+            push: None,
         };
+        let mut push_token = None;
         let credentials = &mut arguments.server.credentials;
         for word in text.split_whitespace() {
             let understood = match word.split_once('=') {
@@ -45,9 +51,19 @@ impl Arguments {
                     credentials.token = Some(token);
                     true
                 }
+                Some(("push", uri)) => {
+                    Uri::parse(uri).map(|uri| arguments.push = Some(Push::to(uri))).is_ok()
+                }
+                Some(("push_token", token)) => {
+                    push_token = Some(token);
+                    true
+                }
                 _ => false,
             };
             assert!(understood, "not an argument of this firmware: {word}");
+        }
+        if let Some(push) = &mut arguments.push {
+            push.token = push_token;
         }
         arguments
     }
