@@ -37,6 +37,7 @@ fn main() {
         settings::auth(),
         settings::token(),
         settings::origins(),
+        settings::push(),
     ]);
     // Where ESP-IDF is, and with what to link it.
     #[cfg(feature = "esp-idf")]

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod lamp;
 pub mod network;
 pub mod platform;
+pub mod push;
 mod socket;
 pub mod web;
 

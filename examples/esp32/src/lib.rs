@@ -8,6 +8,7 @@ pub mod board;
 pub mod camera;
 pub mod delivery;
 pub mod network;
+pub mod push;
 pub mod test_pattern;
 pub mod web;
 
