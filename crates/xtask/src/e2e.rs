@@ -132,6 +132,12 @@ const BOARD: &[Theme] = &[
         python_packages: true,
     },
     Theme {
+        name: "push",
+        about: "the firmware pushes to a relay, whose connections are cut",
+        programs: &[&QEMU],
+        python_packages: true,
+    },
+    Theme {
         name: "robot",
         about: "the firmware's own task keeps its deadlines while ten watch",
         programs: &[&QEMU],

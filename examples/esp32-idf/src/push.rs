@@ -61,9 +61,14 @@ pub fn start(server: &'static Server<'static, Clock>, to: Push<'static>) -> io::
 }
 
 fn connect(server: &Server<'_, Clock>, to: &Push<'_>) -> io::Result<Async<TcpStream>> {
-    let mut addresses = (to.uri.host, to.uri.port).to_socket_addrs()?;
-    let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
-    let socket = TcpStream::connect_timeout(&address, server.config().head_timeout)?;
+    let mut connected = Err(io::ErrorKind::NotFound.into());
+    for address in (to.uri.host, to.uri.port).to_socket_addrs()? {
+        connected = TcpStream::connect_timeout(&address, server.config().head_timeout);
+        if connected.is_ok() {
+            break;
+        }
+    }
+    let socket = connected?;
     platform::prepare(&socket)?;
     Async::new(socket)
 }
