@@ -146,6 +146,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
         };
+        #[cfg(feature = "ingest")]
+        self.forget_old();
         let mut reader = self.ring.subscribe(follow)?;
         if mode == Mode::All {
             reader.rewind();

@@ -47,6 +47,13 @@ impl PictureHead {
     }
 }
 
+/// The acknowledgement of all pictures up to that number.
+#[cfg(feature = "ingest")]
+pub(crate) fn acknowledgement(sequence: u64) -> [u8; 9] {
+    let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
+    [1, a, b, c, d, e, f, g, h]
+}
+
 /// A rule of the subprotocol was broken: a Close with 1008.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Violation;

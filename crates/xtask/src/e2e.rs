@@ -80,6 +80,12 @@ const HOST: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "push",
+        about: "cameras that push to a relay, over connections that break, and WebSocket pulled",
+        programs: &[&CURL],
+        python_packages: true,
+    },
+    Theme {
         name: "viewers",
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],

@@ -10,10 +10,10 @@ use super::wire::{Broken, Peer, wire};
 
 pub type PushEnd = Result<(), PushError<Broken>>;
 
-/// The other end of a push.
-pub struct Relay {
+/// The other end of a push, or of another client.
+pub struct Relay<T = PushEnd> {
     pub peer: Peer,
-    pub pushed: Spawned<PushEnd>,
+    pub pushed: Spawned<T>,
     socket: ws::Connection<ws::Server>,
     /// What the camera asked.
     pub request: String,
@@ -46,9 +46,7 @@ impl World {
             };
             server.push(read, write, &to, keys, &mut [0; N]).await
         });
-        let socket = ws::Connection::new(ws::Limits::default());
-        let (request, message) = (String::new(), Vec::new());
-        Relay { peer, pushed, socket, request, read: 0, message, answers: true }
+        Relay::new(peer, pushed)
     }
 
     /// A push that was let in.
@@ -61,7 +59,13 @@ impl World {
     }
 }
 
-impl Relay {
+impl<T> Relay<T> {
+    pub fn new(peer: Peer, pushed: Spawned<T>) -> Self {
+        let socket = ws::Connection::new(ws::Limits::default());
+        let (request, message) = (String::new(), Vec::new());
+        Self { peer, pushed, socket, request, read: 0, message, answers: true }
+    }
+
     /// Lets the camera in; with the answer comes `first`.
     pub fn accept(&mut self, protocols: &[&str], first: &[u8]) {
         let answer = self.acceptance(protocols);
@@ -118,6 +122,10 @@ impl Relay {
         .collect()
     }
 
+    pub fn close(&mut self) {
+        self.peer.send(self.socket.close(None, ()).unwrap().as_bytes());
+    }
+
     pub fn frame(&mut self, message: &[u8]) -> Vec<u8> {
         let head = self.socket.message(ws::Kind::Binary, message.len(), ()).unwrap();
         [head.as_bytes(), message].concat()
@@ -141,7 +149,7 @@ impl Relay {
     }
 
     /// How the push ended; panics if it has not.
-    pub fn end(&self) -> PushEnd {
+    pub fn end(&self) -> T {
         self.pushed.take().expect("still pushing")
     }
 }
