@@ -5,8 +5,21 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(all(feature = "mqtt", feature = "net"))]
+mod broker;
 mod clock;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "net")]
 mod serve;
 
+#[cfg(all(feature = "mqtt", feature = "net"))]
+pub use broker::{Broker, BrokerSocket};
 pub use clock::EmbassyClock;
+#[cfg(feature = "mqtt")]
+pub use mqtt::{
+    Layout, MqttCamera, MqttConfig, MqttConfigError, MqttEnd, MqttEvent, MqttHooks, MqttNetwork,
+    Publishing,
+};
+#[cfg(feature = "net")]
 pub use serve::serve;

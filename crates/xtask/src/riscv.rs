@@ -41,9 +41,12 @@ pub(crate) fn build_libraries(
         context,
         "libraries",
         &[
-            ("camwire", r#"features = ["alloc", "arducam", "embassy", "esp32cam", "server"]"#),
+            (
+                "camwire",
+                r#"features = ["alloc", "arducam", "embassy", "esp32cam", "mqtt", "server"]"#,
+            ),
             ("camwire-arducam", ""),
-            ("camwire-embassy", ""),
+            ("camwire-embassy", r#"features = ["mqtt"]"#),
             ("camwire-esp32cam", ""),
             ("camwire-frame", ""),
             ("camwire-ring", r#"features = ["alloc"]"#),

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod board;
+mod mqtt;
 mod pictures;
 mod robot;
 
@@ -51,14 +52,14 @@ fn main(_hart: usize, device_tree: usize) -> ! {
 
 #[embassy_executor::task]
 async fn firmware(spawner: Spawner, board: Board) {
-    static MEMORY: ConstStaticCell<RingMemory<SLOTS, SLOT_BYTES, SOCKETS>> =
+    static MEMORY: ConstStaticCell<RingMemory<SLOTS, SLOT_BYTES, { SOCKETS + 1 }>> =
         ConstStaticCell::new(RingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new("qemu");
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<CameraServer> = StaticCell::new();
-    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 1 }>> = StaticCell::new(); // and DHCP
+    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 2 }>> = StaticCell::new(); // DHCP, MQTT
 
     let arguments = Arguments::parse(board.arguments);
     spawner.spawn(robot::walk().expect("one task"));
@@ -75,6 +76,9 @@ async fn firmware(spawner: Spawner, board: Board) {
         embassy_net::new(board.network, network, SOCKET_SET.init(StackResources::new()), 0x5eed);
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
+    if arguments.mqtt.broker.is_some() {
+        spawner.spawn(mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt).expect("one task"));
+    }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
     for _ in 0..SOCKETS {
         spawner.spawn(connection(server, stack).expect("the pool has one for each socket"));
