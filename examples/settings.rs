@@ -6,6 +6,7 @@
 
 use std::env;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::path::Path;
 
 /// A piece of settings.rs, or what is wrong.
@@ -147,6 +148,101 @@ fn same_network(one: Ipv4Addr, other: Ipv4Addr, bits: u8) -> bool {
 fn constant(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("Ipv4Addr::new({a}, {b}, {c}, {d})")
+}
+
+/// The most ports: each needs connections of its own.
+const PORTS_MAX: usize = 3;
+
+pub fn ports() -> Setting {
+    let about = "/// The ports that the server listens on, if it was said.";
+    let value = match given("CAMWIRE_PORTS")? {
+        None => "None".to_owned(),
+        Some(text) => {
+            let ports =
+                text.split(',').map(str::parse::<NonZeroU16>).collect::<Result<Vec<_>, _>>();
+            match ports {
+                Ok(ports) if ports.len() <= PORTS_MAX && is_a_set(&ports) => {
+                    format!("Some(&{ports:?})")
+                }
+                _ => {
+                    return Err(format!(
+                        "CAMWIRE_PORTS has up to {PORTS_MAX} ports, such as 80,81; this is {text:?}"
+                    ));
+                }
+            }
+        }
+    };
+    Ok(format!("{about}\npub const PORTS: Option<&[u16]> = {value};\n"))
+}
+
+fn is_a_set(ports: &[NonZeroU16]) -> bool {
+    ports.iter().enumerate().all(|(at, port)| !ports[..at].contains(port))
+}
+
+/// More does not fit into the lines that the server reads.
+const SECRET_MAX: usize = 256;
+
+/// What whoever watches must know. None of it is in an error.
+pub fn auth() -> Setting {
+    let auth = given("CAMWIRE_AUTH")?;
+    if let Some(text) = &auth
+        && (text.len() > SECRET_MAX
+            || text.contains(char::is_control)
+            || !text
+                .split_once(':')
+                .is_some_and(|(user, word)| !user.is_empty() && !word.is_empty()))
+    {
+        return Err(format!(
+            "CAMWIRE_AUTH is a user, a colon and a password, such as anna:secret, of up to \
+             {SECRET_MAX} bytes; this has {} bytes",
+            text.len()
+        ));
+    }
+    Ok(format!(
+        "/// The user and the password that the server asks for.\n\
+         pub const AUTH: Option<&str> = {auth:?};\n"
+    ))
+}
+
+/// As [`auth`].
+pub fn token() -> Setting {
+    let token = secret_token("CAMWIRE_TOKEN")?;
+    Ok(format!(
+        "/// The token that the server asks for.\npub const TOKEN: Option<&str> = {token:?};\n"
+    ))
+}
+
+fn secret_token(variable: &str) -> Result<Option<String>, String> {
+    let token = given(variable)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if let Some(text) = &token
+        && !((1..=SECRET_MAX).contains(&text.len()) && text.bytes().all(is_plain))
+    {
+        return Err(format!(
+            "{variable} has 1 to {SECRET_MAX} letters, digits, and any of -._~; this has {} bytes",
+            text.len()
+        ));
+    }
+    Ok(token)
+}
+
+pub fn origins() -> Setting {
+    let about = "/// Besides its own, pages of these may open a WebSocket to the server.";
+    let text = given("CAMWIRE_ORIGINS")?;
+    let origins: Vec<&str> = text.iter().flat_map(|text| text.split(',')).collect();
+    for origin in &origins {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let is_right = |host: &str| {
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        };
+        if !host.is_some_and(is_right) {
+            return Err(format!(
+                "CAMWIRE_ORIGINS has origins as browsers write them, such as \
+                 https://a.example,http://b.example:8080; this has {origin:?}"
+            ));
+        }
+    }
+    Ok(format!("{about}\npub const ORIGINS: &[&str] = &{origins:?};\n"))
 }
 
 /// A variable that must be set.

@@ -33,6 +33,10 @@ fn main() {
         delivery(),
         settings::address(),
         settings::gateway(),
+        settings::ports(),
+        settings::auth(),
+        settings::token(),
+        settings::origins(),
     ]);
     // Where ESP-IDF is, and with what to link it.
     #[cfg(feature = "esp-idf")]

@@ -136,6 +136,12 @@ const BOARD: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "websocket",
+        about: "WebSocket at the firmware: pictures, credit, many viewers, a second port, who may",
+        programs: &[&QEMU, &CHROMIUM],
+        python_packages: true,
+    },
+    Theme {
         name: "robot",
         about: "the firmware's own task keeps its deadlines while ten watch",
         programs: &[&QEMU],

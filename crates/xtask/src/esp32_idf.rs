@@ -29,10 +29,12 @@ pub(crate) fn checks() -> Vec<Check> {
 fn tests(context: &Context) -> Outcome {
     let mut tally = cargo_test(cargo(context, &["test", "--locked"]))?;
     // The first run was one of them, and had the other tests.
-    for delivery in ["together", "every"] {
-        let test = cargo(context, &["test", "--locked", "--test", "firmware"]);
-        tally.add(cargo_test(test.env("CAMWIRE_DELIVERY", delivery))?);
-    }
+    let test = || cargo(context, &["test", "--locked", "--test", "firmware"]);
+    tally.add(cargo_test(test().env("CAMWIRE_DELIVERY", "together"))?);
+    let every = test().env("CAMWIRE_DELIVERY", "every");
+    // Together with all that is asked for.
+    let every = every.env("CAMWIRE_AUTH", "anna:secret").env("CAMWIRE_TOKEN", "T-1");
+    tally.add(cargo_test(every.env("CAMWIRE_ORIGINS", "https://a.example"))?);
     Ok(tally)
 }
 
@@ -51,6 +53,10 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_BOARD", "tea tray", "ai-thinker or esp-eye or "),
         ("CAMWIRE_DELIVERY", "all", "together or newest or every"),
         ("CAMWIRE_ADDRESS", "192.0.2.255/24", "not for machines"),
+        ("CAMWIRE_PORTS", "80,80", "such as 80,81"),
+        ("CAMWIRE_AUTH", "anna", "a user, a colon and a password"),
+        ("CAMWIRE_TOKEN", "a b", "letters, digits"),
+        ("CAMWIRE_ORIGINS", "a.example", "such as https://a.example"),
     ];
     for (name, value, words) in wrong {
         refused(check().env(name, value), &[words.to_owned()])?;

@@ -11,6 +11,7 @@ pub mod lamp;
 pub mod network;
 pub mod platform;
 mod socket;
+pub mod web;
 
 pub use delivery::Delivery;
 

@@ -90,7 +90,7 @@ impl Board {
         camera::capture(camera, ring, clock, status, settings).unwrap();
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = door.local_addr().unwrap();
-        delivery::serve(delivery, door, server).unwrap();
+        delivery::serve(delivery, vec![door], server).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while threads() < before + delivery.threads() && std::time::Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1)); // A thread names itself.

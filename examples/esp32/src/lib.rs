@@ -9,6 +9,7 @@ pub mod camera;
 pub mod delivery;
 pub mod network;
 pub mod test_pattern;
+pub mod web;
 
 /// What build.rs has read from the `CAMWIRE_` variables.
 pub mod settings {

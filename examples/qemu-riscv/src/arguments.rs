@@ -1,8 +1,13 @@
 use crate::mqtt::Mqtt;
 use camwire::frame::FrameRate;
+use camwire::server::Config;
+use heapless::Vec;
+
+/// The most ports.
+const PORTS: usize = 3;
 
 /// What can be said to the firmware when it starts: words such as `fps=20`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Arguments {
     /// `seconds=N`: end after so long; without it, never.
     pub seconds: Option<u64>,
@@ -10,6 +15,10 @@ pub struct Arguments {
     pub rate: FrameRate,
     /// `pictures=N`: show the JPEG pictures in the N bytes that QEMU's loader has put into memory.
     pub pictures: Option<usize>,
+    /// `ports=N,N`: where the server listens; 80.
+    pub ports: Vec<u16, PORTS>,
+    /// `auth=USER:PASSWORD` and `token=TOKEN`: what the server asks for; either will do.
+    pub server: Config,
     /// `mqtt=ADDRESS:PORT` and what else begins with `mqtt`: the broker.
     pub mqtt: Mqtt,
 }
@@ -21,13 +30,25 @@ impl Arguments {
             seconds: None,
             rate: "15".parse().expect("a rate"),
             pictures: None,
+            ports: Vec::from_array([80]),
+            server: Config::default(),
             mqtt: Mqtt::default(),
         };
+        let credentials = &mut arguments.server.credentials;
         for word in text.split_whitespace() {
             let understood = match word.split_once('=') {
                 Some(("seconds", n)) => n.parse().map(|n| arguments.seconds = Some(n)).is_ok(),
                 Some(("fps", rate)) => rate.parse().map(|rate| arguments.rate = rate).is_ok(),
                 Some(("pictures", n)) => n.parse().map(|n| arguments.pictures = Some(n)).is_ok(),
+                Some(("ports", list)) => ports(list).map(|ports| arguments.ports = ports).is_some(),
+                Some(("auth", pair)) if pair.contains(':') => {
+                    credentials.basic = Some(pair);
+                    true
+                }
+                Some(("token", token)) => {
+                    credentials.token = Some(token);
+                    true
+                }
                 Some((name, value)) => arguments.mqtt.understand(name, value),
                 None => false,
             };
@@ -35,4 +56,12 @@ impl Arguments {
         }
         arguments
     }
+}
+
+fn ports(list: &str) -> Option<Vec<u16, PORTS>> {
+    let mut ports = Vec::new();
+    for port in list.split(',') {
+        ports.push(port.parse().ok()?).ok()?;
+    }
+    Some(ports)
 }

@@ -15,12 +15,12 @@ mod robot;
 use arguments::Arguments;
 use board::{Board, println};
 use camwire::embassy::{EmbassyClock, serve};
-use camwire::frame::{Quality, Resolution, TestSource};
+use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
 use camwire::ring::{
     CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
     capture_loop_with_settings,
 };
-use camwire::server::{Config, Server, Unflushed, ViewerSlot};
+use camwire::server::{Credentials, Server, Unflushed, ViewerSlot};
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
 use embassy_net::tcp::TcpSocket;
@@ -66,8 +66,13 @@ async fn firmware(spawner: Spawner, board: Board) {
 
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
-    spawner.spawn(camera(ring, &STATUS, &SETTINGS, arguments).expect("one task"));
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, Config::default());
+    spawner.spawn(
+        camera(ring, &STATUS, &SETTINGS, arguments.rate, arguments.pictures).expect("one task"),
+    );
+    if arguments.server.credentials == Credentials::default() {
+        println!("there is no password: whoever reaches this can watch");
+    }
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, arguments.server);
     let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
     // The network. It has no source of randomness here; take the chip's for the seed.
@@ -80,12 +85,16 @@ async fn firmware(spawner: Spawner, board: Board) {
         spawner.spawn(mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt).expect("one task"));
     }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
-    for _ in 0..SOCKETS {
-        spawner.spawn(connection(server, stack).expect("the pool has one for each socket"));
+    // Each port has its share of the sockets.
+    for port in arguments.ports.iter().cycle().take(SOCKETS) {
+        spawner.spawn(connection(server, stack, *port).expect("the pool has one for each socket"));
     }
     yield_now().await; // Now each of them listens.
     if let Some(config) = stack.config_v4() {
-        println!("listening on http://{}/", config.address.address());
+        let address = config.address.address();
+        for port in &arguments.ports {
+            println!("listening on http://{address}:{port}/");
+        }
     }
 
     if let Some(seconds) = arguments.seconds {
@@ -102,13 +111,14 @@ async fn camera(
     ring: &'static FrameRing<'static>,
     status: &'static SourceStatus,
     settings: &'static Settings,
-    args: Arguments,
+    rate: FrameRate,
+    pictures: Option<usize>,
 ) {
     let publisher = &mut ring.publisher().expect("only this task publishes");
     let clock = &EmbassyClock;
     let mut config = CaptureConfig::default();
-    config.rate = Some(args.rate);
-    match args.pictures {
+    config.rate = Some(rate);
+    match pictures {
         None => {
             let quality = Quality::new(12).expect("in range");
             let source = &mut TestSource::new(clock, Resolution::QVGA, quality);
@@ -123,9 +133,9 @@ async fn camera(
 
 /// Serves one connection after another.
 #[embassy_executor::task(pool_size = SOCKETS)]
-async fn connection(server: &'static CameraServer, stack: Stack<'static>) {
+async fn connection(server: &'static CameraServer, stack: Stack<'static>, port: u16) {
     // What is sent waits in the second buffer until the viewer has confirmed it.
-    serve(server, stack, 80, &mut [0; 1024], &mut [0; 4096]).await;
+    serve(server, stack, port, &mut [0; 1024], &mut [0; 4096]).await;
 }
 
 #[embassy_executor::task]

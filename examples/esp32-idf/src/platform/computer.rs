@@ -27,10 +27,13 @@ pub fn start() -> Board {
     Board { memory, lamp: Some(Lamp), station: Station }
 }
 
-/// Where the door is: `CAMWIRE_PORT` when the program runs, else 8080, and for this machine only.
-pub fn door() -> SocketAddr {
-    let port = std::env::var("CAMWIRE_PORT").ok().and_then(|port| port.parse().ok());
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(8080)))
+/// Where the doors are, for this machine only: the first at `CAMWIRE_PORT` when the program runs,
+/// else at 8080, and each at the port after that of the one before. With 0, the system chooses.
+pub fn doors(ports: &[u16]) -> Vec<SocketAddr> {
+    let first = std::env::var("CAMWIRE_PORT").ok().and_then(|port| port.parse().ok());
+    let first: u16 = first.unwrap_or(8080);
+    let ports = (0..).zip(ports).map(|(at, _)| if first == 0 { 0 } else { first + at });
+    ports.map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect()
 }
 
 /// Gives a viewer's socket as little room for what waits to be sent as a board has: lwIP's 5,760

@@ -77,9 +77,9 @@ pub fn start() -> Board {
     Board { memory, lamp, station }
 }
 
-/// Where the door is.
-pub fn door() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80))
+/// Where the doors are.
+pub fn doors(ports: &[u16]) -> Vec<SocketAddr> {
+    ports.iter().map(|port| (Ipv4Addr::UNSPECIFIED, *port).into()).collect()
 }
 
 /// Sets a viewer's socket up. lwIP holds little by itself.
