@@ -27,6 +27,7 @@ fn main() {
         settings::auth(),
         settings::token(),
         settings::origins(),
+        settings::mqtt(),
     ]);
     // After all others of the linker's scripts.
     println!("cargo::rustc-link-arg-bins=-Tlinkall.x");

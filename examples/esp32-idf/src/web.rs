@@ -12,7 +12,7 @@ use crate::camera::{self, Plan};
 use crate::clock::Clock;
 use crate::delivery::{self, CONNECTIONS, VIEWERS};
 use crate::lamp::WithLamp;
-use crate::platform::{self, Station};
+use crate::platform::{self, Motors, Station};
 use crate::settings::{AUTH, BOARD, DELIVERY, ORIGINS, TOKEN};
 
 /// What a binary may add to the server: something that reads the ring.
@@ -24,6 +24,8 @@ pub struct Web {
     pub status: &'static SourceStatus,
     pub settings: &'static Settings,
     pub clock: Clock,
+    /// Where the firmware was built with them.
+    pub motors: Option<Motors>,
     /// To [stay](crate::network::stay) in the network.
     pub station: Station,
     /// Where the server listens.
@@ -62,7 +64,8 @@ pub fn start(ports: &[u16]) -> Result<Web, Box<dyn Error>> {
     let ports = doors.iter().map(|door| Ok(door.local_addr()?.port()));
     let ports = ports.collect::<Result<_, Box<dyn Error>>>()?;
     delivery::serve(DELIVERY, doors, Box::leak(Box::new(server)))?;
-    Ok(Web { ring, status: &STATUS, settings: &SETTINGS, clock, station: board.station, ports })
+    let (motors, station) = (board.motors, board.station);
+    Ok(Web { ring, status: &STATUS, settings: &SETTINGS, clock, motors, station, ports })
 }
 
 /// How the server behaves, and who may.
