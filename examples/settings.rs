@@ -282,6 +282,65 @@ fn is_relay(text: &str) -> bool {
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
+/// Where the pictures go by MQTT, if anywhere; and how.
+pub fn mqtt() -> Setting {
+    let broker = given("CAMWIRE_MQTT")?;
+    let layout = one_of("CAMWIRE_MQTT_LAYOUT", "", &MQTT_LAYOUTS, Some("framed"))?;
+    let (prefix, control) = (given("CAMWIRE_MQTT_PREFIX")?, given("CAMWIRE_MQTT_CONTROL")?);
+    let auth = given("CAMWIRE_MQTT_AUTH")?;
+    let address = broker.as_deref().map(|text| {
+        let (address, port) = text.split_once(':').unwrap_or((text, "1883"));
+        host(address).zip(port.parse::<NonZeroU16>().ok()).ok_or_else(|| {
+            format!(
+                "CAMWIRE_MQTT is the address of a broker, and its port if that is not 1883, for \
+                 instance 192.168.1.10 or 192.168.1.10:1884; this is {text:?}"
+            )
+        })
+    });
+    let value = match address.transpose()? {
+        None if prefix.is_some() || control.is_some() || auth.is_some() => {
+            return Err("CAMWIRE_MQTT is the broker's address; the other CAMWIRE_MQTT variables \
+                        are nothing without it"
+                .to_owned());
+        }
+        None => "None".to_owned(),
+        Some((address, port)) => format!("Some(({}, {port}))", constant(address)),
+    };
+    // Those that the existing camera has.
+    let theirs = layout == "indexed" && prefix.is_none();
+    let prefix = prefix.unwrap_or(if theirs { "esp32cam/50" } else { "camwire/camera" }.to_owned());
+    let control =
+        control.unwrap_or(if theirs { "esp32auto/50".to_owned() } else { prefix.clone() });
+    for (name, text) in [("PREFIX", &prefix), ("CONTROL", &control)] {
+        let forbidden = |c: char| matches!(c, '+' | '#') || c.is_control();
+        if !(1..=64).contains(&text.len()) || text.contains(forbidden) || text.ends_with('/') {
+            return Err(format!(
+                "CAMWIRE_MQTT_{name} is what topics begin with, such as garden/cam: 1 to 64 bytes, \
+                 without + and #, and no / at the end; this is {text:?}"
+            ));
+        }
+    }
+    let auth = match auth.as_deref().map(|text| text.split_once(':')) {
+        None => None,
+        Some(Some((user, word))) if !user.is_empty() => Some((user, word)),
+        Some(_) => {
+            return Err("CAMWIRE_MQTT_AUTH is a user, a colon and a password, such as \
+                        anna:secret"
+                .to_owned());
+        }
+    };
+    Ok(format!(
+        "/// The MQTT broker.\npub const MQTT: Option<(Ipv4Addr, u16)> = {value};\n\
+         /// How pictures become messages.\npub const MQTT_LAYOUT: &str = {layout:?};\n\
+         /// What the topics of pictures begin with.\npub const MQTT_PREFIX: &str = {prefix:?};\n\
+         /// And those of commands.\npub const MQTT_CONTROL: &str = {control:?};\n\
+         /// User and password.\npub const MQTT_AUTH: Option<(&str, &str)> = {auth:?};\n"
+    ))
+}
+
+/// What `CAMWIRE_MQTT_LAYOUT` may be.
+const MQTT_LAYOUTS: [&str; 3] = ["framed", "indexed", "whole"];
+
 /// A variable that must be set.
 fn needed(variable: &str, what: &str) -> Result<String, String> {
     given(variable)?.ok_or_else(|| format!("set {variable} in the environment: {what}"))

@@ -28,6 +28,7 @@ fn main() {
         settings::token(),
         settings::origins(),
         settings::push(),
+        settings::mqtt(),
     ]);
     // After all others of the linker's scripts.
     println!("cargo::rustc-link-arg-bins=-Tlinkall.x");

@@ -22,6 +22,10 @@ const CHROMIUM: Program = Program {
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
 
+const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
+const MOSQUITTO_CLIENTS: Program =
+    Program { names: &["mosquitto_sub"], packages: "mosquitto-clients" };
+
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };
 const NPM: Program = Program { names: &["npm"], packages: "npm" };
 
@@ -129,6 +133,12 @@ const BOARD: &[Theme] = &[
         name: "hostile",
         about: "requests that mean harm do not stop the firmware",
         programs: &[&QEMU],
+        python_packages: false,
+    },
+    Theme {
+        name: "mqtt",
+        about: "the firmware publishes to mosquitto, obeys, and comes back when the broker does",
+        programs: &[&QEMU, &MOSQUITTO, &MOSQUITTO_CLIENTS],
         python_packages: false,
     },
     Theme {

@@ -9,13 +9,14 @@ use crate::{
 use std::fs;
 
 /// Settings that are not the user's own.
-pub(crate) const SETTINGS: [(&str, &str); 6] = [
+pub(crate) const SETTINGS: [(&str, &str); 7] = [
     ("CAMWIRE_SSID", "not a network"),
     ("CAMWIRE_PASSWORD", "not a password"),
     ("CAMWIRE_BOARD", "ai-thinker"),
     ("CAMWIRE_DELIVERY", "newest"),
     ("CAMWIRE_ADDRESS", "192.0.2.2/24"),
     ("CAMWIRE_GATEWAY", "192.0.2.1"),
+    ("CAMWIRE_MQTT", "192.0.2.3"),
 ];
 
 pub(crate) fn checks() -> Vec<Check> {

@@ -12,7 +12,7 @@ use crate::camera::{self, Plan};
 use crate::clock::Clock;
 use crate::delivery::{self, CONNECTIONS, VIEWERS};
 use crate::lamp::WithLamp;
-use crate::platform::{self, Station};
+use crate::platform::{self, Motors, Station};
 use crate::push;
 use crate::settings::{AUTH, BOARD, DELIVERY, ORIGINS, TOKEN};
 
@@ -25,6 +25,8 @@ pub struct Web {
     pub status: &'static SourceStatus,
     pub settings: &'static Settings,
     pub clock: Clock,
+    /// Where the firmware was built with them.
+    pub motors: Option<Motors>,
     /// To [stay](crate::network::stay) in the network.
     pub station: Station,
     /// Where the server listens.
@@ -67,7 +69,8 @@ pub fn start(ports: &[u16]) -> Result<Web, Box<dyn Error>> {
     if let Some(to) = push::relay() {
         push::start(server, to)?;
     }
-    Ok(Web { ring, status: &STATUS, settings: &SETTINGS, clock, station: board.station, ports })
+    let (motors, station) = (board.motors, board.station);
+    Ok(Web { ring, status: &STATUS, settings: &SETTINGS, clock, motors, station, ports })
 }
 
 /// How the server behaves, and who may.

@@ -7,6 +7,7 @@ pub mod arducam;
 pub mod board;
 pub mod camera;
 pub mod delivery;
+pub mod mqtt;
 pub mod network;
 pub mod push;
 pub mod test_pattern;

@@ -83,7 +83,7 @@ fn config() -> Config {
 
 /// Captures pictures while anybody watches, and sets the camera to what they wish.
 #[embassy_executor::task]
-async fn capture(
+pub async fn capture(
     mut port: Port,
     ring: &'static FrameRing<'static>,
     status: &'static SourceStatus,

@@ -1,3 +1,4 @@
+use crate::mqtt::Mqtt;
 use camwire::frame::FrameRate;
 use camwire::server::{Config, Push};
 use camwire::websocket::Uri;
@@ -22,6 +23,8 @@ pub struct Arguments {
     /// `push=ws://HOST[:PORT]/PATH`: a relay, which gets the pictures, too; and the token that it
     /// asks for, `push_token=TOKEN`.
     pub push: Option<Push<'static>>,
+    /// `mqtt=ADDRESS:PORT` and what else begins with `mqtt`: the broker.
+    pub mqtt: Mqtt,
 }
 
 impl Arguments {
@@ -34,6 +37,7 @@ impl Arguments {
             ports: Vec::from_array([80]),
             server: Config::default(),
             push: None,
+            mqtt: Mqtt::default(),
         };
         let mut push_token = None;
         let credentials = &mut arguments.server.credentials;
@@ -58,7 +62,8 @@ impl Arguments {
                     push_token = Some(token);
                     true
                 }
-                _ => false,
+                Some((name, value)) => arguments.mqtt.understand(name, value),
+                None => false,
             };
             assert!(understood, "not an argument of this firmware: {word}");
         }

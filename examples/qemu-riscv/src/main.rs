@@ -8,6 +8,7 @@
 
 mod arguments;
 mod board;
+mod mqtt;
 mod pictures;
 mod robot;
 
@@ -59,8 +60,8 @@ async fn firmware(spawner: Spawner, board: Board) {
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<CameraServer> = StaticCell::new();
-    // And for DHCP, DNS and the relay.
-    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 3 }>> = StaticCell::new();
+    // And for DHCP, DNS, the relay and the broker.
+    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 4 }>> = StaticCell::new();
 
     let arguments = Arguments::parse(board.arguments);
     spawner.spawn(robot::walk().expect("one task"));
@@ -83,6 +84,9 @@ async fn firmware(spawner: Spawner, board: Board) {
     let (stack, runner) = embassy_net::new(board.network, network, sockets, seed);
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
+    if arguments.mqtt.broker.is_some() {
+        spawner.spawn(mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt).expect("one task"));
+    }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
     // Each port has its share of the sockets.
     for port in arguments.ports.iter().cycle().take(SOCKETS) {

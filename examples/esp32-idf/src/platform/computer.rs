@@ -6,9 +6,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process;
 
+use camwire::mqtt::{Motor, Speed};
+
 use crate::camera::Memory;
-use crate::lamp;
-use crate::network;
+use crate::settings::MOTORS;
+use crate::{lamp, motors, network};
 
 /// The simulated camera draws its pictures on the stack of whoever asks for them.
 pub const DRIVER_STACK_BYTES: usize = 1 << 20;
@@ -17,6 +19,7 @@ pub const DRIVER_STACK_BYTES: usize = 1 << 20;
 pub struct Board {
     pub memory: Memory,
     pub lamp: Option<Lamp>,
+    pub motors: Option<Motors>,
     pub station: Station,
 }
 
@@ -25,7 +28,7 @@ pub fn start() -> Board {
     #[cfg(not(target_os = "espidf"))]
     esp32_camera_simulator::live();
     let memory = Memory { psram: 4_000 << 10, internal: 280 << 10, internal_piece: 110 << 10 };
-    Board { memory, lamp: Some(Lamp), station: Station }
+    Board { memory, lamp: Some(Lamp), motors: MOTORS.then_some(Motors), station: Station }
 }
 
 /// Where the doors are, for this machine only: the first at `CAMWIRE_PORT` when the program runs,
@@ -83,5 +86,14 @@ pub struct Lamp;
 impl lamp::Lamp for Lamp {
     fn shine(&mut self, level: u8) {
         println!("lamp: {level}");
+    }
+}
+
+/// They tell.
+pub struct Motors;
+
+impl motors::Drive for Motors {
+    fn turn(&mut self, motor: Motor, speed: Speed) {
+        println!("motor {motor:?}: {}", speed.as_thousandths());
     }
 }
