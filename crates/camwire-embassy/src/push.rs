@@ -60,6 +60,25 @@ pub enum PushEnd {
 /// The relay's address is an IPv4 address, or a name that the network's DNS knows. Whenever there is
 /// no connection, `told` hears why, and how long it is until the next attempt ([`Backoff`]).
 ///
+/// ```no_run
+/// use camwire_embassy::{EmbassyClock, PushEnd, PushMemory, push};
+/// use camwire_server::{Push, Server};
+/// use camwire_websocket::Uri;
+/// use core::time::Duration;
+/// use embassy_net::Stack;
+///
+/// async fn relay(
+///     server: &'static Server<'static, EmbassyClock>,
+///     stack: Stack<'static>,
+///     hardware: impl Fn() -> u32, // its random numbers
+/// ) {
+///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
+///     to.token = Some("T");
+///     let told = |end: PushEnd, wait: Duration| { /* print it */ };
+///     push(server, stack, to, &mut PushMemory::<5760>::new(), hardware, told).await;
+/// }
+/// ```
+///
 /// The stack needs room for a socket for this, and one for DNS; the server a place for a viewer more,
 /// and the ring one for a reader. `random` gives numbers that nobody can predict: those of the chip's
 /// hardware, while its radio runs, for instance.

@@ -7,7 +7,7 @@ import threading
 import time
 
 from board import Crowd, Imac, Imc, unused_ports
-from camwire import PATIENCE, Part, eventually
+from camwire import PATIENCE, Part, Server, eventually
 from websockets.sync.server import serve
 
 TOKEN = "T-1"
@@ -132,7 +132,7 @@ class OnImc(Crowd):
         camera.acknowledge(parts[-1])
         with self.assertRaises(TimeoutError):
             while True:  # What was on its way.
-                camera.part(timeout=1)
+                camera.acknowledge(camera.part(timeout=1))
         eventually("the camera rests", lambda: board.stats()["source"]["state"] == "idle")
         camera.credit(1)
         self.assertIn(camera.part().jpeg, self.pictures)
@@ -206,3 +206,27 @@ class OnImc(Crowd):
 
 class OnImac(OnImc):
     subject = Imac
+
+
+class ToCamwireHost(Crowd):
+    """The relay is the one of this repository."""
+
+    subject = Imc
+
+    def test_viewers_of_the_relay(self):
+        relay = Server("--source", "ingest", "--ingest-token", TOKEN)
+        self.addCleanup(relay.close)
+        url = f"ws://10.0.2.2:{relay.port}/ingest"
+        board = self.serve(push=url, push_token=TOKEN, fps=30)
+        # The camera rests until somebody comes to the relay.
+        eventually("the relay has its camera", lambda: "push" in self.transports(board))
+        self.assertEqual(board.stats()["source"]["state"], "idle")
+        viewer = self.watch(relay)
+        parts = viewer.parts(20)
+        viewer.close()
+        self.assert_numbers_add_up(parts)
+        self.assertTrue(all(part.jpeg in self.pictures for part in parts))
+        eventually("the camera rests", lambda: board.stats()["source"]["state"] == "idle")
+
+    def transports(self, board):
+        return [viewer["transport"] for viewer in board.stats()["viewers"]]

@@ -193,9 +193,13 @@ pub(crate) fn checks(_: &Context) -> Vec<Check> {
 
 fn host(context: &Context, theme: &Theme) -> Outcome {
     let tests = tests(context, theme, &format!("test_{}", theme.name))?;
+    outcome(with_host(context, tests)?)
+}
+
+fn with_host(context: &Context, tests: Command) -> Result<Command, Problem> {
     // After the first theme, this only looks.
     context.cargo(&["build", "--release", "--package", "camwire-host"]).run()?;
-    outcome(tests.env("CAMWIRE_HOST", context.target.join("release/camwire-host")))
+    Ok(tests.env("CAMWIRE_HOST", context.target.join("release/camwire-host")))
 }
 
 fn board(context: &Context, theme: &Theme) -> Outcome {
@@ -204,7 +208,7 @@ fn board(context: &Context, theme: &Theme) -> Outcome {
     for (target, variable) in TARGETS.iter().zip(["CAMWIRE_BOARD_IMC", "CAMWIRE_BOARD_IMAC"]) {
         tests = tests.env(variable, riscv::example(context, target)?);
     }
-    outcome(tests)
+    outcome(with_host(context, tests)?)
 }
 
 fn websocket(context: &Context, theme: &Theme) -> Outcome {
