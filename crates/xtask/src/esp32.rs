@@ -260,6 +260,7 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_AUTH", "anna:s: \u{e4}"),
         ("CAMWIRE_TOKEN", "mF_9.B5f-4~"),
         ("CAMWIRE_ORIGINS", "https://a.example,http://b.example:8080"),
+        ("CAMWIRE_PUSH", "ws://relay.example:8080/ingest"),
     ];
     let right = sources.into_iter().chain(deliveries).chain(right);
     let rights = right.clone().count();
@@ -292,6 +293,12 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_TOKEN", "a b", "letters, digits"),
         ("CAMWIRE_ORIGINS", "a.example", "such as https://a.example"),
         ("CAMWIRE_ORIGINS", "https://a.example/", "such as https://a.example"),
+        ("CAMWIRE_PUSH", "relay.example:8080/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://relay.example:0/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://relay.example", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "wss://relay.example/ingest", "no TLS"),
+        ("CAMWIRE_PUSH_TOKEN", "T", "belongs to CAMWIRE_PUSH"),
     ];
     for (name, value, words) in wrong {
         let all = SETTINGS.into_iter().chain([(name, value)]); // The last one counts.
