@@ -214,7 +214,9 @@ class ToCamwireHost(Crowd):
     subject = Imc
 
     def test_viewers_of_the_relay(self):
-        relay = Server("--source", "ingest", "--ingest-token", TOKEN)
+        # This is what the firmware calls this machine.
+        name = ("--allow-host", "10.0.2.2")
+        relay = Server("--source", "ingest", "--ingest-token", TOKEN, *name)
         self.addCleanup(relay.close)
         url = f"ws://10.0.2.2:{relay.port}/ingest"
         board = self.serve(push=url, push_token=TOKEN, fps=30)
