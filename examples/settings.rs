@@ -245,6 +245,43 @@ pub fn origins() -> Setting {
     Ok(format!("{about}\npub const ORIGINS: &[&str] = &{origins:?};\n"))
 }
 
+pub fn push() -> Setting {
+    let uri = given("CAMWIRE_PUSH")?;
+    if let Some(text) = &uri {
+        if text.starts_with("wss://") {
+            return Err("CAMWIRE_PUSH begins with ws://: the firmware has no TLS".to_owned());
+        }
+        if text.len() > SECRET_MAX || !is_relay(text) {
+            return Err(format!(
+                "CAMWIRE_PUSH is the address of a relay, such as ws://relay.example:8080/ingest; \
+                 this is {text:?}"
+            ));
+        }
+    }
+    let token = secret_token("CAMWIRE_PUSH_TOKEN")?;
+    if uri.is_none() && token.is_some() {
+        return Err("CAMWIRE_PUSH_TOKEN belongs to CAMWIRE_PUSH".to_owned());
+    }
+    Ok(format!(
+        "/// A relay, which gets the pictures, too.\npub const PUSH: Option<&str> = {uri:?};\n\
+         /// What it asks for.\npub const PUSH_TOKEN: Option<&str> = {token:?};\n"
+    ))
+}
+
+/// Whether it is `ws://HOST[:PORT]/PATH`, with a name or an IPv4 address.
+fn is_relay(text: &str) -> bool {
+    let Some((authority, path)) = text.strip_prefix("ws://").and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    !host.is_empty()
+        && host.bytes().all(is_host)
+        && port.parse::<NonZeroU16>().is_ok()
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
 /// Where the pictures go by MQTT, if anywhere; and how.
 pub fn mqtt() -> Setting {
     let broker = given("CAMWIRE_MQTT")?;

@@ -37,6 +37,7 @@ fn main() {
         settings::auth(),
         settings::token(),
         settings::origins(),
+        settings::push(),
         settings::mqtt(),
         motors(),
     ]);

@@ -27,6 +27,7 @@ fn main() {
         settings::auth(),
         settings::token(),
         settings::origins(),
+        settings::push(),
         settings::mqtt(),
     ]);
     // After all others of the linker's scripts.

@@ -10,6 +10,8 @@ mod broker;
 mod clock;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(feature = "push")]
+mod push;
 #[cfg(feature = "net")]
 mod serve;
 
@@ -21,5 +23,7 @@ pub use mqtt::{
     Layout, MqttCamera, MqttConfig, MqttConfigError, MqttEnd, MqttEvent, MqttHooks, MqttNetwork,
     Publishing,
 };
+#[cfg(feature = "push")]
+pub use push::{PushEnd, PushMemory, push};
 #[cfg(feature = "net")]
 pub use serve::serve;

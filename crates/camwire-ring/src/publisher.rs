@@ -5,9 +5,7 @@ use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
 
-use crate::ring::{
-    FOR_PICTURE, FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after,
-};
+use crate::ring::{FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after};
 use crate::slot::{Meta, Slot};
 use crate::sync::{Ordering, fence};
 
@@ -182,7 +180,7 @@ impl<'r> Publisher<'r> {
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
-        self.wake_readers(FOR_PICTURE);
+        ring.wake_readers();
         Ok(sequence)
     }
 
@@ -273,27 +271,55 @@ impl<'r> Publisher<'r> {
     /// Tells the readers that no more pictures come: each gets what the ring still offers, then
     /// nothing more. Only a new publisher opens the ring again.
     pub fn close(&mut self) {
-        // Release: who sees this sees the last picture.
-        self.ring.closed.store(true, Ordering::Release);
-        self.wake_readers(FOR_PICTURE);
+        self.ring.close();
     }
 
-    fn wake_readers(&self, reason: u32) {
-        fence(Ordering::SeqCst);
-        for reader in self.ring.reader_slots() {
-            reader.wake(reason);
+    /// Makes room for another publisher without telling the readers that the stream has ended: they
+    /// keep what the ring offers, and wait for what that one publishes, whose numbers go on.
+    ///
+    /// For pictures that come over connections, which come and go.
+    ///
+    /// ```
+    /// use camwire_frame::FrameInfo;
+    /// use camwire_ring::{Follow, Policy, RingMemory};
+    ///
+    /// let mut memory = RingMemory::<3, 16, 1>::new();
+    /// let ring = memory.ring(Policy::DropOldest);
+    /// let mut reader = ring.subscribe(Follow::Live)?;
+    /// for number in 1..=3 {
+    ///     let mut publisher = ring.publisher().expect("the one before has left");
+    ///     let grant = publisher.try_grant()?;
+    ///     assert_eq!(publisher.commit(grant, FrameInfo::default())?, number);
+    ///     publisher.detach();
+    ///     assert!(!ring.has_publisher());
+    /// }
+    /// let picture = reader.try_latest().expect("it is still there");
+    /// assert_eq!((picture.sequence(), picture.missed()), (3, 0));
+    /// # drop(picture);
+    /// # let waiting = core::pin::pin!(reader.latest());
+    /// # let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+    /// # assert!(waiting.poll(&mut context).is_pending());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn detach(self) {
+        self.leave();
+        core::mem::forget(self);
+    }
+
+    /// Lets another publisher in. This one must do nothing more.
+    fn leave(&self) {
+        let halves = [self.next_sequence as u32, (self.next_sequence >> 32) as u32];
+        for (half, value) in self.ring.next_sequence.iter().zip(halves) {
+            half.store(value, Ordering::Relaxed);
         }
+        self.ring.has_publisher.store(false, Ordering::Release);
     }
 }
 
 impl Drop for Publisher<'_> {
     fn drop(&mut self) {
-        let halves = [self.next_sequence as u32, (self.next_sequence >> 32) as u32];
-        for (half, value) in self.ring.next_sequence.iter().zip(halves) {
-            half.store(value, Ordering::Relaxed);
-        }
         self.close();
-        self.ring.has_publisher.store(false, Ordering::Release);
+        self.leave();
     }
 }
 

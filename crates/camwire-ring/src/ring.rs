@@ -318,6 +318,28 @@ impl<'m> FrameRing<'m> {
         Some(Publisher::new(self))
     }
 
+    /// Tells the readers that no more pictures come, as [`Publisher::close`] does; for who ends a
+    /// program in which publishers come and go.
+    pub fn close(&self) {
+        // Release: who sees this sees the last picture.
+        self.closed.store(true, Ordering::Release);
+        self.wake_readers();
+    }
+
+    /// Wakes those who wait for a picture.
+    pub(crate) fn wake_readers(&self) {
+        fence(Ordering::SeqCst);
+        for reader in self.reader_slots() {
+            reader.wake(FOR_PICTURE);
+        }
+    }
+
+    /// Whether there is a publisher.
+    #[must_use]
+    pub fn has_publisher(&self) -> bool {
+        self.has_publisher.load(Ordering::Relaxed)
+    }
+
     /// A new reader, which begins with the newest picture, if the ring holds one.
     ///
     /// Readers that begin at the same time thus share a slot.

@@ -36,8 +36,8 @@ impl SourceState {
 
 const ERROR_BYTES: usize = 96;
 
-/// What is known of a source, written by its [`capture_loop`](crate::capture_loop) and read by
-/// anyone at any time, for instance by the server's `/stats` and `/healthz`.
+/// What is known of a source, written by its [`capture_loop`](crate::capture_loop), or whatever is in
+/// its place, and read by anyone at any time, for instance by the server's `/stats` and `/healthz`.
 ///
 /// Counters wrap around at 2^32.
 #[derive(Debug)]
@@ -142,17 +142,22 @@ impl SourceStatus {
         out.write_str(self.error.read(&mut text))
     }
 
-    pub(crate) fn idle(&self) {
+    /// Nobody wants pictures. This and the following are for who fills a ring without a
+    /// [`capture_loop`](crate::capture_loop); only one may call them at a time.
+    pub fn idle(&self) {
         self.set(SourceState::Idle);
         self.interval_us.store(0, Ordering::Relaxed);
     }
 
-    pub(crate) fn starting(&self, now: Instant) {
+    /// From now on somebody wants pictures.
+    pub fn starting(&self, now: Instant) {
         self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
         self.set(SourceState::Starting);
     }
 
-    pub(crate) fn published(&self, info: &FrameInfo, previous: Option<Instant>, now: Instant) {
+    /// A picture was published. `previous` is when the one before it was captured, if there was one
+    /// since pictures began to be wanted.
+    pub fn published(&self, info: &FrameInfo, previous: Option<Instant>, now: Instant) {
         self.captured.store(self.captured().wrapping_add(1), Ordering::Relaxed);
         self.size.store(u32::from(info.width) << 16 | u32::from(info.height), Ordering::Relaxed);
         self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
@@ -170,7 +175,8 @@ impl SourceStatus {
         self.set(SourceState::Streaming);
     }
 
-    pub(crate) fn failed(&self, error: fmt::Arguments<'_>) {
+    /// An attempt to get a picture has failed.
+    pub fn failed(&self, error: fmt::Arguments<'_>) {
         self.errors.store(self.errors().wrapping_add(1), Ordering::Relaxed);
         self.error.write(error);
         self.set(SourceState::Failed);

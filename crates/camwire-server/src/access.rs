@@ -5,6 +5,9 @@ use core::iter::{repeat, repeat_n};
 use crate::Config;
 use crate::origin::host;
 
+/// What an answer says to who needs a token (RFC 6750, section 3).
+pub(crate) const BEARER: &str = "WWW-Authenticate: Bearer realm=\"camwire\"\r\n";
+
 /// What a request must bring along, for every path: one of these.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,7 +38,6 @@ impl Credentials {
     /// What an answer with 401 says (RFC 9110, section 11.6.1).
     pub(crate) const fn challenge(&self) -> &'static str {
         const BASIC: &str = "WWW-Authenticate: Basic realm=\"camwire\", charset=\"UTF-8\"\r\n";
-        const BEARER: &str = "WWW-Authenticate: Bearer realm=\"camwire\"\r\n";
         const BOTH: &str = "WWW-Authenticate: Basic realm=\"camwire\", charset=\"UTF-8\"\r\n\
              WWW-Authenticate: Bearer realm=\"camwire\"\r\n";
         match (self.basic, self.token) {
@@ -71,6 +73,8 @@ pub(crate) struct Access<'c> {
     config: &'c Config,
     is_authorized: bool,
     is_host_allowed: bool,
+    #[cfg(feature = "ingest")]
+    is_pusher: bool,
 }
 
 /// Why somebody may not.
@@ -80,17 +84,30 @@ pub(crate) enum Denial {
     Host,
     /// There are no right credentials: 401.
     Credentials,
+    /// Nor those of a camera that pushes: 401.
+    #[cfg(feature = "ingest")]
+    Pusher,
 }
 
 impl<'c> Access<'c> {
     pub(crate) const fn new(config: &'c Config) -> Self {
-        Self { config, is_authorized: false, is_host_allowed: true }
+        Self {
+            config,
+            is_authorized: false,
+            is_host_allowed: true,
+            #[cfg(feature = "ingest")]
+            is_pusher: false,
+        }
     }
 
     /// A field line. Those of other names do not matter.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
             self.is_authorized |= self.config.credentials.allow(value);
+            #[cfg(feature = "ingest")]
+            {
+                self.is_pusher |= self.pushers().allow(value);
+            }
         } else if name.eq_ignore_ascii_case(b"host") {
             let hosts = self.config.hosts;
             let mut is_allowed = hosts.is_empty();
@@ -98,6 +115,25 @@ impl<'c> Access<'c> {
                 is_allowed |= host(value).eq_ignore_ascii_case(one.as_bytes());
             }
             self.is_host_allowed &= is_allowed;
+        }
+    }
+
+    /// What a camera that pushes must bring along.
+    #[cfg(feature = "ingest")]
+    const fn pushers(&self) -> Credentials {
+        Credentials { basic: None, token: self.config.ingest_token }
+    }
+
+    /// As [`check`](Self::check), for a camera that pushes.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn check_pusher(&self, token: Option<&str>) -> Result<(), Denial> {
+        let by_token = || token.is_some_and(|token| self.pushers().allow_token(token.as_bytes()));
+        if !self.is_host_allowed {
+            Err(Denial::Host)
+        } else if !self.is_pusher && !by_token() {
+            Err(Denial::Pusher)
+        } else {
+            Ok(())
         }
     }
 

@@ -20,6 +20,10 @@ pub struct Config {
     pub cors: Cors,
     /// What a request must bring along. By default nothing.
     pub credentials: Credentials,
+    /// What a camera must bring along that pushes its pictures to `/ingest`: this token, and
+    /// nothing else, as for [`Credentials::token`]. Without one there is no such path.
+    #[cfg(feature = "ingest")]
+    pub ingest_token: Option<&'static str>,
     /// The names that the server answers to, without ports: others in `Host` get a 403. By default
     /// it answers to all. A server that only this computer can reach should know its names: a page
     /// of anybody's can make its own name lead there, and then read what it gets (DNS rebinding).
@@ -47,6 +51,9 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long a viewer over WebSocket may leave Pings unanswered.
     pub pong_timeout: Duration,
+    /// How long a camera that pushes may say nothing at all, not even to a Ping.
+    #[cfg(feature = "ingest")]
+    pub push_timeout: Duration,
     /// After this long without a picture that somebody wants, `/healthz` says 503.
     pub health_deadline: Duration,
     /// What `Retry-After` says when the server is full.
@@ -54,12 +61,14 @@ pub struct Config {
 }
 
 /// For everybody, and by any name; live pictures; 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
-/// picture is repeated after 950 ms; a Ping each 5 s, and 30 s for its answer; 5 s until `/healthz` complains; `Retry-After: 5`.
+/// picture is repeated after 950 ms; a Ping each 5 s, and 30 s for its answer, 10 s of a camera that pushes; 5 s until `/healthz` complains; `Retry-After: 5`.
 impl Default for Config {
     fn default() -> Self {
         Self {
             cors: Cors::SameOrigin,
             credentials: Credentials::default(),
+            #[cfg(feature = "ingest")]
+            ingest_token: None,
             hosts: &[],
             mode: Mode::Live,
             head_timeout: Duration::from_secs(10),
@@ -71,6 +80,8 @@ impl Default for Config {
             repeat_after: Duration::from_millis(950),
             ping_interval: Duration::from_secs(5),
             pong_timeout: Duration::from_secs(30),
+            #[cfg(feature = "ingest")]
+            push_timeout: Duration::from_secs(10),
             health_deadline: Duration::from_secs(5),
             retry_after: Duration::from_secs(5),
         }

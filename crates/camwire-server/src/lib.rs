@@ -10,16 +10,25 @@ mod application;
 mod body;
 #[cfg(feature = "bytes")]
 mod bytes;
+mod client;
 mod config;
 mod connection;
 mod control;
 mod head;
+#[cfg(feature = "ingest")]
+mod ingest;
+#[cfg(feature = "ingest")]
+mod intake;
 mod io;
 mod origin;
+#[cfg(feature = "ingest")]
+mod pull;
+mod push;
 mod request;
 mod server;
 mod stats;
 mod stream;
+mod v1;
 mod viewers;
 mod websocket;
 
@@ -30,6 +39,9 @@ pub use config::{Config, Cors};
 pub use connection::Disconnect;
 pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
 pub use io::{Blocking, Sequential, Unflushed, WriteVectored};
+#[cfg(feature = "ingest")]
+pub use pull::{PullError, WebSocketSource};
+pub use push::{Backoff, Push, PushError};
 pub use request::{Method, Mode, Request, RequestError, Route, StreamOptions};
 pub use server::Server;
 pub use viewers::ViewerSlot;

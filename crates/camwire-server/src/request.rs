@@ -13,6 +13,9 @@ pub enum Route {
     Stream(StreamOptions),
     /// `/ws`, and `/` for a client that wants to speak WebSocket there.
     WebSocket(StreamOptions),
+    /// `/ingest`: a camera pushes its pictures.
+    #[cfg(feature = "ingest")]
+    Ingest,
     /// `/capture` and `/jpg`
     Capture,
     /// `/stats`
@@ -142,6 +145,10 @@ impl Request {
             // A handshake is a GET (RFC 6455, section 4.1).
             "/ws" if target.method != "GET" => return Err(RequestError::ControlMethod),
             "/ws" => Route::WebSocket(StreamOptions::default()),
+            #[cfg(feature = "ingest")]
+            "/ingest" if target.method != "GET" => return Err(RequestError::ControlMethod),
+            #[cfg(feature = "ingest")]
+            "/ingest" => Route::Ingest,
             "/capture" | "/jpg" => Route::Capture,
             "/stats" => Route::Stats,
             "/healthz" => Route::Health,

@@ -8,6 +8,8 @@ use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 use portable_atomic::{AtomicU32, Ordering};
 
+#[cfg(feature = "ingest")]
+use crate::access::BEARER;
 use crate::access::{Access, Denial};
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
@@ -127,6 +129,11 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
                 Ok(acceptance) => self.web_socket(&mut connection, options, &acceptance).await,
                 Err(refusal) => self.refuse_upgrade(&mut connection, refusal).await,
             },
+            #[cfg(feature = "ingest")]
+            Route::Ingest => match upgrade.unwrap_or(Err(UpgradeRefusal::NoUpgrade)) {
+                Ok(acceptance) => self.ingest(&mut connection, &acceptance).await,
+                Err(refusal) => self.refuse_upgrade(&mut connection, refusal).await,
+            },
             Route::Capture => self.capture(&mut connection, asked_at).await,
             Route::Stats => self.stats(&mut connection.out).await,
             Route::Health => self.health(&mut connection.out).await,
@@ -152,10 +159,21 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         };
         let target = Target::parse(line.as_bytes());
         let token = target.ok().and_then(|target| target.parameter("token"));
-        if let Err(denial) = access.check(token) {
+        #[cfg(feature = "ingest")]
+        let is_pusher = self.config.ingest_token.is_some()
+            && target.is_ok_and(|target| target.path == "/ingest");
+        #[cfg(feature = "ingest")]
+        let checked = if is_pusher { access.check_pusher(token) } else { access.check(token) };
+        #[cfg(not(feature = "ingest"))]
+        let checked = access.check(token);
+        if let Err(denial) = checked {
             return Ok(Some(Err(Refusal::Access(denial))));
         }
         let target = match target {
+            #[cfg(feature = "ingest")]
+            Ok(target) if target.path == "/ingest" && !is_pusher => {
+                return Ok(Some(Err(Refusal::Request(RequestError::NotFound))));
+            }
             Ok(target) if self.application.owns(target.path) => target,
             // Without settings these are paths like any other that there is not.
             Ok(target) if self.settings.is_none() && target.is_of_settings() => {
@@ -234,12 +252,16 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Refusal::Request(error) => write!(reason, "{error}"),
             Refusal::Access(Denial::Host) => reason.write_str("not a name of this server"),
             Refusal::Access(Denial::Credentials) => reason.write_str("not without credentials"),
+            #[cfg(feature = "ingest")]
+            Refusal::Access(Denial::Pusher) => reason.write_str("not without the right token"),
         };
         let (status, fields) = match refusal {
             Refusal::Access(Denial::Host) => ("403 Forbidden", ""),
             Refusal::Access(Denial::Credentials) => {
                 ("401 Unauthorized", self.config.credentials.challenge())
             }
+            #[cfg(feature = "ingest")]
+            Refusal::Access(Denial::Pusher) => ("401 Unauthorized", BEARER),
             Refusal::Head(HeadError::TooLarge) => ("431 Request Header Fields Too Large", ""),
             Refusal::Request(RequestError::NotFound) => ("404 Not Found", ""),
             Refusal::Request(RequestError::Method) => {
@@ -300,6 +322,10 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
 
     /// No one has waited for a picture for too long.
     pub(crate) fn is_well(&self, now: Instant) -> bool {
+        #[cfg(feature = "ingest")]
+        if self.waits_for_camera() {
+            return self.is_well_without_camera(now);
+        }
         self.status.quiet(now) <= self.config.health_deadline
     }
 

@@ -62,6 +62,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         // A driver that hangs on a thread of its own cannot say so: its last word may be that all
         // is well.
         let state = match status.state() {
+            #[cfg(feature = "ingest")]
+            _ if self.waits_for_camera() => "waiting",
             SourceState::Starting | SourceState::Streaming if !self.is_well(now) => "stalled",
             state => state.as_str(),
         };

@@ -6,14 +6,16 @@ use core::time::Duration;
 use camwire_frame::{Clock, Instant, Pacer};
 use camwire_multipart::{Encoder, PartHead};
 use camwire_ring::{Follow, FrameLease, Reader, TooManyReaders};
+use camwire_websocket::Server as ServerRole;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 
 use crate::connection::{Connection, Disconnect, Outlet, gone};
 use crate::io::WriteVectored;
 use crate::server::Server;
+use crate::v1::{PictureClock, PictureHead};
 use crate::viewers::{Transport, Viewer};
-use crate::websocket::{Messages, PictureClock, PictureHead};
+use crate::websocket::Messages;
 use crate::{Application, Mode, StreamOptions};
 
 /// It has no state, so one serves everybody.
@@ -37,7 +39,7 @@ pub(crate) enum Framing {
     /// The same, with each head at the end of the part before it.
     AdvanceHeads,
     /// Messages of a WebSocket.
-    Messages(Messages),
+    Messages(Messages<ServerRole>),
 }
 
 /// What came from a viewer.
@@ -144,6 +146,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
         };
+        #[cfg(feature = "ingest")]
+        self.forget_old();
         let mut reader = self.ring.subscribe(follow)?;
         if mode == Mode::All {
             reader.rewind();
@@ -262,17 +266,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 (head.encode(&mut memory), ENCODER.tail())
             }
             Framing::Messages(messages) => {
-                let clock = match self.clock.unix_offset() {
-                    Some(_) => PictureClock::Unix,
-                    None => PictureClock::Boot,
-                };
-                let head = PictureHead {
-                    clock,
-                    missed,
-                    sequence: lease.sequence(),
-                    captured_us: self.timestamp_us(lease.info().captured_at),
-                };
-                match messages.head(lease.len(), &head, now, &mut memory) {
+                let head = self.picture_head(&lease, missed);
+                match messages.head(lease.len(), &head, now, (), &mut memory) {
                     Some(head) => (head, &[]),
                     None => return Err(Disconnect::Closed),
                 }
@@ -306,7 +301,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     ) -> Result<(), Disconnect<W::Error>> {
         let by = out.picture_deadline();
         if let Framing::Messages(messages) = framing {
-            if let Some(close) = messages.going_away() {
+            if let Some(close) = messages.going_away(()) {
                 out.send(&mut [close.as_bytes()], by, None, Some(viewer)).await?;
             }
         } else {
@@ -371,6 +366,16 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         out.send(&mut [head.as_bytes(), body], by, Some(&lease), None).await?;
         drop(lease);
         out.flush().await
+    }
+
+    /// What stands before a picture in `camwire.v1`.
+    pub(crate) fn picture_head(&self, lease: &FrameLease<'_, '_>, missed: u64) -> PictureHead {
+        let clock = match self.clock.unix_offset() {
+            Some(_) => PictureClock::Unix,
+            None => PictureClock::Boot,
+        };
+        let captured_us = self.timestamp_us(lease.info().captured_at);
+        PictureHead { clock, missed, sequence: lease.sequence(), captured_us }
     }
 
     /// What `X-Timestamp` says of a moment: Unix time where the platform knows it.

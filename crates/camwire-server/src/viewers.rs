@@ -60,6 +60,8 @@ impl Default for ViewerSlot {
 pub(crate) enum Transport {
     Mjpeg,
     WebSocket,
+    /// To a relay, over WebSocket.
+    Push,
 }
 
 impl Transport {
@@ -68,6 +70,7 @@ impl Transport {
         match self {
             Self::Mjpeg => "mjpeg",
             Self::WebSocket => "websocket",
+            Self::Push => "push",
         }
     }
 }
@@ -189,10 +192,10 @@ impl ViewerSlot {
         let stats = ViewerStats {
             id,
             peer: decode_peer(self.peer.each_ref().map(get)),
-            transport: if get(&self.transport) == Transport::WebSocket as u32 {
-                Transport::WebSocket
-            } else {
-                Transport::Mjpeg
+            transport: match get(&self.transport) {
+                transport if transport == Transport::WebSocket as u32 => Transport::WebSocket,
+                transport if transport == Transport::Push as u32 => Transport::Push,
+                _ => Transport::Mjpeg,
             },
             mode: if get(&self.mode) == Mode::All as u32 { Mode::All } else { Mode::Live },
             cap: FrameRate::from_millihertz(get(&self.cap_millihertz)),

@@ -1,27 +1,23 @@
-use core::num::NonZeroU8;
 use core::time::Duration;
 
 use camwire_frame::{Clock, Instant};
 use camwire_websocket::{
-    Acceptance, Close, CloseCode, Connection as Socket, ControlFrame, Data, Event, Fin, Kind,
-    Limits, Phase, Refusal, Server as ServerRole, ServerHandshake,
+    Acceptance, Close, CloseCode, Connection as Socket, ControlFrame, Event, Kind, Limits, Phase,
+    Refusal, Role, ServerHandshake,
 };
 use embedded_io_async::Read;
 
 use crate::connection::{Connection, Disconnect, Outlet};
 use crate::io::WriteVectored;
 use crate::origin::OriginCheck;
-use crate::request::CREDIT_MAX;
 use crate::server::{Server, Upgraded};
 use crate::stream::{FULL, Framing, Heard};
+use crate::v1::{Credit, Flight, PROTOCOL, PictureHead, Violation};
 use crate::viewers::{Transport, Viewer};
 use crate::{Application, Config, Mode, StreamOptions};
 
 /// Most bytes of a message of a viewer. Nothing is kept of it.
 const MESSAGE_MAX: u64 = 4096;
-
-/// The subprotocol in which pictures have a head, and are acknowledged.
-const PROTOCOL: &str = "camwire.v1";
 
 /// The opening handshake, while the head of a request is read.
 #[derive(Debug)]
@@ -78,7 +74,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let by = out.picture_deadline();
         out.send(&mut acceptance.response(), by, None, Some(&viewer)).await?;
         out.flush().await?;
-        let v1 = acceptance.protocol().map(|_| V1::new(options.credit));
+        let v1 = acceptance.protocol().map(|_| Flight::new(Credit::Asked(options.credit)));
         let messages = Messages::new(self.clock.now(), &self.config, viewer.mode, v1);
         let mut framing = Framing::Messages(messages);
         let ended = self.pictures(out, read, &mut framing, viewer, reader, |_| {}).await;
@@ -113,15 +109,11 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         viewer: &Viewer<'_>,
     ) -> Result<(), Disconnect<W::Error>> {
         let Framing::Messages(messages) = framing else { return Ok(()) };
-        let Some(frame) = messages.answer() else { return Ok(()) };
+        let Some(frame) = messages.answer(()) else { return Ok(()) };
         let by = out.picture_deadline();
         out.send(&mut [frame.as_bytes()], by, None, Some(viewer)).await?;
         out.flush().await?;
-        match (messages.fault, messages.is_open()) {
-            (Some(_), _) => Err(Disconnect::Protocol),
-            (None, true) => Ok(()),
-            (None, false) => Err(Disconnect::Closed),
-        }
+        messages.check_open()
     }
 
     /// Asks for a sign of life when that is due, and lets go of who gives none.
@@ -133,30 +125,20 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         now: Instant,
     ) -> Result<(), Disconnect<W::Error>> {
         let Framing::Messages(messages) = framing else { return Ok(()) };
-        if messages.stalls_at.is_some_and(|at| now >= at) {
-            return Err(Disconnect::Stalled);
-        }
-        if now < messages.ping_at {
-            return Ok(());
-        }
-        if messages.asked_at.is_some_and(|at| now >= at + self.config.pong_timeout) {
-            return Err(Disconnect::Silent);
-        }
-        let Ok(frame) = messages.socket.ping(&[], ()) else { return Ok(()) };
-        messages.asked_at = messages.asked_at.or(Some(now));
-        messages.ping_at = now + self.config.ping_interval;
+        let Some(frame) = messages.ping(now, &self.config, ())? else { return Ok(()) };
         let by = out.picture_deadline();
         out.send(&mut [frame.as_bytes()], by, None, Some(viewer)).await?;
         out.flush().await
     }
 }
 
-/// The two directions of a viewer's WebSocket.
+/// The two directions of a WebSocket by which pictures are sent: to a viewer, or as a client to a
+/// relay.
 #[derive(Debug)]
-pub(crate) struct Messages {
-    socket: Socket<ServerRole>,
+pub(crate) struct Messages<O> {
+    socket: Socket<O>,
     /// With the subprotocol.
-    v1: Option<V1>,
+    v1: Option<Flight>,
     fault: Option<Fault>,
     ping_at: Instant,
     /// When the first Ping was sent since the last sign of life.
@@ -167,7 +149,7 @@ pub(crate) struct Messages {
     stalls_at: Option<Instant>,
 }
 
-/// What a viewer did wrong.
+/// What the peer did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// It broke a rule of WebSocket; the codec has the Close.
@@ -176,8 +158,8 @@ enum Fault {
     Policy,
 }
 
-impl Messages {
-    fn new(now: Instant, config: &Config, mode: Mode, v1: Option<V1>) -> Self {
+impl<O: Role> Messages<O> {
+    pub(crate) fn new(now: Instant, config: &Config, mode: Mode, v1: Option<Flight>) -> Self {
         Self {
             socket: Socket::new(Limits { message_bytes: MESSAGE_MAX }),
             v1,
@@ -194,32 +176,74 @@ impl Messages {
         self.stalls_at.map_or(self.ping_at, |at| at.min(self.ping_at))
     }
 
-    /// Whether a picture more may be on its way.
-    pub(crate) fn has_credit(&self) -> bool {
-        self.v1.as_ref().is_none_or(V1::has_credit)
+    /// The Ping that is due, if one is; an error if the peer gives no sign of life, or holds the
+    /// camera back for too long.
+    pub(crate) fn ping<E>(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        key: O::Key,
+    ) -> Result<Option<ControlFrame>, Disconnect<E>> {
+        if self.stalls_at.is_some_and(|at| now >= at) {
+            return Err(Disconnect::Stalled);
+        }
+        if now < self.ping_at {
+            return Ok(None);
+        }
+        if self.asked_at.is_some_and(|at| now >= at + config.pong_timeout) {
+            return Err(Disconnect::Silent);
+        }
+        let Ok(frame) = self.socket.ping(&[], key) else { return Ok(None) };
+        self.asked_at = self.asked_at.or(Some(now));
+        self.ping_at = now + config.ping_interval;
+        Ok(Some(frame))
     }
 
-    /// What the viewer is owed.
-    fn answer(&mut self) -> Option<ControlFrame> {
+    /// Whether pictures have heads.
+    pub(crate) fn is_v1(&self) -> bool {
+        self.v1.is_some()
+    }
+
+    /// Whether anybody wants pictures.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.v1.as_ref().is_none_or(Flight::is_wanted)
+    }
+
+    /// Whether a picture more may be on its way.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.v1.as_ref().is_none_or(Flight::has_credit)
+    }
+
+    /// What the peer is owed: a Pong, or a Close.
+    pub(crate) fn answer(&mut self, key: O::Key) -> Option<ControlFrame> {
         match self.fault {
             Some(Fault::Policy) => {
-                self.socket.close(Some(Close::new(CloseCode::POLICY_VIOLATION)), ()).ok()
+                self.socket.close(Some(Close::new(CloseCode::POLICY_VIOLATION)), key).ok()
             }
-            _ => self.socket.answer(()),
+            _ => self.socket.answer(key),
         }
     }
 
     /// Waits until something has come. Of messages nothing is kept.
     pub(crate) async fn hear(&mut self, read: &mut impl Read) -> Heard {
         let mut memory = [0; 32];
-        let mut input = match read.read(&mut memory).await {
-            Ok(0) | Err(_) => return Heard::Gone,
-            Ok(count) => memory.get_mut(..count).unwrap_or_default(),
-        };
+        match read.read(&mut memory).await {
+            Ok(0) | Err(_) => Heard::Gone,
+            Ok(count) => {
+                self.take(memory.get_mut(..count).unwrap_or_default());
+                Heard::Message
+            }
+        }
+    }
+
+    /// What has come.
+    pub(crate) fn take(&mut self, mut input: &mut [u8]) {
         self.asked_at = None;
         loop {
             let fault = match (self.socket.next(&mut input), &mut self.v1) {
-                (Ok(Some(Event::Data(data))), Some(v1)) => v1.take(data).err(),
+                (Ok(Some(Event::Data(data))), Some(v1)) => {
+                    v1.take(data).err().map(|Violation| Fault::Policy)
+                }
                 (Ok(Some(_)), _) => None,
                 (Ok(None), _) => break,
                 (Err(_), _) => Some(Fault::Protocol),
@@ -229,10 +253,9 @@ impl Messages {
                 break;
             }
         }
-        if self.has_credit() {
+        if self.has_credit() || !self.is_wanted() {
             self.stalls_at = None;
         }
-        Heard::Message
     }
 
     /// What comes before the bytes of a picture, of which there are `len`, unless the connection is
@@ -242,6 +265,7 @@ impl Messages {
         len: usize,
         picture: &PictureHead,
         now: Instant,
+        key: O::Key,
         memory: &'m mut [u8],
     ) -> Option<&'m [u8]> {
         let v1 = self.v1.as_mut().map(|v1| {
@@ -249,7 +273,7 @@ impl Messages {
             picture.encode()
         });
         let v1 = v1.as_ref().map_or(&[][..], |head| head);
-        let frame = self.socket.message(Kind::Binary, len.saturating_add(v1.len()), ()).ok()?;
+        let frame = self.socket.message(Kind::Binary, len.saturating_add(v1.len()), key).ok()?;
         if !self.has_credit() {
             self.stalls_at = self.patience.map(|patience| now + patience);
         }
@@ -259,100 +283,22 @@ impl Messages {
         Some(room)
     }
 
-    /// The Close for a viewer whose source has ended.
-    pub(crate) fn going_away(&mut self) -> Option<ControlFrame> {
-        self.socket.close(Some(Close::new(CloseCode::GOING_AWAY)), ()).ok()
+    /// The Close when the source has ended.
+    pub(crate) fn going_away(&mut self, key: O::Key) -> Option<ControlFrame> {
+        self.socket.close(Some(Close::new(CloseCode::GOING_AWAY)), key).ok()
+    }
+
+    /// After an answer: whether the connection goes on.
+    pub(crate) fn check_open<E>(&self) -> Result<(), Disconnect<E>> {
+        match (self.fault, self.is_open()) {
+            (Some(_), _) => Err(Disconnect::Protocol),
+            (None, true) => Ok(()),
+            (None, false) => Err(Disconnect::Closed),
+        }
     }
 
     /// Whether something may still come from the peer.
     pub(crate) fn is_open(&self) -> bool {
         self.socket.phase() != Phase::Closed
-    }
-}
-
-/// What stands before a picture in `camwire.v1`. README.md has the layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PictureHead {
-    pub(crate) clock: PictureClock,
-    pub(crate) missed: u64,
-    pub(crate) sequence: u64,
-    pub(crate) captured_us: u64,
-}
-
-/// Since when the time of a picture is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PictureClock {
-    Boot,
-    Unix,
-}
-
-impl PictureHead {
-    const LEN: u8 = 24;
-
-    fn encode(&self) -> [u8; Self::LEN as usize] {
-        let flags = match self.clock {
-            PictureClock::Boot => 0,
-            PictureClock::Unix => 1,
-        };
-        let missed = u32::try_from(self.missed).unwrap_or(u32::MAX);
-        let fields: [&[u8]; 4] = [
-            &[1, flags, 0, Self::LEN],
-            &missed.to_be_bytes(),
-            &self.sequence.to_be_bytes(),
-            &self.captured_us.to_be_bytes(),
-        ];
-        let mut head = [0; Self::LEN as usize];
-        head.iter_mut().zip(fields.iter().copied().flatten()).for_each(|(to, from)| *to = *from);
-        head
-    }
-}
-
-/// A viewer that speaks `camwire.v1`.
-#[derive(Debug)]
-struct V1 {
-    credit: Option<NonZeroU8>,
-    /// The numbers of the pictures that are not acknowledged, if there is a limit for them.
-    in_flight: heapless::Deque<u64, { CREDIT_MAX.get() as usize }>,
-    /// The number of the last picture that was sent.
-    last: u64,
-    /// The acknowledgement that is coming: what it is, and the number of a picture.
-    message: heapless::Vec<u8, 9>,
-}
-
-impl V1 {
-    const fn new(credit: Option<NonZeroU8>) -> Self {
-        Self { credit, in_flight: heapless::Deque::new(), last: 0, message: heapless::Vec::new() }
-    }
-
-    fn has_credit(&self) -> bool {
-        self.credit.is_none_or(|credit| self.in_flight.len() < usize::from(credit.get()))
-    }
-
-    fn sent(&mut self, sequence: u64) {
-        self.last = sequence;
-        if self.credit.is_some() {
-            let _ = self.in_flight.push_back(sequence); // There was credit, so there is room.
-        }
-    }
-
-    /// A piece of a message. There are none but acknowledgements, each for all pictures up to it.
-    fn take(&mut self, data: Data<'_>) -> Result<(), Fault> {
-        if data.kind != Kind::Binary || self.message.extend_from_slice(data.bytes).is_err() {
-            return Err(Fault::Policy);
-        }
-        if data.fin == Fin::More {
-            return Ok(());
-        }
-        let Some((1, number)) = self.message.split_first() else { return Err(Fault::Policy) };
-        let number = <[u8; 8]>::try_from(number).map_err(|_| Fault::Policy)?;
-        let number = u64::from_be_bytes(number);
-        if number > self.last {
-            return Err(Fault::Policy);
-        }
-        self.message.clear();
-        while self.in_flight.front().is_some_and(|sequence| *sequence <= number) {
-            self.in_flight.pop_front();
-        }
-        Ok(())
     }
 }

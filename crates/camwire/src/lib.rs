@@ -32,6 +32,9 @@ pub use camwire_ring as ring;
 #[cfg(feature = "server")]
 #[doc(inline)]
 pub use camwire_server as server;
+#[cfg(feature = "websocket")]
+#[doc(inline)]
+pub use camwire_websocket as websocket;
 
 /// The example of the repository's README, compiled.
 #[cfg(doctest)]

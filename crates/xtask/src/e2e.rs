@@ -84,6 +84,12 @@ const HOST: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "push",
+        about: "cameras that push to a relay, over connections that break, and WebSocket pulled",
+        programs: &[&CURL],
+        python_packages: true,
+    },
+    Theme {
         name: "viewers",
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],
@@ -139,6 +145,12 @@ const BOARD: &[Theme] = &[
         name: "websocket",
         about: "WebSocket at the firmware: pictures, credit, many viewers, a second port, who may",
         programs: &[&QEMU, &CHROMIUM],
+        python_packages: true,
+    },
+    Theme {
+        name: "push",
+        about: "the firmware pushes to a relay, whose connections are cut",
+        programs: &[&QEMU],
         python_packages: true,
     },
     Theme {

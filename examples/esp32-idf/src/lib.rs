@@ -12,6 +12,7 @@ pub mod motors;
 pub mod mqtt;
 pub mod network;
 pub mod platform;
+pub mod push;
 mod socket;
 pub mod web;
 

@@ -13,9 +13,10 @@ use crate::clock::Clock;
 use crate::delivery::{self, CONNECTIONS, VIEWERS};
 use crate::lamp::WithLamp;
 use crate::platform::{self, Motors, Station};
+use crate::push;
 use crate::settings::{AUTH, BOARD, DELIVERY, ORIGINS, TOKEN};
 
-/// What a binary may add to the server: something that reads the ring.
+/// What reads the ring besides: one that pushes, and what a binary may add.
 const EXTRAS: usize = 2;
 
 /// What there is once all of it runs. It lives as long as the firmware does.
@@ -63,7 +64,11 @@ pub fn start(ports: &[u16]) -> Result<Web, Box<dyn Error>> {
     let doors = doors.collect::<Result<Vec<_>, _>>()?;
     let ports = doors.iter().map(|door| Ok(door.local_addr()?.port()));
     let ports = ports.collect::<Result<_, Box<dyn Error>>>()?;
-    delivery::serve(DELIVERY, doors, Box::leak(Box::new(server)))?;
+    let server = Box::leak(Box::new(server));
+    delivery::serve(DELIVERY, doors, server)?;
+    if let Some(to) = push::relay() {
+        push::start(server, to)?;
+    }
     let (motors, station) = (board.motors, board.station);
     Ok(Web { ring, status: &STATUS, settings: &SETTINGS, clock, motors, station, ports })
 }

@@ -9,6 +9,7 @@ pub mod camera;
 pub mod delivery;
 pub mod mqtt;
 pub mod network;
+pub mod push;
 pub mod test_pattern;
 pub mod web;
 

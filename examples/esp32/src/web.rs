@@ -4,8 +4,8 @@
 use crate::board::{self, Port};
 use crate::camera::{self, Missing};
 use crate::delivery::{self, CONNECTIONS, SLOTS, VIEWERS};
-use crate::network;
 use crate::settings::{AUTH, ORIGINS, SOURCE, TOKEN};
+use crate::{network, push};
 use camwire::embassy::EmbassyClock;
 use camwire::ring::{
     CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus, capture_loop,
@@ -21,7 +21,8 @@ use static_cell::{ConstStaticCell, StaticCell};
 /// How long to wait before a camera is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// What a binary may add to the server: something that reads the ring, on a socket of its own.
+/// What reads the ring besides, each on a socket of its own: one that pushes, and what a binary may
+/// add.
 const EXTRAS: usize = 2;
 /// Besides those of the connections: for DHCP and DNS.
 const SOCKETS: usize = CONNECTIONS + EXTRAS + 2;
@@ -63,6 +64,7 @@ pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
     let sockets = RESOURCES.init(StackResources::new());
     let stack = network::start(spawner, board.wifi, sockets, ports);
     delivery::start(spawner, server, stack, ports);
+    push::start(spawner, server, stack);
     Web { ring, status: &STATUS, settings: &SETTINGS, stack }
 }
 

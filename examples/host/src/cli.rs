@@ -6,8 +6,11 @@ use std::str::FromStr;
 
 use camwire::frame::{FrameRate, Quality, Resolution};
 use camwire::ring::Policy;
+use camwire::websocket;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
+
+use crate::push::PushArgs;
 
 /// Streams a camera's pictures to browsers, players and scripts.
 ///
@@ -37,7 +40,11 @@ Examples:
   camwire-host serve --source dir:pictures --fps 5 --listen 0.0.0.0:8080
       the JPEG files of a directory in turn, for everybody in the network
   camwire-host serve --source file:video.mjpeg --policy keep-all
-      a recording, of which viewers with ?mode=all get every picture";
+      a recording, of which viewers with ?mode=all get every picture
+  camwire-host serve --source ingest --ingest-token T --listen 0.0.0.0:8080
+      a relay, to which a camera pushes that nobody can reach from outside:
+  camwire-host serve --push ws://relay.example:8080/ingest --push-token T
+      such a camera";
 
 impl Cli {
     /// No command means `serve`.
@@ -51,7 +58,9 @@ impl Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where the pictures come from: test, dir:PATH, file:PATH or http://HOST[:PORT]/PATH
+    /// Where the pictures come from: test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH,
+    /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message), or
+    /// ingest: a camera pushes them to /ingest here, with a token
     #[arg(long, default_value = "test", value_name = "SOURCE")]
     pub(crate) source: SourceArg,
 
@@ -102,6 +111,13 @@ pub(crate) struct ServeArgs {
     /// Ask for this token: as `Authorization: Bearer TOKEN`, or as ?token=TOKEN
     #[arg(long, value_parser = token)]
     pub(crate) token: Option<String>,
+
+    /// The token that a ws:// source asks for
+    #[arg(long, value_parser = token, value_name = "TOKEN")]
+    pub(crate) source_token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) push: PushArgs,
 }
 
 /// What `--source` names.
@@ -111,15 +127,21 @@ pub(crate) enum SourceArg {
     Directory(PathBuf),
     File(PathBuf),
     Http(Uri),
+    /// A URL that has been checked.
+    WebSocket(String),
+    Ingest,
 }
 
 impl FromStr for SourceArg {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const KINDS: &str = "a source is test, dir:PATH, file:PATH or http://HOST[:PORT]/PATH";
+        const KINDS: &str = "a source is test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH, \
+                             ws://HOST[:PORT]/PATH or ingest";
         match text.split_once(':') {
             None if text == "test" => Ok(Self::Test),
+            None if text == "ingest" => Ok(Self::Ingest),
+            Some(("ws" | "wss", _)) => websocket_url(text).map(Self::WebSocket),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
@@ -148,6 +170,14 @@ fn check_url(uri: &Uri) -> Result<(), &'static str> {
             _ => Err("a port is a number from 1 to 65535"),
         },
         None => Err(NO_URL),
+    }
+}
+
+pub(crate) fn websocket_url(text: &str) -> Result<String, &'static str> {
+    match websocket::Uri::parse(text) {
+        Ok(uri) if uri.security == websocket::Security::Plain => Ok(text.to_owned()),
+        Ok(_) => Err("TLS is not supported; use ws://"),
+        Err(_) => Err("not a URL like ws://HOST[:PORT]/PATH"),
     }
 }
 
@@ -187,7 +217,7 @@ fn auth(text: &str) -> Result<String, &'static str> {
     is_right.then(|| text.to_owned()).ok_or("a user and a password, such as anna:secret")
 }
 
-fn token(text: &str) -> Result<String, &'static str> {
+pub(crate) fn token(text: &str) -> Result<String, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let is_right = (1..=SECRET_MAX).contains(&text.len()) && text.bytes().all(is_plain);
     is_right.then(|| text.to_owned()).ok_or("a token of letters, digits, and any of -._~")
@@ -234,9 +264,23 @@ mod tests {
             matches!(parse("dir:a:b"), Ok(SourceArg::Directory(path)) if path.as_os_str() == "a:b")
         );
         assert!(matches!(parse("http://cam:81/stream?a=b"), Ok(SourceArg::Http(_))));
-        for text in
-            ["", "tests", "dir:", "file", "http://", "http:cam", "https://cam/", "ftp://cam/"]
-        {
+        assert!(matches!(parse("ws://cam:81"), Ok(SourceArg::WebSocket(_))));
+        assert!(matches!(parse("ingest"), Ok(SourceArg::Ingest)));
+        for text in [
+            "",
+            "tests",
+            "ingest:",
+            "ws://",
+            "ws:cam",
+            "wss://cam/",
+            "ws://cam/#a",
+            "dir:",
+            "file",
+            "http://",
+            "http:cam",
+            "https://cam/",
+            "ftp://cam/",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -5,7 +5,9 @@
 
 mod cli;
 mod clock;
+mod dial;
 mod net;
+mod push;
 mod serve;
 mod source;
 

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
 use crate::net;
-use crate::source::{AnySource, SourceError};
+use crate::source::{AnySource, LARGEST_PICTURE, SourceError};
 
 /// Slots of the ring. A viewer that has had a picture for a second (the default grace) may lose
 /// it when the ring is full; at 60 pictures a second that takes 60 slots, so with these there is
@@ -51,6 +51,8 @@ pub(crate) enum ServeError {
     Listen(SocketAddr, Because),
     #[error("{0}")]
     Source(#[from] SourceError),
+    #[error("--source ingest needs a token for the camera: --ingest-token TOKEN, or --token TOKEN")]
+    NoIngestToken,
     #[error("no memory for the ring: {0}")]
     Ring(#[from] MemoryError),
     #[error("cannot start: {0}")]
@@ -82,7 +84,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), ServeError> {
 
 async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let clock = HostClock::start();
-    let source = AnySource::open(args, clock)?;
+    // With ingest, the pictures come to the server's own door.
+    let source = match args.source {
+        SourceArg::Ingest => None,
+        _ => Some(AnySource::open(args, clock)?),
+    };
+    let (kind, slot_bytes) = match &source {
+        Some(source) => (source.kind(), source.slot_bytes()),
+        None => ("ingest", LARGEST_PICTURE),
+    };
     let mut listeners = Vec::new();
     for (n, &address) in args.listen.iter().enumerate() {
         if address.port() != 0 && args.listen[..n].contains(&address) {
@@ -94,22 +104,26 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
 
     // All of this lives as long as the program does.
     let viewers = usize::from(args.max_viewers);
-    let ring = FrameRing::leak(SLOTS, source.slot_bytes(), viewers + SPARE_READERS, args.policy)?;
-    let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new(source.kind())));
+    let ring = FrameRing::leak(SLOTS, slot_bytes, viewers + SPARE_READERS, args.policy)?;
+    let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new(kind)));
     let slots = (0..viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
     let config = configuration(args, &listeners)?;
     let has_password = config.credentials != Credentials::default();
     let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
-    let server: Arc<HostServer> =
-        Arc::new(Server::new(ring, status, slots, clock, config).with_settings(settings));
+    let server = Server::new(ring, status, slots, clock, config);
+    let server: Arc<HostServer> = Arc::new(match &source {
+        Some(_) => server.with_settings(settings),
+        None => server,
+    });
 
     let mut capture = CaptureConfig::default();
     capture.timeout = CAPTURE_TIMEOUT;
-    let paced = !matches!(args.source, SourceArg::Http(_));
+    let paced = !matches!(args.source, SourceArg::Http(_) | SourceArg::WebSocket(_));
     capture.rate = args.fps.or(paced.then_some(DEFAULT_RATE));
-    let publisher = ring.publisher().expect("the first of this ring");
-    let capture =
-        tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings));
+    let capture = source.map(|source| {
+        let publisher = ring.publisher().expect("the first of this ring");
+        tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings))
+    });
 
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);
@@ -121,12 +135,25 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         let (server, workers) = (Arc::clone(&server), Arc::clone(&workers));
         tasks.spawn(accept(listener, server, workers, stopped.clone()));
     }
+    if let Some(pusher) = args.push.pusher(args.token.as_deref()) {
+        let (server, mut stopped) = (Arc::clone(&server), stopped.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = pusher.run(&server, clock) => {}
+                // It has the rest of the farewell to say goodbye.
+                _ = async { stopped.changed().await.ok(); tokio::time::sleep(FAREWELL).await } => {}
+            }
+        });
+    }
     drop(stopped);
 
     interrupted().await?;
     // Without a publisher the streams end as they should, with their closing delimiter; the
     // listeners go at once, and with them whatever has not ended in time.
-    capture.abort();
+    match capture {
+        Some(capture) => capture.abort(),
+        None => ring.close(),
+    }
     let _ = stop.send(());
     let all_gone = async { while tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(FAREWELL, all_gone).await;
@@ -134,13 +161,17 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
 }
 
 /// What the server is told of the arguments. Its texts live as long as the program does.
-fn configuration(args: &ServeArgs, listeners: &[TcpListener]) -> io::Result<Config> {
+fn configuration(args: &ServeArgs, listeners: &[TcpListener]) -> Result<Config, ServeError> {
     let text = |text: &String| -> &'static str { text.clone().leak() };
     let mut config = Config::default();
     config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
     config.origins = args.allow_origin.iter().map(text).collect::<Vec<_>>().leak();
     config.credentials.basic = args.auth.as_ref().map(text);
     config.credentials.token = args.token.as_ref().map(text);
+    if let SourceArg::Ingest = args.source {
+        let token = args.push.ingest_token(args.token.as_deref());
+        config.ingest_token = Some(token.ok_or(ServeError::NoIngestToken)?.to_owned().leak());
+    }
     // Whoever cannot reach the server must not make a browser on this computer do it for them.
     let mut hosts: Vec<&'static str> = vec!["localhost", "127.0.0.1", "[::1]"];
     hosts.extend(args.allow_host.iter().map(text));

@@ -1,6 +1,7 @@
 use crate::mqtt::Mqtt;
 use camwire::frame::FrameRate;
-use camwire::server::Config;
+use camwire::server::{Config, Push};
+use camwire::websocket::Uri;
 use heapless::Vec;
 
 /// The most ports.
@@ -19,6 +20,9 @@ pub struct Arguments {
     pub ports: Vec<u16, PORTS>,
     /// `auth=USER:PASSWORD` and `token=TOKEN`: what the server asks for; either will do.
     pub server: Config,
+    /// `push=ws://HOST[:PORT]/PATH`: a relay, which gets the pictures, too; and the token that it
+    /// asks for, `push_token=TOKEN`.
+    pub push: Option<Push<'static>>,
     /// `mqtt=ADDRESS:PORT` and what else begins with `mqtt`: the broker.
     pub mqtt: Mqtt,
 }
@@ -32,8 +36,10 @@ impl Arguments {
             pictures: None,
             ports: Vec::from_array([80]),
             server: Config::default(),
+            push: None,
             mqtt: Mqtt::default(),
         };
+        let mut push_token = None;
         let credentials = &mut arguments.server.credentials;
         for word in text.split_whitespace() {
             let understood = match word.split_once('=') {
@@ -49,10 +55,20 @@ impl Arguments {
                     credentials.token = Some(token);
                     true
                 }
+                Some(("push", uri)) => {
+                    Uri::parse(uri).map(|uri| arguments.push = Some(Push::to(uri))).is_ok()
+                }
+                Some(("push_token", token)) => {
+                    push_token = Some(token);
+                    true
+                }
                 Some((name, value)) => arguments.mqtt.understand(name, value),
                 None => false,
             };
             assert!(understood, "not an argument of this firmware: {word}");
+        }
+        if let Some(push) = &mut arguments.push {
+            push.token = push_token;
         }
         arguments
     }

@@ -13,14 +13,15 @@ mod pictures;
 mod robot;
 
 use arguments::Arguments;
-use board::{Board, println};
-use camwire::embassy::{EmbassyClock, serve};
+use board::{Board, Random, println};
+use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push, serve};
 use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
 use camwire::ring::{
     CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
     capture_loop_with_settings,
 };
-use camwire::server::{Credentials, Server, Unflushed, ViewerSlot};
+use camwire::server::{Credentials, Push, Server, Unflushed, ViewerSlot};
+use core::time::Duration;
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
 use embassy_net::tcp::TcpSocket;
@@ -59,7 +60,8 @@ async fn firmware(spawner: Spawner, board: Board) {
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<CameraServer> = StaticCell::new();
-    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 2 }>> = StaticCell::new(); // DHCP, MQTT
+    // And for DHCP, DNS, the relay and the broker.
+    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 4 }>> = StaticCell::new();
 
     let arguments = Arguments::parse(board.arguments);
     spawner.spawn(robot::walk().expect("one task"));
@@ -75,10 +77,11 @@ async fn firmware(spawner: Spawner, board: Board) {
     let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, arguments.server);
     let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
-    // The network. It has no source of randomness here; take the chip's for the seed.
+    let mut random = board.random;
     let network = embassy_net::Config::dhcpv4(Default::default());
-    let (stack, runner) =
-        embassy_net::new(board.network, network, SOCKET_SET.init(StackResources::new()), 0x5eed);
+    let sockets = SOCKET_SET.init(StackResources::new());
+    let seed = u64::from(random.word()) << 32 | u64::from(random.word());
+    let (stack, runner) = embassy_net::new(board.network, network, sockets, seed);
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
     if arguments.mqtt.broker.is_some() {
@@ -95,6 +98,10 @@ async fn firmware(spawner: Spawner, board: Board) {
         for port in &arguments.ports {
             println!("listening on http://{address}:{port}/");
         }
+    }
+
+    if let Some(to) = arguments.push {
+        spawner.spawn(relay(server, stack, to, random).expect("one task"));
     }
 
     if let Some(seconds) = arguments.seconds {
@@ -136,6 +143,19 @@ async fn camera(
 async fn connection(server: &'static CameraServer, stack: Stack<'static>, port: u16) {
     // What is sent waits in the second buffer until the viewer has confirmed it.
     serve(server, stack, port, &mut [0; 1024], &mut [0; 4096]).await;
+}
+
+/// Pushes pictures to a relay. It has one of the places for viewers.
+#[embassy_executor::task]
+async fn relay(
+    server: &'static CameraServer,
+    stack: Stack<'static>,
+    to: Push<'static>,
+    mut random: Random,
+) {
+    let told =
+        |end: PushEnd, wait: Duration| println!("push: {end}; again in {} ms", wait.as_millis());
+    push(server, stack, to, &mut PushMemory::<4096>::new(), || random.word(), told).await;
 }
 
 #[embassy_executor::task]

@@ -256,3 +256,19 @@ pub fn picture(len: usize, number: u64) -> Vec<u8> {
     draw(&mut picture, number);
     picture
 }
+
+/// The smallest thing that has the structure of a JPEG picture, of `len` bytes.
+pub fn jpeg(len: usize, number: u64) -> Vec<u8> {
+    let mut jpeg = b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x01\x01\x11\x00".to_vec();
+    jpeg.extend(b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00");
+    let text = format!("{number:08}");
+    jpeg.extend(text.bytes().cycle().take(len - jpeg.len() - 2));
+    jpeg.extend(b"\xff\xd9");
+    jpeg
+}
+
+/// A picture as a message of `camwire.v1`.
+pub fn message(number: u64, picture: &[u8]) -> Vec<u8> {
+    let head = [&[1, 1, 0, 24, 0, 0, 0, 0][..], &number.to_be_bytes(), &77_u64.to_be_bytes()];
+    [&head.concat(), picture].concat()
+}

@@ -3,6 +3,7 @@
 
 pub mod camera;
 pub mod http;
+pub mod relay;
 pub mod time;
 pub mod websocket;
 pub mod wire;

@@ -307,6 +307,11 @@ impl Peer {
         self.0.lock().request.len()
     }
 
+    /// Takes back what the server has not read.
+    pub fn unread_bytes(&self) -> Vec<u8> {
+        self.0.lock().request.drain(..).collect()
+    }
+
     /// The server has let go of the connection.
     pub fn is_hung_up(&self) -> bool {
         self.0.lock().hung_up

@@ -1,6 +1,7 @@
 //! A computer in place of a board: no Wi-Fi, no lamp, and a driver that simulates the camera.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process;
@@ -55,6 +56,11 @@ pub fn prepare(socket: &TcpStream) -> io::Result<()> {
 /// Ends the program.
 pub fn restart() -> ! {
     process::exit(1)
+}
+
+/// A number that nobody can predict: the standard library has its keys from the system.
+pub fn random() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }
 
 /// It is always in the network: its own.

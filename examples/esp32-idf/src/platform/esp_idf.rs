@@ -107,6 +107,12 @@ pub fn restart() -> ! {
     esp_idf_svc::hal::reset::restart()
 }
 
+/// A number that nobody can predict: the radio's noise feeds it.
+pub fn random() -> u32 {
+    // SAFETY: it has no conditions.
+    unsafe { sys::esp_random() }
+}
+
 /// Wi-Fi.
 pub struct Station {
     wifi: BlockingWifi<EspWifi<'static>>,

@@ -2,6 +2,7 @@
 
 mod files;
 mod relay;
+mod websocket;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
 use files::{DirectorySource, FileError, FileSource};
 use relay::{RelayError, RelaySource};
+use websocket::{WebSocketError, WebSocketRelay};
 
 /// Why a source cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +30,13 @@ pub(crate) enum SourceError {
     NoFile(PathBuf),
     #[error("{} is a directory; use dir:{}", .0.display(), .0.display())]
     IsDirectory(PathBuf),
+    #[error("a camera cannot push to here: it needs a server")]
+    Ingest,
 }
 
 /// A picture of a camera that is read or relayed may be this large. It is address space, of which
 /// a computer has plenty: memory is taken only as pictures fill it.
-const LARGEST_PICTURE: usize = 4 << 20;
+pub(crate) const LARGEST_PICTURE: usize = 4 << 20;
 
 /// How long an error that repeats itself is not told again.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -50,6 +54,7 @@ enum Kind {
     Directory(DirectorySource),
     File(FileSource),
     Relay(Box<RelaySource>),
+    WebSocket(Box<WebSocketRelay>),
 }
 
 impl AnySource {
@@ -68,6 +73,11 @@ impl AnySource {
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
             SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
+            SourceArg::WebSocket(url) => {
+                let relay = WebSocketRelay::new(url, args.source_token.clone(), clock);
+                Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
+            }
+            SourceArg::Ingest => return Err(SourceError::Ingest),
         };
         Ok(Self { kind, slot_bytes, told: None })
     }
@@ -79,6 +89,7 @@ impl AnySource {
             Kind::Directory(_) => "dir",
             Kind::File(_) => "file",
             Kind::Relay(_) => "http",
+            Kind::WebSocket(_) => "websocket",
         }
     }
 
@@ -95,6 +106,8 @@ pub(crate) enum AnyError {
     File(#[from] FileError),
     #[error("{0}")]
     Relay(#[from] RelayError),
+    #[error("{0}")]
+    WebSocket(#[from] WebSocketError),
 }
 
 impl AnySource {
@@ -111,6 +124,9 @@ impl AnySource {
             }
             Kind::Relay(source) => {
                 source.capture(buf).await.map_err(|error| error.map_source(AnyError::Relay))
+            }
+            Kind::WebSocket(source) => {
+                source.capture(buf).await.map_err(|error| error.map_source(AnyError::WebSocket))
             }
         }
     }
@@ -138,8 +154,10 @@ impl FrameSource for AnySource {
     }
 
     async fn pause(&mut self) {
-        if let Kind::Relay(source) = &mut self.kind {
-            source.pause().await;
+        match &mut self.kind {
+            Kind::Relay(source) => source.pause().await,
+            Kind::WebSocket(source) => source.pause().await,
+            _ => {}
         }
     }
 }

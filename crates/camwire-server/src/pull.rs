@@ -1,0 +1,257 @@
+use core::ops::Range;
+
+use camwire_frame::{CaptureError, Clock, FrameInfo, FrameSource, Instant};
+use camwire_websocket::{
+    Client as ClientRole, ControlFrame, Kind, Mask, RequestError, ResponseError, Uri,
+};
+use embedded_io_async::{Read, Write};
+
+use crate::client::{self, Protocol, Response};
+use crate::intake::{Arrival, Broke, Intake, Outcome};
+use crate::v1;
+
+/// Bytes that are read at once where it is not known what comes, and room for a request.
+const BUFFER: usize = 1024;
+
+/// Room for what is to be said before the next picture: an acknowledgement and a Pong.
+const SAID: usize = 32 + ControlFrame::MAX_LEN;
+
+/// The pictures of another server, over WebSocket: those of [`Server`](crate::Server)'s `/ws`, or
+/// one in each binary message of any server. Text is passed over.
+///
+/// With a server that speaks `camwire.v1`, [`FrameInfo::upstream`] has its number and time, and each
+/// picture is acknowledged; ask for no more at once than `credit=` in the address's query says.
+///
+/// - Pings are answered while a picture is captured, so let no long time be between.
+/// - A picture is read to where it belongs, but for the first bytes of each.
+/// - A message that is no whole picture is [`CaptureError::Broken`], one that does not fit its memory
+///   [`CaptureError::TooLarge`]; the next capture goes on behind it.
+/// - After any other error the connection is of no use. To connect again is the caller's work, as is
+///   to disconnect for a pause: `pause` and `resume` do nothing.
+///
+/// # Cancel safety
+///
+/// If [`capture`](FrameSource::capture) is dropped, the picture under way is lost, and the next
+/// capture returns the one after it, provided that `read` and `write` lose no bytes when dropped.
+#[derive(Debug)]
+pub struct WebSocketSource<R, W, C, K> {
+    read: R,
+    write: W,
+    clock: C,
+    keys: K,
+    intake: Intake<ClientRole>,
+    buffer: [u8; BUFFER],
+    /// What of the buffer is still to be decoded.
+    undecoded: Range<usize>,
+    /// When it was read.
+    arrived: Instant,
+    /// What is to be said, and how much of it was written.
+    said: heapless::Vec<u8, SAID>,
+    written: usize,
+}
+
+/// Why no pictures come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError<E> {
+    /// The server answers with an error.
+    #[error("it answers with status {status}")]
+    Refused {
+        /// Of HTTP; not 101.
+        status: u16,
+    },
+    /// It is no WebSocket server.
+    #[error(transparent)]
+    Response(ResponseError),
+    /// The address or the token cannot be sent.
+    #[error(transparent)]
+    Request(RequestError),
+    /// The connection has ended.
+    #[error("the connection has ended")]
+    Ended,
+    /// The server broke the rules of WebSocket, or of `camwire.v1`, and was told so.
+    #[error("it breaks the WebSocket protocol")]
+    Protocol,
+    /// The transport failed.
+    #[error("{0}")]
+    Transport(E),
+}
+
+impl<R, W, C, K> WebSocketSource<R, W, C, K>
+where
+    R: Read,
+    W: Write<Error = R::Error>,
+    C: Clock,
+    K: FnMut() -> [u8; 4],
+{
+    /// Asks the server for its pictures, over a connection to it. `token` is sent as
+    /// `Authorization: Bearer`; `keys` gives random bytes that nobody can predict (RFC 6455, section
+    /// 10.3).
+    ///
+    /// # Errors
+    ///
+    /// [`PullError`]
+    ///
+    /// # Cancel safety
+    ///
+    /// None. Close the connection.
+    pub async fn connect(
+        read: R,
+        write: W,
+        uri: &Uri<'_>,
+        token: Option<&str>,
+        clock: C,
+        mut keys: K,
+    ) -> Result<Self, PullError<R::Error>> {
+        let nonce = client::nonce(&mut keys);
+        let mut this = Self {
+            read,
+            write,
+            clock,
+            keys,
+            intake: Intake::new(Protocol::Bare),
+            buffer: [0; BUFFER],
+            undecoded: 0..0,
+            arrived: Instant::ZERO,
+            said: heapless::Vec::new(),
+            written: 0,
+        };
+        let len = client::write_request(uri, token, nonce, &mut this.buffer);
+        let mut request = this.buffer.get(..len.map_err(PullError::Request)?).unwrap_or_default();
+        while !request.is_empty() {
+            let written = this.write.write(request).await.map_err(PullError::Transport)?;
+            if written == 0 {
+                return Err(PullError::Ended);
+            }
+            request = request.get(written..).unwrap_or_default();
+        }
+        this.write.flush().await.map_err(PullError::Transport)?;
+        let mut response = Response::new(nonce);
+        loop {
+            let count = this.read.read(&mut this.buffer).await.map_err(PullError::Transport)?;
+            if count == 0 {
+                return Err(PullError::Ended);
+            }
+            let answered = response.feed(this.buffer.get(..count).unwrap_or_default());
+            let answered = answered.map_err(|error| match error {
+                ResponseError::Status { status } => PullError::Refused { status },
+                error => PullError::Response(error),
+            });
+            if let Some((used, protocol)) = answered? {
+                this.intake = Intake::new(protocol);
+                this.undecoded = used..count;
+                this.arrived = this.clock.now();
+                return Ok(this);
+            }
+        }
+    }
+
+    /// Takes note of what must be said about what has come.
+    fn note(&mut self, arrival: Option<&Arrival>) {
+        let key = (self.keys)();
+        if let Some(sequence) = arrival.and_then(|arrival| arrival.sequence) {
+            let mut message = v1::acknowledgement(sequence);
+            if let Ok(head) = self.intake.socket().message(Kind::Binary, message.len(), key) {
+                Mask::new(key).apply(&mut message);
+                self.say(head.as_bytes());
+                self.say(&message);
+            }
+        }
+        let key = (self.keys)();
+        if let Some(frame) = self.intake.answer(key) {
+            self.say(frame.as_bytes());
+        }
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        let _ = self.said.extend_from_slice(bytes); // All was written before, so there is room.
+    }
+
+    /// Writes what was said.
+    async fn write(&mut self) -> Result<(), PullError<R::Error>> {
+        if self.said.is_empty() {
+            return Ok(());
+        }
+        while let Some(rest @ [_, ..]) = self.said.get(self.written..) {
+            match self.write.write(rest).await {
+                Ok(0) => return Err(PullError::Ended),
+                Ok(written) => self.written = self.written.saturating_add(written),
+                Err(error) => return Err(PullError::Transport(error)),
+            }
+        }
+        self.write.flush().await.map_err(PullError::Transport)?;
+        self.said.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    async fn next(&mut self, slot: &mut [u8]) -> Result<Arrival, PullError<R::Error>> {
+        // The slot may be another than that of a capture that was dropped.
+        self.intake.forsake();
+        loop {
+            self.write().await?;
+            if !self.intake.is_open() {
+                return Err(PullError::Ended);
+            }
+            let mut input = self.buffer.get_mut(self.undecoded.clone()).unwrap_or_default();
+            let arrived = self.intake.take(&mut input, Some(&mut *slot), self.arrived);
+            self.undecoded.start = self.undecoded.end.saturating_sub(input.len());
+            if let Some(arrival) = self.look_at(arrived).await? {
+                return Ok(arrival);
+            }
+            if self.undecoded.is_empty() && self.said.is_empty() {
+                let room = self.intake.room(slot);
+                let is_direct = room.is_some();
+                let room = room.unwrap_or(&mut self.buffer);
+                let count = self.read.read(room).await.map_err(PullError::Transport)?;
+                if count == 0 {
+                    return Err(PullError::Ended);
+                }
+                self.arrived = self.clock.now();
+                if !is_direct {
+                    self.undecoded = 0..count.min(BUFFER);
+                    continue;
+                }
+                let arrived = self.intake.filled(slot, count);
+                if let Some(arrival) = self.look_at(arrived).await? {
+                    return Ok(arrival);
+                }
+            }
+        }
+    }
+
+    async fn look_at(
+        &mut self,
+        arrived: Result<Option<Arrival>, Broke>,
+    ) -> Result<Option<Arrival>, PullError<R::Error>> {
+        let arrival = arrived.map_err(|Broke| PullError::Protocol);
+        self.note(arrival.as_ref().ok().and_then(Option::as_ref));
+        if let Ok(None) = arrival {
+            return Ok(None);
+        }
+        // Should this fail, so will the next capture, and this picture is whole.
+        let _ = self.write().await;
+        arrival
+    }
+}
+
+impl<R, W, C, K> FrameSource for WebSocketSource<R, W, C, K>
+where
+    R: Read,
+    W: Write<Error = R::Error>,
+    C: Clock,
+    K: FnMut() -> [u8; 4],
+{
+    type Error = PullError<R::Error>;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>> {
+        loop {
+            match self.next(buf).await?.outcome {
+                Outcome::Picture(info) => return Ok(info),
+                Outcome::Broken(_) => return Err(CaptureError::Broken),
+                Outcome::TooLarge(needed) => return Err(CaptureError::TooLarge { needed }),
+                Outcome::Unwanted | Outcome::Other => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `--push`: the pictures go out to a relay, and `--source ingest`: they come in at one.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use camwire::frame::{Clock, FrameRate};
+use camwire::server::{Backoff, Push, PushError, Server};
+use camwire::websocket::Uri;
+use clap::Args;
+
+use crate::cli::{token, websocket_url};
+use crate::clock::HostClock;
+use crate::dial::{dial, random};
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Push the pictures to a relay, ws://HOST[:PORT]/ingest, besides serving them: for a camera
+    /// that nobody can reach. It rests while nobody watches there
+    #[arg(long, value_name = "URL", value_parser = websocket_url)]
+    push: Option<String>,
+
+    /// The token that the relay asks for; without it that of --token is sent
+    #[arg(long, value_parser = token, value_name = "TOKEN")]
+    push_token: Option<String>,
+
+    /// Most pictures a second that are pushed
+    #[arg(long, value_name = "RATE", requires = "push")]
+    push_fps: Option<FrameRate>,
+
+    /// With --source ingest, the token that a camera needs to push to /ingest, and nobody else.
+    /// Without it that of --token is asked for, of cameras and of viewers
+    #[arg(long, value_parser = token, value_name = "TOKEN")]
+    ingest_token: Option<String>,
+}
+
+impl PushArgs {
+    /// What cameras must bring along that push to here.
+    pub(crate) fn ingest_token<'a>(&'a self, token: Option<&'a str>) -> Option<&'a str> {
+        self.ingest_token.as_deref().or(token)
+    }
+
+    /// A push for the rest of the program's life, if there is to be one.
+    pub(crate) fn pusher(&self, token: Option<&str>) -> Option<Pusher> {
+        let text = |text: &str| -> &'static str { text.to_owned().leak() };
+        let uri = Uri::parse(text(self.push.as_deref()?)).ok()?; // The command line has been checked.
+        let mut to = Push::to(uri);
+        to.token = self.push_token.as_deref().or(token).map(text);
+        to.options.rate = self.push_fps;
+        Some(Pusher { to, told: None })
+    }
+}
+
+/// How long an error that repeats itself is not told again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes that are masked and written at once.
+const PIECE: usize = 16 * 1024;
+
+pub(crate) struct Pusher {
+    to: Push<'static>,
+    /// The error that was told last, and when.
+    told: Option<(String, Instant)>,
+}
+
+impl Pusher {
+    /// Pushes until the source has ended, and connects again and again.
+    pub(crate) async fn run(mut self, server: &Server<'static, HostClock>, clock: HostClock) {
+        let mut memory = Box::new([0; PIECE]);
+        let mut backoff = Backoff::new();
+        let number = || u32::from_ne_bytes(random());
+        log::info!("pushing to {}", self.to.uri.authority);
+        loop {
+            let wait = match dial(&self.to.uri).await {
+                Err(error) => {
+                    self.tell(format!("cannot connect: {error}"));
+                    backoff.failed(number())
+                }
+                Ok((read, write, peer)) => {
+                    self.to.peer = Some(peer);
+                    match server.push(read, write, &self.to, random, &mut memory).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            self.tell(in_words(&error));
+                            backoff.after(&error, number())
+                        }
+                    }
+                }
+            };
+            clock.sleep_until(clock.now() + wait).await;
+        }
+    }
+
+    fn tell(&mut self, text: String) {
+        let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < SILENCE;
+        if !self.told.as_ref().is_some_and(told) {
+            log::warn!("push to {}: {text}", self.to.uri.authority);
+            self.told = Some((text, Instant::now()));
+        }
+    }
+}
+
+fn in_words(error: &PushError<io::Error>) -> String {
+    match error {
+        PushError::Refused { status: 401 } => "the token is wrong (401)".into(),
+        PushError::Refused { status: 404 } => "it takes no pictures there (404)".into(),
+        PushError::Refused { status: 409 } => "another camera pushes there (409)".into(),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,131 @@
+//! Another camera's pictures over WebSocket as a source.
+
+use std::io;
+use std::time::Duration;
+
+use camwire::frame::{CaptureError, FrameInfo, FrameSource};
+use camwire::server::{PullError, WebSocketSource};
+use camwire::websocket::Uri;
+
+use crate::clock::HostClock;
+use crate::dial::{Incoming, Outgoing, dial, random};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebSocketError {
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, io::Error),
+    #[error("{0}: {1}")]
+    Stream(String, PullError<io::Error>),
+    #[error("no picture from {0} within {1:?}")]
+    Silent(String, Duration),
+    #[error("{0} sends a message that is no whole JPEG picture")]
+    Broken(String),
+}
+
+/// Pictures that may be on their way unacknowledged, from a server that is like this one.
+const CREDIT: &str = "credit=4";
+
+/// How long a camera may be silent before it is asked anew.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Stream = WebSocketSource<Incoming, Outgoing, HostClock, fn() -> [u8; 4]>;
+
+/// Connects when pictures are wanted, and again when the connection is lost; the capture loop
+/// waits between attempts.
+pub(crate) struct WebSocketRelay {
+    uri: Uri<'static>,
+    token: Option<String>,
+    clock: HostClock,
+    stream: Option<Box<Stream>>,
+    /// It has been told that pictures come.
+    announced: bool,
+}
+
+impl WebSocketRelay {
+    /// Of a URL that has been checked.
+    pub(crate) fn new(url: &str, token: Option<String>, clock: HostClock) -> Option<Self> {
+        // Other servers may know nothing of credit, and take it for an error.
+        let url = match url.split_once('?') {
+            None if url.ends_with("/ws") => format!("{url}?{CREDIT}"),
+            Some((path, query)) if path.ends_with("/ws") && !query.contains("credit=") => {
+                format!("{url}&{CREDIT}")
+            }
+            _ => url.to_owned(),
+        };
+        let uri = Uri::parse(url.leak()).ok()?;
+        Some(Self { uri, token, clock, stream: None, announced: false })
+    }
+
+    fn name(&self) -> String {
+        self.uri.authority.to_owned()
+    }
+
+    async fn connect(&mut self) -> Result<Box<Stream>, WebSocketError> {
+        let connected = dial(&self.uri).await;
+        let (read, write, _) =
+            connected.map_err(|error| WebSocketError::Connect(self.name(), error))?;
+        let token = self.token.as_deref();
+        let random: fn() -> [u8; 4] = random;
+        let stream =
+            WebSocketSource::connect(read, write, &self.uri, token, self.clock, random).await;
+        stream.map(Box::new).map_err(|error| WebSocketError::Stream(self.name(), error))
+    }
+
+    async fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<WebSocketError>> {
+        if self.stream.is_none() {
+            self.stream = Some(self.connect().await?);
+            if !self.announced {
+                log::info!("relaying {}", self.uri.authority);
+                self.announced = true;
+            }
+        }
+        let Some(stream) = &mut self.stream else { return Err(CaptureError::Ended) };
+        stream.capture(buf).await.map_err(|error| match error {
+            CaptureError::Broken => WebSocketError::Broken(self.name()).into(),
+            error => error.map_source(|error| {
+                self.stream = None;
+                WebSocketError::Stream(self.name(), error)
+            }),
+        })
+    }
+}
+
+impl FrameSource for WebSocketRelay {
+    type Error = WebSocketError;
+
+    async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<WebSocketError>> {
+        match tokio::time::timeout(PATIENCE, self.next(buf)).await {
+            Ok(captured) => captured,
+            Err(_elapsed) => {
+                self.stream = None;
+                Err(WebSocketError::Silent(self.name(), PATIENCE).into())
+            }
+        }
+    }
+
+    /// Disconnects: what the network has queued would be old when it is wanted again.
+    async fn pause(&mut self) {
+        self.stream = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_is_for_servers_like_this_one() {
+        for (url, target) in [
+            ("ws://cam/ws", "/ws?credit=4"),
+            ("ws://cam/ws?token=T", "/ws?token=T&credit=4"),
+            ("ws://cam/ws?credit=1", "/ws?credit=1"),
+            ("ws://cam:81/", "/"),
+            ("ws://cam:81", ""),
+            ("ws://ws", ""),
+            ("ws://cam/other?a=b", "/other?a=b"),
+        ] {
+            let relay = WebSocketRelay::new(url, None, HostClock::start()).unwrap();
+            assert_eq!(relay.uri.target, target, "{url}");
+        }
+    }
+}
