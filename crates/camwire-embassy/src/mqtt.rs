@@ -1,6 +1,6 @@
 use core::convert::Infallible;
 use core::fmt::{Display, Write as _};
-use core::future::{Future, pending, ready};
+use core::future::{Future, Ready, pending, ready};
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use camwire_mqtt::{
     Message, Prefix, Retain, SplitError, Stamp, Topic,
 };
 use camwire_ring::{Follow, FrameLease, FrameRing, Reader, SetError, Settings};
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either, Select, select};
 use embedded_io_async::{Read, Write};
 use heapless::String;
 use minimq::{
@@ -281,7 +281,7 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         loop {
             let since = self.clock.now();
             let end = match in_time(&self.clock, CONNECTING, network.connect()).await {
-                Some(Some((transport, own))) => {
+                Either::First(Some((transport, own))) => {
                     self.connected(&mut session, transport, own, hooks).await
                 }
                 _ => MqttEnd::Unreachable,
@@ -334,9 +334,9 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         hooks: &mut H,
     ) -> MqttEnd {
         match in_time(&self.clock, CONNECTING, session.connect(transport)).await {
-            None => MqttEnd::Stalled,
-            Some(Err(error)) => error.into(),
-            Some(Ok(mut connection)) => {
+            Either::Second(()) => MqttEnd::Stalled,
+            Either::First(Err(error)) => error.into(),
+            Either::First(Ok(mut connection)) => {
                 hooks.told(MqttEvent::Connected);
                 let Err(end) = self.converse(&mut connection, own, hooks).await;
                 end
@@ -417,8 +417,8 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         let filters = [set.encode(first), camera.encode(second), motor.encode(third)];
         let filters = filters.map(TopicFilter::new);
         match in_time(&self.clock, PATIENCE, connection.subscribe(&filters, &[])).await {
-            None => Err(MqttEnd::Stalled),
-            Some(done) => done.map_err(MqttEnd::from),
+            Either::Second(()) => Err(MqttEnd::Stalled),
+            Either::First(done) => done.map_err(MqttEnd::from),
         }
     }
 
@@ -469,7 +469,7 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         };
         for message in messages {
             // The camera has no other slot, and the rest of this one would come late anyway.
-            if at_once(picture.revoked()).await.is_some() {
+            if let Either::First(()) = at_once(picture.revoked()).await {
                 return Ok(());
             }
             match self.publish_part(connection, &message).await {
@@ -485,7 +485,7 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
                     return Ok(());
                 }
             }
-            while let Some(heard) = at_once(hear(connection, self.controls())).await {
+            while let Either::First(heard) = at_once(hear(connection, self.controls())).await {
                 if let Some(heard) = heard? {
                     self.answer(connection, heard, hooks).await?;
                 }
@@ -506,14 +506,14 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         };
         let publication = Publication::new(topic, payload);
         let publication = if message.retain().flag() { publication.retain() } else { publication };
-        let sent = in_time(&self.clock, PATIENCE, connection.publish(publication)).await;
-        match sent.ok_or(Unsent::Lost(MqttEnd::Stalled))? {
-            Ok(_) => Ok(()),
-            Err(PubError::Payload(unsent)) => Err(unsent),
-            Err(PubError::Session(Error::Resource(ResourceError::PacketTooLarge))) => {
-                Err(Unsent::TooLarge)
-            }
-            Err(PubError::Session(error)) => Err(Unsent::Lost(error.into())),
+        match in_time(&self.clock, PATIENCE, connection.publish(publication)).await {
+            Either::First(Ok(_)) => Ok(()),
+            Either::First(Err(PubError::Payload(unsent))) => Err(unsent),
+            Either::First(Err(PubError::Session(Error::Resource(
+                ResourceError::PacketTooLarge,
+            )))) => Err(Unsent::TooLarge),
+            Either::First(Err(PubError::Session(error))) => Err(Unsent::Lost(error.into())),
+            Either::Second(()) => Err(Unsent::Lost(MqttEnd::Stalled)),
         }
     }
 
@@ -573,8 +573,10 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
                 }
             }
         };
-        let done = in_time(&self.clock, SETTING, set).await;
-        done.unwrap_or(Err(SetError::Failed)).map_err(Why::Setting)
+        match in_time(&self.clock, SETTING, set).await {
+            Either::First(done) => done.map_err(Why::Setting),
+            Either::Second(()) => Err(Why::Setting(SetError::Failed)),
+        }
     }
 
     /// Sends a message that is not a part of a picture.
@@ -584,10 +586,10 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         publication: Publication<'_, P>,
     ) -> Result<(), MqttEnd> {
         match in_time(&self.clock, PATIENCE, connection.publish(publication)).await {
-            None => Err(MqttEnd::Stalled),
-            Some(Err(PubError::Session(error))) if !is_local(&error) => Err(error.into()),
+            Either::Second(()) => Err(MqttEnd::Stalled),
+            Either::First(Err(PubError::Session(error))) if !is_local(&error) => Err(error.into()),
             // Or it is longer than the broker takes: then it is not said.
-            Some(_) => Ok(()),
+            Either::First(_) => Ok(()),
         }
     }
 }
@@ -663,18 +665,17 @@ fn level(led: Led) -> i16 {
     (u32::from(led.duty()) * most).div_ceil(8192) as i16
 }
 
-/// What the future gives, unless that takes too long.
-async fn in_time<C: Clock, F: Future>(clock: &C, limit: Duration, future: F) -> Option<F::Output> {
-    match select(future, clock.sleep_until(clock.now() + limit)).await {
-        Either::First(output) => Some(output),
-        Either::Second(()) => None,
-    }
+/// What the future gives, unless that takes too long. Not an async fn, which would hold the future
+/// twice.
+fn in_time<'c, C: Clock, F: Future>(
+    clock: &'c C,
+    limit: Duration,
+    future: F,
+) -> Select<F, impl Future<Output = ()> + use<'c, C, F>> {
+    select(future, clock.sleep_until(clock.now() + limit))
 }
 
 /// What the future gives without waiting.
-async fn at_once<F: Future>(future: F) -> Option<F::Output> {
-    match select(future, ready(())).await {
-        Either::First(output) => Some(output),
-        Either::Second(()) => None,
-    }
+fn at_once<F: Future>(future: F) -> Select<F, Ready<()>> {
+    select(future, ready(()))
 }

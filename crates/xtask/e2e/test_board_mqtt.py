@@ -127,6 +127,8 @@ class Listener:
         self.messages = []
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
+        # Until it hears something, it may not have subscribed yet.
+        eventually("it listens", lambda: broker.say("listener") or self.messages)
 
     def _read(self):
         for line in self.process.stdout:

@@ -22,8 +22,8 @@ const CHROMIUM: Program = Program {
 };
 const FIREFOX: Program = Program { names: &["firefox-esr", "firefox"], packages: "firefox-esr" };
 
-const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
-const MOSQUITTO_CLIENTS: Program =
+pub(crate) const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
+pub(crate) const MOSQUITTO_CLIENTS: Program =
     Program { names: &["mosquitto_sub"], packages: "mosquitto-clients" };
 
 const NODE: Program = Program { names: &["node"], packages: "nodejs" };

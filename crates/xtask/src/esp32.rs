@@ -25,19 +25,20 @@ const CHIPS: [Chip; 2] = [
     Chip { name: "esp32c6", build: "build-c6", target: TARGETS[1], id: "13 (ESP32-C6)" },
 ];
 
-const BINARIES: [&str; 2] = ["mjpeg", "websocket"];
+const BINARIES: [&str; 4] = ["mjpeg", "websocket", "mqtt", "camera"];
 
 /// What CAMWIRE_SOURCE may be, and CAMWIRE_DELIVERY.
 const SOURCES: [&str; 2] = ["test-pattern", "arducam"];
 const DELIVERIES: [&str; 3] = ["together", "newest", "every"];
 
 /// Settings that are not the user's own: there is no password in what is made with them.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("CAMWIRE_SSID", "not a network"),
     ("CAMWIRE_PASSWORD", "not a password"),
     ("CAMWIRE_SOURCE", "test-pattern"),
     ("CAMWIRE_ADDRESS", "192.0.2.2/24"),
     ("CAMWIRE_GATEWAY", "192.0.2.1"),
+    ("CAMWIRE_MQTT", "192.0.2.3"),
 ];
 
 /// An application is smaller.
@@ -283,6 +284,12 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_GATEWAY", "?", "192.168.1.1;"),
         ("CAMWIRE_GATEWAY", "192.0.3.1", "in the network of CAMWIRE_ADDRESS"),
         ("CAMWIRE_GATEWAY", "192.0.2.255", "in the network of CAMWIRE_ADDRESS"),
+        ("CAMWIRE_MQTT", "my broker", "the address of a broker"),
+        ("CAMWIRE_MQTT", "192.0.2.3:0", "the address of a broker"),
+        ("CAMWIRE_MQTT_LAYOUT", "loose", "framed or indexed or whole"),
+        ("CAMWIRE_MQTT_PREFIX", "garden/#", "without + and #"),
+        ("CAMWIRE_MQTT_CONTROL", "garden/", "no / at the end"),
+        ("CAMWIRE_MQTT_AUTH", "anna", "a user, a colon and a password"),
         ("CAMWIRE_PORTS", "", "such as 80,81"),
         ("CAMWIRE_PORTS", "0", "such as 80,81"),
         ("CAMWIRE_PORTS", "80,80", "such as 80,81"),

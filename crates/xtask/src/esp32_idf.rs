@@ -5,6 +5,8 @@ use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     checks::cargo_test,
     command::Command,
+    e2e::{MOSQUITTO, MOSQUITTO_CLIENTS},
+    tools,
 };
 use std::fs;
 
@@ -28,6 +30,7 @@ pub(crate) fn checks() -> Vec<Check> {
 }
 
 fn tests(context: &Context) -> Outcome {
+    tools::need(context, &[&MOSQUITTO, &MOSQUITTO_CLIENTS])?;
     let mut tally = cargo_test(cargo(context, &["test", "--locked"]))?;
     // The first run was one of them, and had the other tests.
     let test = || cargo(context, &["test", "--locked", "--test", "firmware"]);
@@ -36,6 +39,10 @@ fn tests(context: &Context) -> Outcome {
     // Together with all that is asked for.
     let every = every.env("CAMWIRE_AUTH", "anna:secret").env("CAMWIRE_TOKEN", "T-1");
     tally.add(cargo_test(every.env("CAMWIRE_ORIGINS", "https://a.example"))?);
+    // As the existing camera on a broker does it, and with motors.
+    let mqtt = cargo(context, &["test", "--locked", "--test", "mqtt"]);
+    let mqtt = mqtt.env("CAMWIRE_MQTT_LAYOUT", "indexed").env("CAMWIRE_MOTORS", "yes");
+    tally.add(cargo_test(mqtt)?);
     Ok(tally)
 }
 
@@ -54,6 +61,7 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_BOARD", "tea tray", "ai-thinker or esp-eye or "),
         ("CAMWIRE_DELIVERY", "all", "together or newest or every"),
         ("CAMWIRE_ADDRESS", "192.0.2.255/24", "not for machines"),
+        ("CAMWIRE_MOTORS", "two", "no or yes"),
         ("CAMWIRE_PORTS", "80,80", "such as 80,81"),
         ("CAMWIRE_AUTH", "anna", "a user, a colon and a password"),
         ("CAMWIRE_TOKEN", "a b", "letters, digits"),

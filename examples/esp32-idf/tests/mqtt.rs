@@ -96,7 +96,16 @@ impl Broker {
             _ => Reassembler::whole(prefix),
         };
         let program = Program::start(&mut command);
-        Listener { program, reassembler, since: Instant::now(), said: Vec::new() }
+        let listener = Listener { program, reassembler, since: Instant::now(), said: Vec::new() };
+        // Until it hears something, it may not have subscribed yet.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.say("listener", "");
+            if listener.program.lines.recv_timeout(Duration::from_millis(100)).is_ok() {
+                return listener;
+            }
+            assert!(Instant::now() < deadline, "mosquitto_sub listens");
+        }
     }
 
     fn say(&self, topic: &str, payload: &str) {

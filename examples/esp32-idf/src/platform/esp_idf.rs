@@ -10,19 +10,14 @@ use camwire::mqtt::{Motor, Speed};
 use esp_idf_svc::eventloop::EspSystemEventLoop;
 use esp_idf_svc::hal::ledc::config::{Resolution, TimerConfig};
 use esp_idf_svc::hal::ledc::{LedcDriver, LedcTimerDriver};
-use esp_idf_svc::hal::modem::Modem;
-use esp_idf_svc::hal::peripherals::Peripherals;
-use esp_idf_svc::hal::units::Hertz;
-use esp_idf_svc::io::vfs::MountedEventfs;
-use esp_idf_svc::ipv4;
-use esp_idf_svc::log::EspLogger;
+use esp_idf_svc::hal::{modem::Modem, peripherals::Peripherals, units::Hertz};
 use esp_idf_svc::netif::{EspNetif, NetifConfiguration, NetifStack};
 use esp_idf_svc::nvs::EspDefaultNvsPartition;
-use esp_idf_svc::sntp::EspSntp;
 use esp_idf_svc::sys::{self, EspError, esp};
 use esp_idf_svc::wifi::{
     AuthMethod, BlockingWifi, ClientConfiguration, Configuration, EspWifi, WifiDriver,
 };
+use esp_idf_svc::{io::vfs::MountedEventfs, ipv4, log::EspLogger, sntp::EspSntp};
 
 use crate::camera::Memory;
 use crate::settings::{ADDRESS, BOARD, GATEWAY, MOTORS, PASSWORD, SSID};
