@@ -6,6 +6,7 @@
 
 use std::env;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::path::Path;
 
 /// A piece of settings.rs, or what is wrong.
@@ -148,6 +149,197 @@ fn constant(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("Ipv4Addr::new({a}, {b}, {c}, {d})")
 }
+
+/// The most ports: each needs connections of its own.
+const PORTS_MAX: usize = 3;
+
+pub fn ports() -> Setting {
+    let about = "/// The ports that the server listens on, if it was said.";
+    let value = match given("CAMWIRE_PORTS")? {
+        None => "None".to_owned(),
+        Some(text) => {
+            let ports =
+                text.split(',').map(str::parse::<NonZeroU16>).collect::<Result<Vec<_>, _>>();
+            match ports {
+                Ok(ports) if ports.len() <= PORTS_MAX && is_a_set(&ports) => {
+                    format!("Some(&{ports:?})")
+                }
+                _ => {
+                    return Err(format!(
+                        "CAMWIRE_PORTS has up to {PORTS_MAX} ports, such as 80,81; this is {text:?}"
+                    ));
+                }
+            }
+        }
+    };
+    Ok(format!("{about}\npub const PORTS: Option<&[u16]> = {value};\n"))
+}
+
+fn is_a_set(ports: &[NonZeroU16]) -> bool {
+    ports.iter().enumerate().all(|(at, port)| !ports[..at].contains(port))
+}
+
+/// More does not fit into the lines that the server reads.
+const SECRET_MAX: usize = 256;
+
+/// What whoever watches must know. None of it is in an error.
+pub fn auth() -> Setting {
+    let auth = given("CAMWIRE_AUTH")?;
+    if let Some(text) = &auth
+        && (text.len() > SECRET_MAX
+            || text.contains(char::is_control)
+            || !text
+                .split_once(':')
+                .is_some_and(|(user, word)| !user.is_empty() && !word.is_empty()))
+    {
+        return Err(format!(
+            "CAMWIRE_AUTH is a user, a colon and a password, such as anna:secret, of up to \
+             {SECRET_MAX} bytes; this has {} bytes",
+            text.len()
+        ));
+    }
+    Ok(format!(
+        "/// The user and the password that the server asks for.\n\
+         pub const AUTH: Option<&str> = {auth:?};\n"
+    ))
+}
+
+/// As [`auth`].
+pub fn token() -> Setting {
+    let token = secret_token("CAMWIRE_TOKEN")?;
+    Ok(format!(
+        "/// The token that the server asks for.\npub const TOKEN: Option<&str> = {token:?};\n"
+    ))
+}
+
+fn secret_token(variable: &str) -> Result<Option<String>, String> {
+    let token = given(variable)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if let Some(text) = &token
+        && !((1..=SECRET_MAX).contains(&text.len()) && text.bytes().all(is_plain))
+    {
+        return Err(format!(
+            "{variable} has 1 to {SECRET_MAX} letters, digits, and any of -._~; this has {} bytes",
+            text.len()
+        ));
+    }
+    Ok(token)
+}
+
+pub fn origins() -> Setting {
+    let about = "/// Besides its own, pages of these may open a WebSocket to the server.";
+    let text = given("CAMWIRE_ORIGINS")?;
+    let origins: Vec<&str> = text.iter().flat_map(|text| text.split(',')).collect();
+    for origin in &origins {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let is_right = |host: &str| {
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        };
+        if !host.is_some_and(is_right) {
+            return Err(format!(
+                "CAMWIRE_ORIGINS has origins as browsers write them, such as \
+                 https://a.example,http://b.example:8080; this has {origin:?}"
+            ));
+        }
+    }
+    Ok(format!("{about}\npub const ORIGINS: &[&str] = &{origins:?};\n"))
+}
+
+pub fn push() -> Setting {
+    let uri = given("CAMWIRE_PUSH")?;
+    if let Some(text) = &uri {
+        if text.starts_with("wss://") {
+            return Err("CAMWIRE_PUSH begins with ws://: the firmware has no TLS".to_owned());
+        }
+        if text.len() > SECRET_MAX || !is_relay(text) {
+            return Err(format!(
+                "CAMWIRE_PUSH is the address of a relay, such as ws://relay.example:8080/ingest; \
+                 this is {text:?}"
+            ));
+        }
+    }
+    let token = secret_token("CAMWIRE_PUSH_TOKEN")?;
+    if uri.is_none() && token.is_some() {
+        return Err("CAMWIRE_PUSH_TOKEN belongs to CAMWIRE_PUSH".to_owned());
+    }
+    Ok(format!(
+        "/// A relay, which gets the pictures, too.\npub const PUSH: Option<&str> = {uri:?};\n\
+         /// What it asks for.\npub const PUSH_TOKEN: Option<&str> = {token:?};\n"
+    ))
+}
+
+/// Whether it is `ws://HOST[:PORT]/PATH`, with a name or an IPv4 address.
+fn is_relay(text: &str) -> bool {
+    let Some((authority, path)) = text.strip_prefix("ws://").and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    !host.is_empty()
+        && host.bytes().all(is_host)
+        && port.parse::<NonZeroU16>().is_ok()
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// Where the pictures go by MQTT, if anywhere; and how.
+pub fn mqtt() -> Setting {
+    let broker = given("CAMWIRE_MQTT")?;
+    let layout = one_of("CAMWIRE_MQTT_LAYOUT", "", &MQTT_LAYOUTS, Some("framed"))?;
+    let (prefix, control) = (given("CAMWIRE_MQTT_PREFIX")?, given("CAMWIRE_MQTT_CONTROL")?);
+    let auth = given("CAMWIRE_MQTT_AUTH")?;
+    let address = broker.as_deref().map(|text| {
+        let (address, port) = text.split_once(':').unwrap_or((text, "1883"));
+        host(address).zip(port.parse::<NonZeroU16>().ok()).ok_or_else(|| {
+            format!(
+                "CAMWIRE_MQTT is the address of a broker, and its port if that is not 1883, for \
+                 instance 192.168.1.10 or 192.168.1.10:1884; this is {text:?}"
+            )
+        })
+    });
+    let value = match address.transpose()? {
+        None if prefix.is_some() || control.is_some() || auth.is_some() => {
+            return Err("CAMWIRE_MQTT is the broker's address; the other CAMWIRE_MQTT variables \
+                        are nothing without it"
+                .to_owned());
+        }
+        None => "None".to_owned(),
+        Some((address, port)) => format!("Some(({}, {port}))", constant(address)),
+    };
+    // Those that the existing camera has.
+    let theirs = layout == "indexed" && prefix.is_none();
+    let prefix = prefix.unwrap_or(if theirs { "esp32cam/50" } else { "camwire/camera" }.to_owned());
+    let control =
+        control.unwrap_or(if theirs { "esp32auto/50".to_owned() } else { prefix.clone() });
+    for (name, text) in [("PREFIX", &prefix), ("CONTROL", &control)] {
+        let forbidden = |c: char| matches!(c, '+' | '#') || c.is_control();
+        if !(1..=64).contains(&text.len()) || text.contains(forbidden) || text.ends_with('/') {
+            return Err(format!(
+                "CAMWIRE_MQTT_{name} is what topics begin with, such as garden/cam: 1 to 64 bytes, \
+                 without + and #, and no / at the end; this is {text:?}"
+            ));
+        }
+    }
+    let auth = match auth.as_deref().map(|text| text.split_once(':')) {
+        None => None,
+        Some(Some((user, word))) if !user.is_empty() => Some((user, word)),
+        Some(_) => {
+            return Err("CAMWIRE_MQTT_AUTH is a user, a colon and a password, such as \
+                        anna:secret"
+                .to_owned());
+        }
+    };
+    Ok(format!(
+        "/// The MQTT broker.\npub const MQTT: Option<(Ipv4Addr, u16)> = {value};\n\
+         /// How pictures become messages.\npub const MQTT_LAYOUT: &str = {layout:?};\n\
+         /// What the topics of pictures begin with.\npub const MQTT_PREFIX: &str = {prefix:?};\n\
+         /// And those of commands.\npub const MQTT_CONTROL: &str = {control:?};\n\
+         /// User and password.\npub const MQTT_AUTH: Option<(&str, &str)> = {auth:?};\n"
+    ))
+}
+
+/// What `CAMWIRE_MQTT_LAYOUT` may be.
+const MQTT_LAYOUTS: [&str; 3] = ["framed", "indexed", "whole"];
 
 /// A variable that must be set.
 fn needed(variable: &str, what: &str) -> Result<String, String> {

@@ -33,6 +33,13 @@ fn main() {
         delivery(),
         settings::address(),
         settings::gateway(),
+        settings::ports(),
+        settings::auth(),
+        settings::token(),
+        settings::origins(),
+        settings::push(),
+        settings::mqtt(),
+        motors(),
     ]);
     // Where ESP-IDF is, and with what to link it.
     #[cfg(feature = "esp-idf")]
@@ -70,5 +77,19 @@ fn delivery() -> Setting {
     Ok(format!(
         "/// How pictures get to those who watch.\n\
          pub const DELIVERY: crate::Delivery = crate::Delivery::{name};\n"
+    ))
+}
+
+fn motors() -> Setting {
+    let built_in = one_of("CAMWIRE_MOTORS", "", &["no", "yes"], Some("no"))? == "yes";
+    let has_pins = matches!(env::var("CAMWIRE_BOARD").as_deref(), Ok("ai-thinker" | OWN) | Err(_));
+    if built_in && !has_pins {
+        return Err("CAMWIRE_MOTORS=yes is for CAMWIRE_BOARD=ai-thinker, or for a board of your \
+                    own: on others their pins are the camera's"
+            .to_owned());
+    }
+    Ok(format!(
+        "/// Whether two motors are driven: src/platform/esp_idf.rs has their pins.\n\
+         pub const MOTORS: bool = {built_in};\n"
     ))
 }

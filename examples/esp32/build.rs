@@ -23,6 +23,12 @@ fn main() {
         delivery(),
         settings::address(),
         settings::gateway(),
+        settings::ports(),
+        settings::auth(),
+        settings::token(),
+        settings::origins(),
+        settings::push(),
+        settings::mqtt(),
     ]);
     // After all others of the linker's scripts.
     println!("cargo::rustc-link-arg-bins=-Tlinkall.x");

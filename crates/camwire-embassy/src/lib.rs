@@ -5,8 +5,25 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(all(feature = "mqtt", feature = "net"))]
+mod broker;
 mod clock;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "push")]
+mod push;
+#[cfg(feature = "net")]
 mod serve;
 
+#[cfg(all(feature = "mqtt", feature = "net"))]
+pub use broker::{Broker, BrokerSocket};
 pub use clock::EmbassyClock;
+#[cfg(feature = "mqtt")]
+pub use mqtt::{
+    Layout, MqttCamera, MqttConfig, MqttConfigError, MqttEnd, MqttEvent, MqttHooks, MqttNetwork,
+    Publishing,
+};
+#[cfg(feature = "push")]
+pub use push::{PushEnd, PushMemory, push};
+#[cfg(feature = "net")]
 pub use serve::serve;

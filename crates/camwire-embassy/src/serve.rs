@@ -9,7 +9,7 @@ use embassy_time::{Duration, with_timeout};
 
 /// How long a viewer has to close its end of a connection when it has got everything; and how long
 /// one has that was not served to the end.
-const CLOSING: Duration = Duration::from_secs(1);
+pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 
 /// Serves one connection after another on `port`, for ever, with a socket of its own.
 ///
@@ -62,9 +62,9 @@ pub async fn serve<C: Clock, A: Application>(
     }
 }
 
-/// Closes a connection so that everything sent before arrives, if the viewer takes it within
+/// Closes a connection so that everything sent before arrives, if the peer takes it within
 /// `patience`.
-async fn hang_up(socket: &mut TcpSocket<'_>, patience: Duration) {
+pub(crate) async fn hang_up(socket: &mut TcpSocket<'_>, patience: Duration) {
     socket.close();
     if with_timeout(patience, socket.flush()).await.is_ok() {
         // Until both have said that there is no more. Some lose what they have not read yet when
@@ -78,7 +78,7 @@ async fn hang_up(socket: &mut TcpSocket<'_>, patience: Duration) {
 }
 
 /// A deadline for embassy, where adding one that is far too long to a moment would panic.
-fn duration(time: CoreDuration) -> Duration {
+pub(crate) fn duration(time: CoreDuration) -> Duration {
     Duration::from_secs(time.as_secs().min(24 * 60 * 60))
         + Duration::from_micros(u64::from(time.subsec_micros()))
 }

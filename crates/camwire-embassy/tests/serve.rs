@@ -11,13 +11,21 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use camwire_embassy::{EmbassyClock, serve};
+#[cfg(feature = "push")]
+use camwire_embassy::{PushEnd, PushMemory, push};
 use camwire_frame::{Clock, FrameInfo, Upstream};
 use camwire_ring::{FrameRing, Policy, SourceStatus};
 use camwire_server::{
     Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
 };
+#[cfg(feature = "push")]
+use camwire_server::{Push, PushError};
+#[cfg(feature = "push")]
+use camwire_websocket::Uri;
 use embassy_futures::join::join_array;
 use embassy_net::tcp::{Error, State, TcpSocket};
+#[cfg(feature = "push")]
+use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_time::MockDriver;
@@ -153,6 +161,78 @@ fn a_peer_that_vanishes_at_the_end_of_its_answer() {
     freed(&mut world, Duration::from_secs(12));
 }
 
+/// What keeps the camera from pushing is told, and it waits ever longer.
+#[cfg(feature = "push")]
+#[test]
+fn a_relay_that_is_known_by_its_name() {
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let tell = told.clone();
+    let mut world = World::build(Config::default(), |tasks, server, stack| {
+        let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").unwrap());
+        to.token = Some("T");
+        let told = move |end, wait: Duration| tell.borrow_mut().push((end, wait.as_millis()));
+        tasks.spawn(async move {
+            push(server, stack, to, &mut PushMemory::<5760>::new(), || 0, told).await;
+        });
+    });
+    let next = |world: &mut World| {
+        for _ in 0..200 {
+            if let Some(end) = told.borrow_mut().pop() {
+                return end;
+            }
+            world.advance(Duration::from_millis(100));
+        }
+        panic!("nothing is told");
+    };
+    assert_eq!(next(&mut world), (PushEnd::Name, 500));
+    world.tasks.spawn(names(world.client));
+    assert_eq!(next(&mut world), (PushEnd::Unreachable, 1000));
+    let asked = Rc::new(RefCell::new(String::new()));
+    world.tasks.spawn(unfriendly_relay(world.client, asked.clone()));
+    let refused = PushEnd::Ended(PushError::Refused { status: 401 });
+    assert_eq!(next(&mut world), (refused, 5000));
+    let asked = asked.borrow();
+    let lines = ["GET /ingest HTTP/1.1", "Host: relay.example:8080", "Authorization: Bearer T"];
+    for line in lines {
+        assert!(asked.lines().any(|one| one == line), "{asked}");
+    }
+}
+
+/// Tells everybody that the relay is here.
+#[cfg(feature = "push")]
+async fn names(stack: Stack<'static>) {
+    let (mut received, mut sent) = ([0; 512], [0; 512]);
+    let (mut from, mut to) = ([PacketMetadata::EMPTY; 4], [PacketMetadata::EMPTY; 4]);
+    let mut socket = UdpSocket::new(stack, &mut from, &mut received, &mut to, &mut sent);
+    socket.bind(53).unwrap();
+    loop {
+        let mut query = [0; 512];
+        let (len, peer) = socket.recv_from(&mut query).await.unwrap();
+        let name = b"\x05relay\x07example\0";
+        assert_eq!(&query[12..12 + name.len()], name);
+        // The question again, and one answer to it (RFC 1035, section 4.1).
+        let mut answer = query[..len].to_vec();
+        answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+        answer.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, CLIENT_END]);
+        socket.send_to(&answer, peer).await.unwrap();
+    }
+}
+
+#[cfg(feature = "push")]
+async fn unfriendly_relay(stack: Stack<'static>, asked: Rc<RefCell<String>>) {
+    let (mut received, mut sent) = ([0; 1024], [0; 1024]);
+    let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
+    socket.accept(8080).await.unwrap();
+    while !asked.borrow().ends_with("\r\n\r\n") {
+        let mut piece = [0; 256];
+        let count = socket.read(&mut piece).await.unwrap();
+        asked.borrow_mut().push_str(str::from_utf8(&piece[..count]).unwrap());
+    }
+    let answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(socket.write(answer).await, Ok(answer.len()));
+    socket.flush().await.unwrap();
+}
+
 #[test]
 fn deadlines_may_be_endless() {
     let mut config = Config::default();
@@ -220,7 +300,7 @@ impl World {
             let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
                 address: Ipv4Cidr::new(address, 24),
                 gateway: None,
-                dns_servers: Default::default(),
+                dns_servers: [Ipv4Addr::new(10, 0, 0, CLIENT_END)].into_iter().collect(),
             });
             let resources = Box::leak(Box::new(StackResources::<4>::new()));
             let plug = Hub::plug(&hub, number);

@@ -16,8 +16,15 @@ from functools import partial
 from camwire import Case, Server, eventually, in_threads, make_pictures
 
 
+def unused_ports(count):
+    with contextlib.ExitStack() as stack:
+        doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        return [stack.enter_context(door).getsockname()[1] for door in doors]
+
+
 class Board(Server):
-    """The firmware running, with its port 80 on one of this machine's.
+    """The firmware running, with each of its ports on one of this machine's: `ports`, where the
+    first, 80 unless said otherwise, is `port`.
 
     It takes the words of its README as options, and `pictures`, which are JPEGs, to show instead
     of its test pattern. `slow` gives it 125 million instructions in a second of its own time, as
@@ -32,13 +39,15 @@ class Board(Server):
     sockets = 12
 
     def __init__(self, pictures=(), slow=False, **words):
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            self.port = unused.getsockname()[1]
+        inside = [int(port) for port in str(words.get("ports", 80)).split(",")]
+        self.ports = dict(zip(inside, unused_ports(len(inside))))
+        self.port = self.ports[inside[0]]
+        forward = "".join(f",hostfwd=tcp:127.0.0.1:{self.ports[at]}-:{at}" for at in inside)
         command = [
             *("qemu-system-riscv32", "-M", "virt", "-cpu", self.processor, "-m", "32M"),
             *("-bios", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"),
             *("-no-reboot", "-global", "virtio-mmio.force-legacy=false"),
-            *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:80"),
+            *("-netdev", f"user,id=net{forward}"),
             *("-device", "virtio-net-device,netdev=net", "-kernel", os.environ[self.firmware]),
         ]
         if slow:
@@ -124,6 +133,27 @@ class Crowd(Case):
         for viewer in viewers:
             viewer.part()
         return viewers
+
+    def assert_shares(self, fps, least):
+        """Each of ten viewers is sent at least this part of what any other is sent."""
+        board = self.serve(fps=fps)
+
+        def sent():
+            return [viewer["sent"] for viewer in board.stats()["viewers"]]
+
+        def share():
+            # Some have come earlier than others.
+            before = sent()
+
+            def enough():
+                counts = [now - then for now, then in zip(sent(), before, strict=True)]
+                return counts if max(counts) >= 150 else None
+
+            counts = eventually("the viewers are sent pictures", enough)
+            self.assertEqual(len(counts), board.viewers)
+            self.assertGreaterEqual(min(counts), least * max(counts), counts)
+
+        self.while_watching(self.viewers(board, board.viewers), share)
 
     def while_watching(self, viewers, job):
         """Does it while the viewers read; the answer is what each was sent, none of it changed."""

@@ -29,8 +29,8 @@ const XVFB: Program = Program {
 const XDOTOOL: Program = Program { names: &["xdotool"], packages: "xdotool" };
 const OPENBOX: Program = Program { names: &["openbox"], packages: "openbox" };
 
-const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
-const MOSQUITTO_CLIENTS: Program =
+pub(crate) const MOSQUITTO: Program = Program { names: &["mosquitto"], packages: "mosquitto" };
+pub(crate) const MOSQUITTO_CLIENTS: Program =
     Program { names: &["mosquitto_pub"], packages: "mosquitto-clients" };
 
 const OPENSSL: Program = Program { names: &["openssl"], packages: "openssl" };
@@ -162,6 +162,24 @@ const BOARD: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "mqtt",
+        about: "the firmware publishes to mosquitto, obeys, and comes back when the broker does",
+        programs: &[&QEMU, &MOSQUITTO, &MOSQUITTO_CLIENTS],
+        python_packages: false,
+    },
+    Theme {
+        name: "websocket",
+        about: "WebSocket at the firmware: pictures, credit, many viewers, a second port, who may",
+        programs: &[&QEMU, &CHROMIUM],
+        python_packages: true,
+    },
+    Theme {
+        name: "push",
+        about: "the firmware pushes to a relay, whose connections are cut",
+        programs: &[&QEMU],
+        python_packages: true,
+    },
+    Theme {
         name: "robot",
         about: "the firmware's own task keeps its deadlines while ten watch",
         programs: &[&QEMU],
@@ -202,9 +220,13 @@ pub(crate) fn checks(_: &Context) -> Vec<Check> {
 
 fn host(context: &Context, theme: &Theme) -> Outcome {
     let tests = tests(context, theme, &format!("test_{}", theme.name))?;
+    outcome(with_host(context, tests)?)
+}
+
+fn with_host(context: &Context, tests: Command) -> Result<Command, Problem> {
     // After the first theme, this only looks.
     context.cargo(&["build", "--release", "--package", "camwire-host"]).run()?;
-    outcome(tests.env("CAMWIRE_HOST", context.target.join("release/camwire-host")))
+    Ok(tests.env("CAMWIRE_HOST", context.target.join("release/camwire-host")))
 }
 
 fn board(context: &Context, theme: &Theme) -> Outcome {
@@ -213,7 +235,7 @@ fn board(context: &Context, theme: &Theme) -> Outcome {
     for (target, variable) in TARGETS.iter().zip(["CAMWIRE_BOARD_IMC", "CAMWIRE_BOARD_IMAC"]) {
         tests = tests.env(variable, riscv::example(context, target)?);
     }
-    outcome(tests)
+    outcome(with_host(context, tests)?)
 }
 
 fn websocket(context: &Context, theme: &Theme) -> Outcome {

@@ -25,19 +25,20 @@ const CHIPS: [Chip; 2] = [
     Chip { name: "esp32c6", build: "build-c6", target: TARGETS[1], id: "13 (ESP32-C6)" },
 ];
 
-const BINARIES: [&str; 1] = ["mjpeg"];
+const BINARIES: [&str; 4] = ["mjpeg", "websocket", "mqtt", "camera"];
 
 /// What CAMWIRE_SOURCE may be, and CAMWIRE_DELIVERY.
 const SOURCES: [&str; 2] = ["test-pattern", "arducam"];
 const DELIVERIES: [&str; 3] = ["together", "newest", "every"];
 
 /// Settings that are not the user's own: there is no password in what is made with them.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("CAMWIRE_SSID", "not a network"),
     ("CAMWIRE_PASSWORD", "not a password"),
     ("CAMWIRE_SOURCE", "test-pattern"),
     ("CAMWIRE_ADDRESS", "192.0.2.2/24"),
     ("CAMWIRE_GATEWAY", "192.0.2.1"),
+    ("CAMWIRE_MQTT", "192.0.2.3"),
 ];
 
 /// An application is smaller.
@@ -85,8 +86,8 @@ fn images(context: &Context) -> Outcome {
     Ok(tally)
 }
 
-/// Every binary of every source for every chip: its name, the firmware as it was linked, and the
-/// application's image.
+/// Every binary for every chip, and the first with every source: its name, the firmware as it was
+/// linked, and the application's image.
 pub(crate) fn all(context: &Context) -> Result<Vec<(String, PathBuf, PathBuf)>, Problem> {
     variants()
         .map(|variant| {
@@ -103,7 +104,9 @@ type Variant = (&'static Chip, &'static str, &'static str);
 
 fn variants() -> impl Iterator<Item = Variant> {
     CHIPS.iter().flat_map(|chip| {
-        let pairs = BINARIES.into_iter().flat_map(|b| SOURCES.map(|source| (b, source)));
+        let [first, others @ ..] = &BINARIES;
+        let sources = SOURCES.iter().map(|source| (*first, *source));
+        let pairs = sources.chain(others.iter().map(|binary| (*binary, SOURCES[0])));
         pairs.map(move |(binary, source)| (chip, binary, source))
     })
 }
@@ -116,7 +119,7 @@ fn checked_image(context: &Context, (chip, binary, source): Variant) -> Result<I
     let mut image = image(context, chip, binary, &folder, &settings)?;
     // The next one is built in the same place.
     let built = image.firmware;
-    image.firmware = folder.join(format!("{}.elf", chip.name));
+    image.firmware = folder.join(format!("{binary}-{}.elf", chip.name));
     fs::copy(built, &image.firmware)?;
     Ok(image)
 }
@@ -253,7 +256,16 @@ fn settings(context: &Context) -> Outcome {
 
     let sources = SOURCES.map(|source| ("CAMWIRE_SOURCE", source));
     let deliveries = DELIVERIES.map(|delivery| ("CAMWIRE_DELIVERY", delivery));
-    for (name, value) in sources.into_iter().chain(deliveries) {
+    let right = [
+        ("CAMWIRE_PORTS", "80,81,8080"),
+        ("CAMWIRE_AUTH", "anna:s: \u{e4}"),
+        ("CAMWIRE_TOKEN", "mF_9.B5f-4~"),
+        ("CAMWIRE_ORIGINS", "https://a.example,http://b.example:8080"),
+        ("CAMWIRE_PUSH", "ws://relay.example:8080/ingest"),
+    ];
+    let right = sources.into_iter().chain(deliveries).chain(right);
+    let rights = right.clone().count();
+    for (name, value) in right {
         let said = complaints(context, SETTINGS.into_iter().chain([(name, value)]))?;
         if !said.is_empty() {
             return Err(Problem::failed(format!("{name}={value}: {said:?}")));
@@ -272,6 +284,28 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_GATEWAY", "?", "192.168.1.1;"),
         ("CAMWIRE_GATEWAY", "192.0.3.1", "in the network of CAMWIRE_ADDRESS"),
         ("CAMWIRE_GATEWAY", "192.0.2.255", "in the network of CAMWIRE_ADDRESS"),
+        ("CAMWIRE_MQTT", "my broker", "the address of a broker"),
+        ("CAMWIRE_MQTT", "192.0.2.3:0", "the address of a broker"),
+        ("CAMWIRE_MQTT_LAYOUT", "loose", "framed or indexed or whole"),
+        ("CAMWIRE_MQTT_PREFIX", "garden/#", "without + and #"),
+        ("CAMWIRE_MQTT_CONTROL", "garden/", "no / at the end"),
+        ("CAMWIRE_MQTT_AUTH", "anna", "a user, a colon and a password"),
+        ("CAMWIRE_PORTS", "", "such as 80,81"),
+        ("CAMWIRE_PORTS", "0", "such as 80,81"),
+        ("CAMWIRE_PORTS", "80,80", "such as 80,81"),
+        ("CAMWIRE_PORTS", "1,2,3,4", "up to 3 ports"),
+        ("CAMWIRE_AUTH", "anna", "a user, a colon and a password"),
+        ("CAMWIRE_AUTH", ":secret", "a user, a colon and a password"),
+        ("CAMWIRE_TOKEN", "", "1 to 256 letters"),
+        ("CAMWIRE_TOKEN", "a b", "letters, digits"),
+        ("CAMWIRE_ORIGINS", "a.example", "such as https://a.example"),
+        ("CAMWIRE_ORIGINS", "https://a.example/", "such as https://a.example"),
+        ("CAMWIRE_PUSH", "relay.example:8080/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://relay.example:0/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://relay.example", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "wss://relay.example/ingest", "no TLS"),
+        ("CAMWIRE_PUSH_TOKEN", "T", "belongs to CAMWIRE_PUSH"),
     ];
     for (name, value, words) in wrong {
         let all = SETTINGS.into_iter().chain([(name, value)]); // The last one counts.
@@ -280,8 +314,7 @@ fn settings(context: &Context) -> Outcome {
             return Err(Problem::failed(format!("{name}={value}: {said:?}, without {words:?}")));
         }
     }
-    let right = SOURCES.len() + DELIVERIES.len();
-    Ok(Tally { passed: 4 + right + wrong.len(), ..Tally::default() })
+    Ok(Tally { passed: 4 + rights + wrong.len(), ..Tally::default() })
 }
 
 /// What build.rs does not like in the environment with these settings. It is asked by itself: cargo

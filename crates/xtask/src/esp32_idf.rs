@@ -5,17 +5,20 @@ use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     checks::cargo_test,
     command::Command,
+    e2e::{MOSQUITTO, MOSQUITTO_CLIENTS},
+    tools,
 };
 use std::fs;
 
 /// Settings that are not the user's own.
-pub(crate) const SETTINGS: [(&str, &str); 6] = [
+pub(crate) const SETTINGS: [(&str, &str); 7] = [
     ("CAMWIRE_SSID", "not a network"),
     ("CAMWIRE_PASSWORD", "not a password"),
     ("CAMWIRE_BOARD", "ai-thinker"),
     ("CAMWIRE_DELIVERY", "newest"),
     ("CAMWIRE_ADDRESS", "192.0.2.2/24"),
     ("CAMWIRE_GATEWAY", "192.0.2.1"),
+    ("CAMWIRE_MQTT", "192.0.2.3"),
 ];
 
 pub(crate) fn checks() -> Vec<Check> {
@@ -27,12 +30,19 @@ pub(crate) fn checks() -> Vec<Check> {
 }
 
 fn tests(context: &Context) -> Outcome {
+    tools::need(context, &[&MOSQUITTO, &MOSQUITTO_CLIENTS])?;
     let mut tally = cargo_test(cargo(context, &["test", "--locked"]))?;
     // The first run was one of them, and had the other tests.
-    for delivery in ["together", "every"] {
-        let test = cargo(context, &["test", "--locked", "--test", "firmware"]);
-        tally.add(cargo_test(test.env("CAMWIRE_DELIVERY", delivery))?);
-    }
+    let test = || cargo(context, &["test", "--locked", "--test", "firmware"]);
+    tally.add(cargo_test(test().env("CAMWIRE_DELIVERY", "together"))?);
+    let every = test().env("CAMWIRE_DELIVERY", "every");
+    // Together with all that is asked for.
+    let every = every.env("CAMWIRE_AUTH", "anna:secret").env("CAMWIRE_TOKEN", "T-1");
+    tally.add(cargo_test(every.env("CAMWIRE_ORIGINS", "https://a.example"))?);
+    // As the existing camera on a broker does it, and with motors.
+    let mqtt = cargo(context, &["test", "--locked", "--test", "mqtt"]);
+    let mqtt = mqtt.env("CAMWIRE_MQTT_LAYOUT", "indexed").env("CAMWIRE_MOTORS", "yes");
+    tally.add(cargo_test(mqtt)?);
     Ok(tally)
 }
 
@@ -51,6 +61,11 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_BOARD", "tea tray", "ai-thinker or esp-eye or "),
         ("CAMWIRE_DELIVERY", "all", "together or newest or every"),
         ("CAMWIRE_ADDRESS", "192.0.2.255/24", "not for machines"),
+        ("CAMWIRE_MOTORS", "two", "no or yes"),
+        ("CAMWIRE_PORTS", "80,80", "such as 80,81"),
+        ("CAMWIRE_AUTH", "anna", "a user, a colon and a password"),
+        ("CAMWIRE_TOKEN", "a b", "letters, digits"),
+        ("CAMWIRE_ORIGINS", "a.example", "such as https://a.example"),
     ];
     for (name, value, words) in wrong {
         refused(check().env(name, value), &[words.to_owned()])?;

@@ -43,10 +43,10 @@ pub(crate) fn build_libraries(
         &[
             (
                 "camwire",
-                r#"features = ["alloc", "arducam", "embassy", "esp32cam", "mqtt", "server", "websocket"]"#,
+                r#"features = ["alloc", "arducam", "embassy", "esp32cam", "mqtt", "push", "server", "websocket"]"#,
             ),
             ("camwire-arducam", ""),
-            ("camwire-embassy", ""),
+            ("camwire-embassy", r#"features = ["mqtt", "push"]"#),
             ("camwire-esp32cam", ""),
             ("camwire-frame", ""),
             ("camwire-ring", r#"features = ["alloc"]"#),

@@ -1,8 +1,10 @@
 //! How pictures get from the ring to those who watch.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -89,39 +91,40 @@ impl Delivery {
     }
 }
 
-/// Serves whoever comes to the door, on threads of their own.
+/// Serves whoever comes to one of the doors, on threads of their own.
 ///
 /// # Errors
 ///
 /// If a thread cannot be had.
 pub fn serve(
     delivery: Delivery,
-    door: TcpListener,
+    doors: Vec<TcpListener>,
     server: &'static Server<'static, Clock>,
 ) -> io::Result<()> {
-    // Whoever is free waits at the door, one at a time.
-    let door = Arc::new(Mutex::new(Async::new(door)?));
+    // Whoever is free waits at the doors, one at a time.
+    let doors = doors.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
+    let doors = Arc::new(Mutex::new(doors));
     for _ in 0..delivery.threads() {
-        let door = Arc::clone(&door);
+        let doors = Arc::clone(&doors);
         let thread = thread::Builder::new().name("viewers".to_owned()).stack_size(STACK_BYTES);
         thread.spawn(move || match delivery {
             Delivery::Together => {
                 let tasks = LocalExecutor::new();
                 for _ in 0..CONNECTIONS {
-                    tasks.spawn(connections(&door, server)).detach();
+                    tasks.spawn(connections(&doors, server)).detach();
                 }
                 block_on(tasks.run(pending()))
             }
-            Delivery::Newest | Delivery::Every => block_on(connections(&door, server)),
+            Delivery::Newest | Delivery::Every => block_on(connections(&doors, server)),
         })?;
     }
     Ok(())
 }
 
 /// Serves one connection after another.
-async fn connections(door: &Mutex<Async<TcpListener>>, server: &Server<'static, Clock>) {
+async fn connections(doors: &Mutex<Vec<Async<TcpListener>>>, server: &Server<'static, Clock>) {
     loop {
-        let accepted = door.lock().await.accept().await;
+        let accepted = accept(&doors.lock().await).await;
         let Ok((socket, peer)) = accepted else {
             // Too many connections that the system has not quite closed yet.
             async_io_mini::Timer::after(Duration::from_millis(100)).await;
@@ -132,4 +135,26 @@ async fn connections(door: &Mutex<Async<TcpListener>>, server: &Server<'static, 
             let _ = server.serve(Half(&socket), Half(&socket), Some(peer)).await;
         }
     }
+}
+
+/// Waits for somebody at any of the doors.
+async fn accept(doors: &[Async<TcpListener>]) -> io::Result<(Async<TcpStream>, SocketAddr)> {
+    let (socket, peer) = poll_fn(|context| {
+        for door in doors {
+            loop {
+                match door.get_ref().accept() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    accepted => return Poll::Ready(accepted),
+                }
+                match door.poll_readable(context) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break,
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await?;
+    Ok((Async::new(socket)?, peer))
 }

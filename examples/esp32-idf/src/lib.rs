@@ -8,9 +8,13 @@ pub mod camera;
 pub mod clock;
 pub mod delivery;
 pub mod lamp;
+pub mod motors;
+pub mod mqtt;
 pub mod network;
 pub mod platform;
+pub mod push;
 mod socket;
+pub mod web;
 
 pub use delivery::Delivery;
 

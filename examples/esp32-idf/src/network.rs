@@ -33,11 +33,12 @@ pub trait Station {
     fn leave(&mut self);
 }
 
-/// Stays in the network: joins it, and again whenever it is lost.
-pub fn stay(station: &mut impl Station, port: u16) -> ! {
+/// Stays in the network: joins it, and again whenever it is lost, and says where to look: at the
+/// server's ports.
+pub fn stay(station: &mut impl Station, ports: &[u16]) -> ! {
     let mut wait = FIRST_WAIT;
     loop {
-        wait = once(station, port, wait, sleep, Instant::now);
+        wait = once(station, ports, wait, sleep, Instant::now);
     }
 }
 
@@ -45,15 +46,17 @@ pub fn stay(station: &mut impl Station, port: u16) -> ! {
 /// to wait the next time.
 fn once(
     station: &mut impl Station,
-    port: u16,
+    ports: &[u16],
     mut wait: Duration,
     mut sleep: impl FnMut(Duration),
     now: impl Fn() -> Instant,
 ) -> Duration {
     println!("wifi: joining");
     match station.join() {
-        Ok(address) if port == 80 => println!("open http://{address}/"),
-        Ok(address) => println!("open http://{address}:{port}/"),
+        Ok(address) => ports.iter().for_each(|port| match port {
+            80 => println!("open http://{address}/"),
+            _ => println!("open http://{address}:{port}/"),
+        }),
         Err(why) => println!("wifi: {why}"),
     }
     let since = now();
@@ -125,7 +128,7 @@ mod tests {
         for looks in rounds {
             let before = slept.get();
             let pass = |time| slept.set(slept.get() + time);
-            wait = once(&mut network, 80, wait, pass, || start + slept.get());
+            wait = once(&mut network, &[80], wait, pass, || start + slept.get());
             let watched = LOOK * looks.unwrap_or(0);
             waits.push((slept.get() - before - watched).as_secs());
         }

@@ -1,4 +1,4 @@
-//! Sockets of the system as the transport of the server.
+//! Sockets of the system as the transport of the server and of the MQTT client.
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::TcpStream;
@@ -40,5 +40,29 @@ impl WriteVectored for Half<'_> {
         }
         let slices = &slices[..pieces.len().min(slices.len())];
         self.0.write_with(|mut socket| socket.write_vectored(slices)).await
+    }
+}
+
+/// A whole socket.
+#[derive(Debug)]
+pub struct Socket(pub(crate) Async<TcpStream>);
+
+impl ErrorType for Socket {
+    type Error = io::Error;
+}
+
+impl Read for Socket {
+    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Half(&self.0).read(buf).await
+    }
+}
+
+impl Write for Socket {
+    async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        Half(&self.0).write(buf).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

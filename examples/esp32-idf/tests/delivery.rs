@@ -1,4 +1,4 @@
-//! The three ways of delivery, each as the firmware does it, over real connections.
+//! The three ways of delivery, and a relay, each as the firmware does it, over real connections.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,10 +13,15 @@ use camwire::frame::{
     Setting, SettingName,
 };
 use camwire::ring::{FrameRing, Settings, SourceStatus};
-use camwire::server::{Config, Server, ViewerSlot};
+use camwire::server::{Config, Push, Server, ViewerSlot};
+use camwire::websocket::Uri;
 use camwire_esp32_idf::camera;
 use camwire_esp32_idf::clock::Clock;
 use camwire_esp32_idf::delivery::{self, CONNECTIONS, Delivery, VIEWERS};
+use camwire_esp32_idf::push;
+use tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tungstenite::http::HeaderValue;
+use tungstenite::{Message, WebSocket, accept_hdr};
 
 /// More than the sockets on both sides hold, so that who does not read stops the server.
 const PICTURE_BYTES: usize = 60_000;
@@ -57,6 +62,7 @@ impl Control for Camera {
 struct Board {
     address: SocketAddr,
     ring: &'static FrameRing<'static>,
+    server: &'static Server<'static, Clock>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -85,18 +91,18 @@ impl Board {
         let mut config = Config::default();
         config.mode = delivery.mode();
         config.progress_timeout = delivery.patience();
-        let server = leak(Server::new(ring, status, places, clock, config));
+        let server: &_ = leak(Server::new(ring, status, places, clock, config));
         let camera = Camera { clock, number: 0, pause };
         camera::capture(camera, ring, clock, status, settings).unwrap();
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = door.local_addr().unwrap();
-        delivery::serve(delivery, door, server).unwrap();
+        delivery::serve(delivery, vec![door], server).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while threads() < before + delivery.threads() && std::time::Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1)); // A thread names itself.
         }
         assert_eq!(threads() - before, delivery.threads());
-        Self { address, ring, _alone: alone }
+        Self { address, ring, server, _alone: alone }
     }
 
     fn viewer(&self) -> Viewer {
@@ -302,4 +308,73 @@ fn every() {
     let seen = fast.watch(60);
     assert!(seen.iter().all(|picture| picture.missed == 0));
     while stalled.next().is_some() {}
+}
+
+/// What a relay has of a camera.
+struct Pushed(WebSocket<TcpStream>);
+
+impl Pushed {
+    fn accept(door: &TcpListener) -> Self {
+        #[allow(clippy::result_large_err)] // As tungstenite wants it.
+        let check = |request: &Request, mut response: Response| -> Result<_, ErrorResponse> {
+            assert_eq!(request.uri().path(), "/ingest");
+            assert_eq!(request.headers()["Authorization"], "Bearer T-1");
+            assert_eq!(request.headers()["Sec-WebSocket-Protocol"], "camwire.v1");
+            let protocol = HeaderValue::from_static("camwire.v1");
+            response.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+            Ok(response)
+        };
+        let socket = door.accept().unwrap().0;
+        Self(accept_hdr(socket, check).unwrap())
+    }
+
+    /// The number of the next picture, which is whole. `None` if none comes in that time.
+    fn next(&mut self, patience: Duration) -> Option<u64> {
+        self.0.get_mut().set_read_timeout(Some(patience)).unwrap();
+        loop {
+            match self.0.read() {
+                Ok(Message::Binary(message)) => {
+                    let (head, picture) = message.split_at(24);
+                    assert_eq!(picture.len(), PICTURE_BYTES);
+                    assert!(picture.iter().all(|byte| *byte == picture[0]), "torn");
+                    return Some(u64::from_be_bytes(head[8..16].try_into().unwrap()));
+                }
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(_)) => return None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn say(&mut self, what: u8, number: &[u8]) {
+        self.0.send(Message::binary([&[what], number].concat())).unwrap();
+    }
+}
+
+/// Over one connection after another; and only while it asks for pictures.
+#[test]
+fn to_a_relay() {
+    let board = Board::start(Delivery::Newest, Duration::from_millis(20));
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let uri = format!("ws://localhost:{}/ingest", door.local_addr().unwrap().port());
+    let mut to = Push::to(Uri::parse(uri.leak()).unwrap());
+    to.token = Some("T-1");
+    push::start(board.server, to).unwrap();
+
+    let mut viewer = board.viewer();
+    let mut last = 0;
+    for _ in 0..3 {
+        let mut camera = Pushed::accept(&door);
+        assert_eq!(camera.next(Duration::from_millis(200)), None, "nobody has asked");
+        camera.say(2, &[2]);
+        for _ in 0..10 {
+            let number = camera.next(Duration::from_secs(20)).expect("a picture");
+            assert!(number > last);
+            camera.say(1, &number.to_be_bytes());
+            last = number;
+        }
+        // The connection breaks, and nobody else notices.
+        drop(camera);
+        viewer.watch(10);
+    }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use camwire::frame::jpeg;
 use camwire_esp32_idf::Delivery;
-use camwire_esp32_idf::settings::{BOARD, DELIVERY};
+use camwire_esp32_idf::settings::{AUTH, BOARD, DELIVERY, ORIGINS, TOKEN};
+use tungstenite::client::client;
+use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
@@ -16,24 +18,28 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 struct Firmware {
     program: Child,
     printed: mpsc::Receiver<String>,
-    port: u16,
+    /// Where its server is; of these, the first is asked.
+    ports: Vec<u16>,
 }
 
 impl Firmware {
-    fn start() -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_mjpeg"))
-            .env("CAMWIRE_PORT", "0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    fn start(program: &str, ports: usize) -> Self {
+        let mut program =
+            Command::new(program).env("CAMWIRE_PORT", "0").stdout(Stdio::piped()).spawn().unwrap();
         let (send, printed) = mpsc::channel();
         let lines = BufReader::new(program.stdout.take().unwrap()).lines();
         std::thread::spawn(move || {
             lines.map_while(Result::ok).try_for_each(|line| send.send(line))
         });
-        let mut firmware = Self { program, printed, port: 0 };
-        let open = firmware.wait_for("open http://127.0.0.1:");
-        firmware.port = open.trim_end_matches('/').rsplit_once(':').unwrap().1.parse().unwrap();
+        let mut firmware = Self { program, printed, ports: Vec::new() };
+        if AUTH.is_none() && TOKEN.is_none() {
+            firmware.wait_for("there is no password");
+        }
+        for _ in 0..ports {
+            let open = firmware.wait_for("open http://127.0.0.1:");
+            let port = open.trim_end_matches('/').rsplit_once(':').unwrap().1;
+            firmware.ports.push(port.parse().unwrap());
+        }
         firmware
     }
 
@@ -48,19 +54,51 @@ impl Firmware {
     }
 
     fn connect(&self, target: &str) -> BufReader<TcpStream> {
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        self.connect_as(target, &credentials())
+    }
+
+    fn connect_as(&self, target: &str, credentials: &str) -> BufReader<TcpStream> {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0])).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(socket, "GET {target} HTTP/1.1\r\nHost: board\r\n\r\n").unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: board\r\n{credentials}\r\n");
+        socket.write_all(head.as_bytes()).unwrap();
         BufReader::new(socket)
     }
 
     /// The status and the body.
     fn get(&self, target: &str) -> (u16, Vec<u8>) {
+        self.get_as(target, &credentials())
+    }
+
+    fn get_as(&self, target: &str, credentials: &str) -> (u16, Vec<u8>) {
         let mut answer = Vec::new();
-        self.connect(target).read_to_end(&mut answer).unwrap();
+        self.connect_as(target, credentials).read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
         let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
         (status, answer.split_off(end + 4))
+    }
+
+    fn web_socket(
+        &self,
+        port: u16,
+        target: &str,
+        origin: Option<&str>,
+    ) -> Result<WebSocket<TcpStream>, tungstenite::Error> {
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let uri = format!("ws://127.0.0.1:{port}{target}").parse().unwrap();
+        let mut request = ClientRequestBuilder::new(uri);
+        if let Some(origin) = origin {
+            request = request.with_header("Origin", origin);
+        }
+        if let Some(token) = TOKEN {
+            request = request.with_header("Authorization", format!("Bearer {token}"));
+        }
+        match client(request, socket) {
+            Ok((socket, _)) => Ok(socket),
+            Err(HandshakeError::Failure(error)) => Err(error),
+            Err(HandshakeError::Interrupted(_)) => panic!("no answer"),
+        }
     }
 
     fn text(&self, target: &str) -> String {
@@ -82,6 +120,11 @@ impl Firmware {
     }
 }
 
+/// What the firmware was built to ask for.
+fn credentials() -> String {
+    TOKEN.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"))
+}
+
 impl Drop for Firmware {
     fn drop(&mut self) {
         let _ = self.program.kill();
@@ -91,7 +134,7 @@ impl Drop for Firmware {
 
 #[test]
 fn the_firmware_serves_its_camera() {
-    let firmware = Firmware::start();
+    let firmware = Firmware::start(env!("CARGO_BIN_EXE_mjpeg"), 1);
     assert_eq!(firmware.size(), (640, 480), "what it starts with");
     assert!(firmware.text("/").contains("<html"));
 
@@ -124,4 +167,45 @@ fn the_firmware_serves_its_camera() {
     assert!(stats.contains(&format!("\"kind\":\"{BOARD}\"")), "{stats}");
     assert!(stats.contains(&format!("\"mode\":\"{mode}\"")), "{stats}");
     assert_eq!(firmware.text("/healthz"), "ok\n");
+}
+
+#[test]
+fn only_who_may() {
+    let firmware = Firmware::start(env!("CARGO_BIN_EXE_mjpeg"), 1);
+    let status = |target, credentials| firmware.get_as(target, credentials).0;
+    let is_open = AUTH.is_none() && TOKEN.is_none();
+    for target in ["/", "/capture", "/stats", "/nothing"] {
+        let there = if target == "/nothing" { 404 } else { 200 };
+        let expected = |is_right| if is_right || is_open { there } else { 401 };
+        assert_eq!(status(target, ""), expected(false));
+        assert_eq!(status(target, "Authorization: Bearer T-2\r\n"), expected(false));
+        assert_eq!(status(target, "Authorization: Bearer T-1\r\n"), expected(TOKEN == Some("T-1")));
+        let basic = "Authorization: Basic YW5uYTpzZWNyZXQ=\r\n";
+        assert_eq!(status(target, basic), expected(AUTH == Some("anna:secret")));
+    }
+    for (origin, is_right) in [
+        ("http://127.0.0.1:8081", true),
+        ("https://a.example", ORIGINS.contains(&"https://a.example")),
+        ("https://b.example", false),
+    ] {
+        let opened = firmware.web_socket(firmware.ports[0], "/ws", Some(origin));
+        assert_eq!(opened.is_ok(), is_right, "{origin}");
+    }
+}
+
+#[test]
+fn web_sockets_at_a_port_of_their_own() {
+    let firmware = Firmware::start(env!("CARGO_BIN_EXE_websocket"), 2);
+    assert!(firmware.text("/").contains("<html"));
+    for port in &firmware.ports {
+        for target in ["/", "/ws"] {
+            let mut viewer = firmware.web_socket(*port, target, None).unwrap();
+            for _ in 0..5 {
+                // Every message is a picture.
+                let Message::Binary(picture) = viewer.read().unwrap() else { panic!("no picture") };
+                let picture = jpeg::inspect(&picture).expect("a picture");
+                assert_eq!((picture.width, picture.height), (640, 480));
+            }
+        }
+    }
 }

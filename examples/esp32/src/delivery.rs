@@ -31,7 +31,6 @@ pub const MODE: Mode = if EVERY { Mode::All } else { Mode::Live };
 const TOGETHER: bool = cfg!(delivery = "together");
 const EVERY: bool = cfg!(delivery = "every");
 
-const PORT: u16 = 80;
 /// What a viewer has sent until the server reads it.
 const RECEIVE_BYTES: usize = 1024;
 /// What waits for a viewer's confirmation: four packets.
@@ -39,30 +38,38 @@ const SEND_BYTES: usize = 4 * 1440;
 
 type CameraServer = Server<'static, EmbassyClock>;
 
-/// Serves [`CONNECTIONS`] at once, for ever.
-pub fn start(spawner: Spawner, server: &'static CameraServer, stack: Stack<'static>) {
+/// Serves [`CONNECTIONS`] at once, for ever: on each of these ports, of which there is one at least,
+/// its share of them.
+pub fn start(
+    spawner: Spawner,
+    server: &'static CameraServer,
+    stack: Stack<'static>,
+    ports: &'static [u16],
+) {
     if TOGETHER {
-        spawner.spawn(serve_all(server, stack).expect("it is spawned once"));
+        spawner.spawn(serve_all(server, stack, ports).expect("it is spawned once"));
     } else {
-        for _ in 0..CONNECTIONS {
-            spawner.spawn(serve_one(server, stack).expect("there are as many"));
+        for port in ports.iter().cycle().take(CONNECTIONS) {
+            spawner.spawn(serve_one(server, stack, *port).expect("there are as many"));
         }
     }
 }
 
 /// Serves one connection after another.
 #[embassy_executor::task(pool_size = CONNECTIONS)]
-async fn serve_one(server: &'static CameraServer, stack: Stack<'static>) {
+async fn serve_one(server: &'static CameraServer, stack: Stack<'static>, port: u16) {
     let (received, sent) = (&mut [0; RECEIVE_BYTES], &mut [0; SEND_BYTES]);
-    serve(server, stack, PORT, received, sent).await;
+    serve(server, stack, port, received, sent).await;
 }
 
 /// Serves all connections by turns.
 #[embassy_executor::task]
-async fn serve_all(server: &'static CameraServer, stack: Stack<'static>) {
+async fn serve_all(server: &'static CameraServer, stack: Stack<'static>, ports: &'static [u16]) {
     let mut buffers = [([0; RECEIVE_BYTES], [0; SEND_BYTES]); CONNECTIONS];
-    let connections = buffers.each_mut();
-    let connections =
-        connections.map(|(received, sent)| serve(server, stack, PORT, received, sent));
+    let mut ports = ports.iter().cycle();
+    let connections = buffers.each_mut().map(|(received, sent)| {
+        let port = *ports.next().expect("there is a port");
+        serve(server, stack, port, received, sent)
+    });
     join_array(connections).await;
 }

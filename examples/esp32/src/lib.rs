@@ -7,8 +7,11 @@ pub mod arducam;
 pub mod board;
 pub mod camera;
 pub mod delivery;
+pub mod mqtt;
 pub mod network;
+pub mod push;
 pub mod test_pattern;
+pub mod web;
 
 /// What build.rs has read from the `CAMWIRE_` variables.
 pub mod settings {

@@ -24,11 +24,13 @@ const CONNECTING: Duration = Duration::from_secs(30);
 /// How often to look whether there still is a connection.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Starts Wi-Fi and the network stack. From then on they keep the connection by themselves.
+/// Starts Wi-Fi and the network stack. From then on they keep the connection by themselves, and say
+/// where the server is to be found.
 pub fn start<const SOCKETS: usize>(
     spawner: Spawner,
     wifi: WIFI<'static>,
     sockets: &'static mut StackResources<SOCKETS>,
+    ports: &'static [u16],
 ) -> Stack<'static> {
     let authentication = match PASSWORD {
         "" => AuthenticationMethodConfig::Open,
@@ -47,7 +49,8 @@ pub fn start<const SOCKETS: usize>(
         Some((address, bits)) => embassy_net::Config::ipv4_static(StaticConfigV4 {
             address: Ipv4Cidr::new(address, bits),
             gateway: GATEWAY,
-            dns_servers: Default::default(),
+            // Routers answer questions about names, too.
+            dns_servers: GATEWAY.into_iter().collect(),
         }),
     };
     // Random once Wi-Fi runs: the radio's noise feeds it.
@@ -56,7 +59,7 @@ pub fn start<const SOCKETS: usize>(
     let (stack, runner) = embassy_net::new(Interface::station(), address, sockets, seed);
     spawner.spawn(stay_connected(controller).expect("it is spawned once"));
     spawner.spawn(run(runner).expect("it is spawned once"));
-    spawner.spawn(tell_address(stack).expect("it is spawned once"));
+    spawner.spawn(tell_address(stack, ports).expect("it is spawned once"));
     stack
 }
 
@@ -106,14 +109,18 @@ async fn run(mut runner: embassy_net::Runner<'static, Interface>) {
     runner.run().await;
 }
 
-/// Says where to look, each time there is an address.
+/// Says where to look, each time there is an address: at the server's ports.
 #[embassy_executor::task]
-async fn tell_address(stack: Stack<'static>) {
+async fn tell_address(stack: Stack<'static>, ports: &'static [u16]) {
     loop {
         stack.wait_link_up().await;
         stack.wait_config_up().await;
         if let Some(config) = stack.config_v4() {
-            println!("open http://{}/", config.address.address());
+            let address = config.address.address();
+            ports.iter().for_each(|port| match port {
+                80 => println!("open http://{address}/"),
+                _ => println!("open http://{address}:{port}/"),
+            });
         }
         stack.wait_link_down().await;
     }

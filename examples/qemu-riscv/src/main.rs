@@ -8,18 +8,20 @@
 
 mod arguments;
 mod board;
+mod mqtt;
 mod pictures;
 mod robot;
 
 use arguments::Arguments;
-use board::{Board, println};
-use camwire::embassy::{EmbassyClock, serve};
-use camwire::frame::{Quality, Resolution, TestSource};
+use board::{Board, Random, println};
+use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push, serve};
+use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
 use camwire::ring::{
     CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
     capture_loop_with_settings,
 };
-use camwire::server::{Config, Server, Unflushed, ViewerSlot};
+use camwire::server::{Credentials, Push, Server, Unflushed, ViewerSlot};
+use core::time::Duration;
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
 use embassy_net::tcp::TcpSocket;
@@ -51,37 +53,55 @@ fn main(_hart: usize, device_tree: usize) -> ! {
 
 #[embassy_executor::task]
 async fn firmware(spawner: Spawner, board: Board) {
-    static MEMORY: ConstStaticCell<RingMemory<SLOTS, SLOT_BYTES, SOCKETS>> =
+    static MEMORY: ConstStaticCell<RingMemory<SLOTS, SLOT_BYTES, { SOCKETS + 1 }>> =
         ConstStaticCell::new(RingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new("qemu");
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<CameraServer> = StaticCell::new();
-    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 1 }>> = StaticCell::new(); // and DHCP
+    // And for DHCP, DNS, the relay and the broker.
+    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 4 }>> = StaticCell::new();
 
     let arguments = Arguments::parse(board.arguments);
     spawner.spawn(robot::walk().expect("one task"));
 
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
-    spawner.spawn(camera(ring, &STATUS, &SETTINGS, arguments).expect("one task"));
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, Config::default());
+    spawner.spawn(
+        camera(ring, &STATUS, &SETTINGS, arguments.rate, arguments.pictures).expect("one task"),
+    );
+    if arguments.server.credentials == Credentials::default() {
+        println!("there is no password: whoever reaches this can watch");
+    }
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, arguments.server);
     let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
-    // The network. It has no source of randomness here; take the chip's for the seed.
+    let mut random = board.random;
     let network = embassy_net::Config::dhcpv4(Default::default());
-    let (stack, runner) =
-        embassy_net::new(board.network, network, SOCKET_SET.init(StackResources::new()), 0x5eed);
+    let sockets = SOCKET_SET.init(StackResources::new());
+    let seed = u64::from(random.word()) << 32 | u64::from(random.word());
+    let (stack, runner) = embassy_net::new(board.network, network, sockets, seed);
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
+    if arguments.mqtt.broker.is_some() {
+        spawner.spawn(mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt).expect("one task"));
+    }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
-    for _ in 0..SOCKETS {
-        spawner.spawn(connection(server, stack).expect("the pool has one for each socket"));
+    // Each port has its share of the sockets.
+    for port in arguments.ports.iter().cycle().take(SOCKETS) {
+        spawner.spawn(connection(server, stack, *port).expect("the pool has one for each socket"));
     }
     yield_now().await; // Now each of them listens.
     if let Some(config) = stack.config_v4() {
-        println!("listening on http://{}/", config.address.address());
+        let address = config.address.address();
+        for port in &arguments.ports {
+            println!("listening on http://{address}:{port}/");
+        }
+    }
+
+    if let Some(to) = arguments.push {
+        spawner.spawn(relay(server, stack, to, random).expect("one task"));
     }
 
     if let Some(seconds) = arguments.seconds {
@@ -98,13 +118,14 @@ async fn camera(
     ring: &'static FrameRing<'static>,
     status: &'static SourceStatus,
     settings: &'static Settings,
-    args: Arguments,
+    rate: FrameRate,
+    pictures: Option<usize>,
 ) {
     let publisher = &mut ring.publisher().expect("only this task publishes");
     let clock = &EmbassyClock;
     let mut config = CaptureConfig::default();
-    config.rate = Some(args.rate);
-    match args.pictures {
+    config.rate = Some(rate);
+    match pictures {
         None => {
             let quality = Quality::new(12).expect("in range");
             let source = &mut TestSource::new(clock, Resolution::QVGA, quality);
@@ -119,9 +140,22 @@ async fn camera(
 
 /// Serves one connection after another.
 #[embassy_executor::task(pool_size = SOCKETS)]
-async fn connection(server: &'static CameraServer, stack: Stack<'static>) {
+async fn connection(server: &'static CameraServer, stack: Stack<'static>, port: u16) {
     // What is sent waits in the second buffer until the viewer has confirmed it.
-    serve(server, stack, 80, &mut [0; 1024], &mut [0; 4096]).await;
+    serve(server, stack, port, &mut [0; 1024], &mut [0; 4096]).await;
+}
+
+/// Pushes pictures to a relay. It has one of the places for viewers.
+#[embassy_executor::task]
+async fn relay(
+    server: &'static CameraServer,
+    stack: Stack<'static>,
+    to: Push<'static>,
+    mut random: Random,
+) {
+    let told =
+        |end: PushEnd, wait: Duration| println!("push: {end}; again in {} ms", wait.as_millis());
+    push(server, stack, to, &mut PushMemory::<4096>::new(), || random.word(), told).await;
 }
 
 #[embassy_executor::task]

@@ -1,13 +1,16 @@
 //! A computer in place of a board: no Wi-Fi, no lamp, and a driver that simulates the camera.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process;
 
+use camwire::mqtt::{Motor, Speed};
+
 use crate::camera::Memory;
-use crate::lamp;
-use crate::network;
+use crate::settings::MOTORS;
+use crate::{lamp, motors, network};
 
 /// The simulated camera draws its pictures on the stack of whoever asks for them.
 pub const DRIVER_STACK_BYTES: usize = 1 << 20;
@@ -16,6 +19,7 @@ pub const DRIVER_STACK_BYTES: usize = 1 << 20;
 pub struct Board {
     pub memory: Memory,
     pub lamp: Option<Lamp>,
+    pub motors: Option<Motors>,
     pub station: Station,
 }
 
@@ -24,13 +28,16 @@ pub fn start() -> Board {
     #[cfg(not(target_os = "espidf"))]
     esp32_camera_simulator::live();
     let memory = Memory { psram: 4_000 << 10, internal: 280 << 10, internal_piece: 110 << 10 };
-    Board { memory, lamp: Some(Lamp), station: Station }
+    Board { memory, lamp: Some(Lamp), motors: MOTORS.then_some(Motors), station: Station }
 }
 
-/// Where the door is: `CAMWIRE_PORT` when the program runs, else 8080, and for this machine only.
-pub fn door() -> SocketAddr {
-    let port = std::env::var("CAMWIRE_PORT").ok().and_then(|port| port.parse().ok());
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(8080)))
+/// Where the doors are, for this machine only: the first at `CAMWIRE_PORT` when the program runs,
+/// else at 8080, and each at the port after that of the one before. With 0, the system chooses.
+pub fn doors(ports: &[u16]) -> Vec<SocketAddr> {
+    let first = std::env::var("CAMWIRE_PORT").ok().and_then(|port| port.parse().ok());
+    let first: u16 = first.unwrap_or(8080);
+    let ports = (0..).zip(ports).map(|(at, _)| if first == 0 { 0 } else { first + at });
+    ports.map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect()
 }
 
 /// Gives a viewer's socket as little room for what waits to be sent as a board has: lwIP's 5,760
@@ -49,6 +56,11 @@ pub fn prepare(socket: &TcpStream) -> io::Result<()> {
 /// Ends the program.
 pub fn restart() -> ! {
     process::exit(1)
+}
+
+/// A number that nobody can predict: the standard library has its keys from the system.
+pub fn random() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }
 
 /// It is always in the network: its own.
@@ -74,5 +86,14 @@ pub struct Lamp;
 impl lamp::Lamp for Lamp {
     fn shine(&mut self, level: u8) {
         println!("lamp: {level}");
+    }
+}
+
+/// They tell.
+pub struct Motors;
+
+impl motors::Drive for Motors {
+    fn turn(&mut self, motor: Motor, speed: Speed) {
+        println!("motor {motor:?}: {}", speed.as_thousandths());
     }
 }

@@ -6,26 +6,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
+use camwire::mqtt::{Motor, Speed};
 use esp_idf_svc::eventloop::EspSystemEventLoop;
 use esp_idf_svc::hal::ledc::config::{Resolution, TimerConfig};
-use esp_idf_svc::hal::ledc::{LedcDriver, LedcTimerDriver, LowSpeed};
-use esp_idf_svc::hal::modem::Modem;
-use esp_idf_svc::hal::peripherals::Peripherals;
-use esp_idf_svc::hal::units::Hertz;
-use esp_idf_svc::io::vfs::MountedEventfs;
-use esp_idf_svc::ipv4;
-use esp_idf_svc::log::EspLogger;
+use esp_idf_svc::hal::ledc::{LedcDriver, LedcTimerDriver};
+use esp_idf_svc::hal::{modem::Modem, peripherals::Peripherals, units::Hertz};
 use esp_idf_svc::netif::{EspNetif, NetifConfiguration, NetifStack};
 use esp_idf_svc::nvs::EspDefaultNvsPartition;
-use esp_idf_svc::sntp::EspSntp;
 use esp_idf_svc::sys::{self, EspError, esp};
 use esp_idf_svc::wifi::{
     AuthMethod, BlockingWifi, ClientConfiguration, Configuration, EspWifi, WifiDriver,
 };
+use esp_idf_svc::{io::vfs::MountedEventfs, ipv4, log::EspLogger, sntp::EspSntp};
 
 use crate::camera::Memory;
-use crate::settings::{ADDRESS, BOARD, GATEWAY, PASSWORD, SSID};
-use crate::{lamp, network};
+use crate::settings::{ADDRESS, BOARD, GATEWAY, MOTORS, PASSWORD, SSID};
+use crate::{lamp, motors, network};
 
 /// The driver has a task and a stack of its own.
 pub const DRIVER_STACK_BYTES: usize = 0;
@@ -34,6 +30,7 @@ pub const DRIVER_STACK_BYTES: usize = 0;
 pub struct Board {
     pub memory: Memory,
     pub lamp: Option<Lamp>,
+    pub motors: Option<Motors>,
     pub station: Station,
 }
 
@@ -67,19 +64,27 @@ pub fn start() -> Board {
         }
     }
     // The camera's clock takes timer 0 and channel 0.
+    let config = TimerConfig::new().frequency(Hertz(5000)).resolution(Resolution::Bits13);
     let lamp = (BOARD == "ai-thinker").then(|| {
-        let config = TimerConfig::new().frequency(Hertz(5000)).resolution(Resolution::Bits13);
         let timer = LedcTimerDriver::new(chip.ledc.timer1, &config).expect("it is free");
         let driver = LedcDriver::new(chip.ledc.channel1, &timer, chip.pins.gpio4);
-        Lamp { driver: driver.expect("it is free"), _timer: timer }
+        std::mem::forget(timer); // It runs for as long as the lamp.
+        Lamp(driver.expect("it is free"))
+    });
+    let motors = MOTORS.then(|| {
+        let timer = LedcTimerDriver::new(chip.ledc.timer2, &config).expect("it is free");
+        let a = LedcDriver::new(chip.ledc.channel2, &timer, chip.pins.gpio2).expect("it is free");
+        let b = LedcDriver::new(chip.ledc.channel3, &timer, chip.pins.gpio3).expect("it is free");
+        std::mem::forget(timer); // It runs for as long as they.
+        Motors([a, b])
     });
     let station = Station::new(chip.modem).expect("the radio starts");
-    Board { memory, lamp, station }
+    Board { memory, lamp, motors, station }
 }
 
-/// Where the door is.
-pub fn door() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80))
+/// Where the doors are.
+pub fn doors(ports: &[u16]) -> Vec<SocketAddr> {
+    ports.iter().map(|port| (Ipv4Addr::UNSPECIFIED, *port).into()).collect()
 }
 
 /// Sets a viewer's socket up. lwIP holds little by itself.
@@ -95,6 +100,12 @@ pub fn prepare(socket: &TcpStream) -> io::Result<()> {
 pub fn restart() -> ! {
     sleep(Duration::from_secs(10));
     esp_idf_svc::hal::reset::restart()
+}
+
+/// A number that nobody can predict: the radio's noise feeds it.
+pub fn random() -> u32 {
+    // SAFETY: it has no conditions.
+    unsafe { sys::esp_random() }
 }
 
 /// Wi-Fi.
@@ -158,16 +169,31 @@ impl network::Station for Station {
 }
 
 /// The white one of the ESP32-CAM.
-pub struct Lamp {
-    driver: LedcDriver<'static>,
-    _timer: LedcTimerDriver<'static, LowSpeed>,
-}
+pub struct Lamp(LedcDriver<'static>);
 
 impl lamp::Lamp for Lamp {
     fn shine(&mut self, level: u8) {
-        let duty = self.driver.get_max_duty() * u32::from(level) / u32::from(u8::MAX);
-        if let Err(error) = self.driver.set_duty(duty) {
+        let duty = self.0.get_max_duty() * u32::from(level) / u32::from(u8::MAX);
+        if let Err(error) = self.0.set_duty(duty) {
             println!("lamp: {error}");
+        }
+    }
+}
+
+/// Two motors on a driver such as the L298N, on the existing camera's pins.
+pub struct Motors([LedcDriver<'static>; 2]);
+
+impl motors::Drive for Motors {
+    fn turn(&mut self, motor: Motor, speed: Speed) {
+        let levels = [speed > Speed::STOP, speed < Speed::STOP];
+        for (pin, level) in [[12, 13], [15, 14]][motor as usize].into_iter().zip(levels) {
+            // SAFETY: the chip has these pins, and nobody else uses them.
+            unsafe { sys::gpio_set_direction(pin, sys::gpio_mode_t_GPIO_MODE_OUTPUT) };
+            // SAFETY: as above.
+            unsafe { sys::gpio_set_level(pin, level.into()) };
+        }
+        if let Err(error) = self.0[motor as usize].set_duty(speed.duty().into()) {
+            println!("motor {motor:?}: {error}");
         }
     }
 }

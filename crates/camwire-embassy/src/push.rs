@@ -1,0 +1,150 @@
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+use camwire_frame::Clock;
+use camwire_server::{Application, Backoff, Push, PushError, Server, Unflushed};
+use camwire_websocket::Security;
+use embassy_net::dns::DnsQueryType;
+use embassy_net::tcp::{self, TcpSocket};
+use embassy_net::{IpAddress, Stack};
+use embassy_time::{Timer, with_timeout};
+
+use crate::serve::{CLOSING, duration, hang_up};
+
+/// What the relay has said until it is read.
+const RECEIVED_BYTES: usize = 512;
+/// As much of a picture as goes into one packet.
+const MASKED_BYTES: usize = 1460;
+
+/// The memory of [`push`]: `SENT` bytes for what the relay has not confirmed, so it bounds the speed,
+/// in bytes for each round trip, and how far a slow relay is behind; and 2 KiB.
+#[derive(Debug)]
+pub struct PushMemory<const SENT: usize = 5760> {
+    received: [u8; RECEIVED_BYTES],
+    sent: [u8; SENT],
+    masked: [u8; MASKED_BYTES],
+}
+
+impl<const SENT: usize> PushMemory<SENT> {
+    /// Nothing is in it yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { received: [0; RECEIVED_BYTES], sent: [0; SENT], masked: [0; MASKED_BYTES] }
+    }
+}
+
+impl<const SENT: usize> Default for PushMemory<SENT> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why no pictures are pushed for the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushEnd {
+    /// Nobody could say what address the relay's name has.
+    #[error("the relay's name is not known")]
+    Name,
+    /// Nobody answers at that address and port.
+    #[error("the relay cannot be reached")]
+    Unreachable,
+    /// The relay has refused the camera, or a connection to it has ended.
+    #[error("{0}")]
+    Ended(PushError<tcp::Error>),
+}
+
+/// Pushes pictures to a relay ([`Server::push`]), over one connection after another, with a socket
+/// of its own. It returns when the ring's publisher was dropped.
+///
+/// The relay's address is an IPv4 address, or a name that the network's DNS knows. Whenever there is
+/// no connection, `told` hears why, and how long it is until the next attempt ([`Backoff`]).
+///
+/// ```no_run
+/// use camwire_embassy::{EmbassyClock, PushEnd, PushMemory, push};
+/// use camwire_server::{Push, Server};
+/// use camwire_websocket::Uri;
+/// use core::time::Duration;
+/// use embassy_net::Stack;
+///
+/// async fn relay(
+///     server: &'static Server<'static, EmbassyClock>,
+///     stack: Stack<'static>,
+///     hardware: impl Fn() -> u32, // its random numbers
+/// ) {
+///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
+///     to.token = Some("T");
+///     let told = |end: PushEnd, wait: Duration| { /* print it */ };
+///     push(server, stack, to, &mut PushMemory::<5760>::new(), hardware, told).await;
+/// }
+/// ```
+///
+/// The stack needs room for a socket for this, and one for DNS; the server a place for a viewer more,
+/// and the ring one for a reader. `random` gives numbers that nobody can predict: those of the chip's
+/// hardware, while its radio runs, for instance.
+///
+/// # Panics
+///
+/// If the address begins with `wss://`: there is no TLS here.
+///
+/// # Cancel safety
+///
+/// As that of [`serve`](crate::serve).
+pub async fn push<C: Clock, A: Application, const SENT: usize>(
+    server: &Server<'_, C, A>,
+    stack: Stack<'_>,
+    to: Push<'_>,
+    memory: &mut PushMemory<SENT>,
+    mut random: impl FnMut() -> u32,
+    mut told: impl FnMut(PushEnd, Duration),
+) {
+    assert!(to.uri.security == Security::Plain, "there is no TLS");
+    let PushMemory { received, sent, masked } = memory;
+    let mut socket = TcpSocket::new(stack, received, sent);
+    // Pieces of pictures are as large as packets: there is nothing to collect.
+    socket.set_nagle_enabled(false);
+    let mut backoff = Backoff::new();
+    loop {
+        stack.wait_config_up().await;
+        let (end, wait) = match once(server, stack, to, &mut socket, masked, &mut random).await {
+            Ok(()) => return,
+            Err(end @ PushEnd::Ended(error)) => (end, backoff.after(&error, random())),
+            Err(end) => (end, backoff.failed(random())),
+        };
+        told(end, wait);
+        Timer::after(duration(wait)).await;
+    }
+}
+
+/// One connection. Afterwards the socket can be used again.
+async fn once<C: Clock, A: Application>(
+    server: &Server<'_, C, A>,
+    stack: Stack<'_>,
+    mut to: Push<'_>,
+    socket: &mut TcpSocket<'_>,
+    masked: &mut [u8; MASKED_BYTES],
+    random: &mut impl FnMut() -> u32,
+) -> Result<(), PushEnd> {
+    let address = address_of(stack, to.uri.host).await.ok_or(PushEnd::Name)?;
+    let patience = duration(server.config().head_timeout);
+    let connected = with_timeout(patience, socket.connect((address, to.uri.port))).await;
+    let pushed = match connected {
+        Ok(Ok(())) => {
+            to.peer = Some(SocketAddr::new(IpAddr::from(address), to.uri.port));
+            let (read, write) = socket.split();
+            let keys = || random().to_ne_bytes();
+            let pushed = server.push(read, Unflushed(write), &to, keys, masked).await;
+            pushed.map_err(PushEnd::Ended)
+        }
+        _ => Err(PushEnd::Unreachable),
+    };
+    hang_up(socket, CLOSING).await;
+    pushed
+}
+
+async fn address_of(stack: Stack<'_>, host: &str) -> Option<IpAddress> {
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Some(address.into());
+    }
+    stack.dns_query(host, DnsQueryType::A).await.ok()?.first().copied()
+}

@@ -1,0 +1,39 @@
+//! Pictures to a relay, for a camera that nobody outside can connect to: `CAMWIRE_PUSH` says where it
+//! is, when the firmware is built.
+
+use crate::settings::{PUSH, PUSH_TOKEN};
+use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push};
+use camwire::server::{Push, Server};
+use camwire::websocket::Uri;
+use core::time::Duration;
+use embassy_executor::Spawner;
+use embassy_net::Stack;
+use esp_hal::rng::Rng;
+use esp_println::println;
+
+/// Pushes, if there is a relay. It has one of the places for viewers.
+pub fn start(
+    spawner: Spawner,
+    server: &'static Server<'static, EmbassyClock>,
+    stack: Stack<'static>,
+) {
+    if let Some(uri) = PUSH {
+        let mut to = Push::to(Uri::parse(uri).expect("build.rs has looked at it"));
+        to.token = PUSH_TOKEN;
+        spawner.spawn(run(server, stack, to).expect("it is spawned once"));
+    }
+}
+
+#[embassy_executor::task]
+async fn run(
+    server: &'static Server<'static, EmbassyClock>,
+    stack: Stack<'static>,
+    to: Push<'static>,
+) {
+    // Random while Wi-Fi runs: the radio's noise feeds it.
+    let random = Rng::new();
+    let told = |end: PushEnd, wait: Duration| {
+        println!("push: {end}; again in {} ms", wait.as_millis());
+    };
+    push(server, stack, to, &mut PushMemory::<5760>::new(), || random.random(), told).await;
+}
