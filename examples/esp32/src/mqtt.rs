@@ -1,6 +1,5 @@
 //! The camera on an MQTT broker, as the `CAMWIRE_MQTT` variables say.
 
-use crate::camera::SLOT_BYTES;
 use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
 use camwire::embassy::{
     Broker, EmbassyClock, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks,
@@ -12,14 +11,17 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use esp_hal::rng::Rng;
 use esp_println::println;
-use static_cell::ConstStaticCell;
 
-/// The largest packet: in the layout `whole` that is one with a picture in it.
-const PACKET_BYTES: usize = match MQTT_LAYOUT.as_bytes() {
-    b"framed" => 4096,
-    b"indexed" => 8192,
-    _ => SLOT_BYTES + 256,
-};
+/// Memory for the largest packet: in the layout `whole` that is one with a picture in it, for which
+/// there are `whole` bytes.
+pub const fn packet_bytes(whole: usize) -> usize {
+    match MQTT_LAYOUT.as_bytes() {
+        b"framed" => 4096,
+        b"indexed" => 8192,
+        _ => whole,
+    }
+}
+
 /// What the broker has said until it is read.
 const RECEIVE_BYTES: usize = 512;
 /// What waits for the broker's confirmation: four packets of the network.
@@ -38,7 +40,7 @@ pub const fn broker() -> (Ipv4Addr, u16) {
 }
 
 /// Publishes the pictures of the ring, which has a reader's place for it, and obeys. The stack has
-/// a socket for it.
+/// a socket for it, and `packet` is as large as [`packet_bytes`] says.
 ///
 /// # Panics
 ///
@@ -49,8 +51,9 @@ pub fn start(
     ring: &'static FrameRing<'static>,
     settings: &'static Settings,
     stack: Stack<'static>,
+    packet: &'static mut [u8],
 ) {
-    spawner.spawn(publish(broker, ring, settings, stack).expect("it is spawned once"));
+    spawner.spawn(publish(broker, ring, settings, stack, packet).expect("it is spawned once"));
 }
 
 #[embassy_executor::task]
@@ -59,13 +62,13 @@ async fn publish(
     ring: &'static FrameRing<'static>,
     settings: &'static Settings,
     stack: Stack<'static>,
+    packet: &'static mut [u8],
 ) {
-    static PACKET: ConstStaticCell<[u8; PACKET_BYTES]> = ConstStaticCell::new([0; PACKET_BYTES]);
     let (received, sent) = (&mut [0; RECEIVE_BYTES], &mut [0; SEND_BYTES]);
     let (address, port) = broker;
     let mut broker = Broker::new(stack, address, port, received, sent);
     let camera = MqttCamera::new(ring, settings, EmbassyClock, config());
-    let Err(error) = camera.run(&mut broker, &mut Console, PACKET.take()).await;
+    let Err(error) = camera.run(&mut broker, &mut Console, packet).await;
     println!("mqtt: {error}");
 }
 

@@ -10,6 +10,11 @@ use core::future::pending;
 use core::net::Ipv4Addr;
 use embassy_executor::Spawner;
 use esp_backtrace as _;
+use static_cell::ConstStaticCell;
+
+/// Beside the server there is not the memory for the largest picture in one packet. In the layout
+/// `whole`, those that do not fit are not published.
+const PACKET_BYTES: usize = mqtt::packet_bytes(8192);
 
 /// Without one, this is not compiled.
 const BROKER: (Ipv4Addr, u16) = mqtt::broker();
@@ -19,7 +24,8 @@ esp_bootloader_esp_idf::esp_app_desc!();
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
+    static PACKET: ConstStaticCell<[u8; PACKET_BYTES]> = ConstStaticCell::new([0; PACKET_BYTES]);
     let Web { ring, settings, stack, .. } = web::start(spawner, settings::PORTS.unwrap_or(&[80]));
-    mqtt::start(spawner, BROKER, ring, settings, stack);
+    mqtt::start(spawner, BROKER, ring, settings, stack, PACKET.take());
     pending().await // What your firmware is really for can go here.
 }

@@ -19,6 +19,9 @@ const SLOTS: usize = 3;
 /// For the broker, and for DHCP and DNS.
 const SOCKETS: usize = 3;
 
+/// A picture is in one packet, if it must be.
+const PACKET_BYTES: usize = mqtt::packet_bytes(camera::SLOT_BYTES + 256);
+
 /// Without one, this is not compiled.
 const BROKER: (Ipv4Addr, u16) = mqtt::broker();
 
@@ -32,6 +35,7 @@ async fn main(spawner: Spawner) -> ! {
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new(settings::SOURCE);
     static SETTINGS: Settings = Settings::new();
+    static PACKET: ConstStaticCell<[u8; PACKET_BYTES]> = ConstStaticCell::new([0; PACKET_BYTES]);
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
 
     let board = board::start();
@@ -43,6 +47,6 @@ async fn main(spawner: Spawner) -> ! {
     let capture = web::capture(board.camera, ring, &STATUS, &SETTINGS);
     spawner.spawn(capture.expect("it is spawned once"));
     let stack = network::start(spawner, board.wifi, RESOURCES.init(StackResources::new()), &[]);
-    mqtt::start(spawner, BROKER, ring, &SETTINGS, stack);
+    mqtt::start(spawner, BROKER, ring, &SETTINGS, stack, PACKET.take());
     pending().await // What your firmware is really for can go here.
 }
