@@ -77,9 +77,6 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    #[command(flatten)]
-    pub(crate) options: SourceOptions,
-
     /// What gives way when viewers are slower than the source: drop-oldest (the live view),
     /// drop-newest, or keep-all, under which viewers with ?mode=all hold the source back
     #[arg(long, default_value = "drop-oldest", value_parser = policy)]
@@ -111,14 +108,19 @@ pub(crate) struct ServeArgs {
     pub(crate) token: Option<String>,
 
     #[command(flatten)]
+    pub(crate) push: PushArgs,
+
+    #[command(flatten)]
     pub(crate) mqtt: MqttArgs,
 
     #[command(flatten)]
-    pub(crate) push: PushArgs,
+    pub(crate) options: SourceOptions,
 }
 
-/// What can be said of a source besides its name.
+/// What can be said of a source besides its name. It comes behind other arguments, which otherwise
+/// would stand under its headings.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Source")]
 pub(crate) struct SourceOptions {
     /// Size of the test pattern: a name of esp32-camera's (QQVGA, QVGA, VGA, SVGA, XGA, HD, ...)
     /// or its size (640x480)

@@ -49,9 +49,6 @@ pub(crate) struct ViewArgs {
     #[arg(default_value = "http://127.0.0.1:8080/stream", value_parser = named)]
     source: NamedSource,
 
-    #[command(flatten)]
-    options: SourceOptions,
-
     /// Open no window. Pictures are decoded only as far as their brightness is asked for
     #[arg(long, conflicts_with = "window")]
     headless: bool,
@@ -83,6 +80,9 @@ pub(crate) struct ViewArgs {
     /// Fail when no picture comes for so long; otherwise it tries for ever
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     timeout: Option<u32>,
+
+    #[command(flatten)]
+    options: SourceOptions,
 }
 
 /// A source with the name it was given, for people.
