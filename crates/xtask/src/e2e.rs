@@ -110,6 +110,12 @@ const HOST: &[Theme] = &[
         python_packages: true,
     },
     Theme {
+        name: "websocket_door",
+        about: "/ws: bare pictures, camwire.v1 and its credit, and who may",
+        programs: &[],
+        python_packages: true,
+    },
+    Theme {
         name: "viewers",
         about: "slow, stalled and many viewers, under each policy",
         programs: &[],
@@ -294,6 +300,22 @@ fn unittest_tally(text: &str) -> Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_tests_is_run() {
+        let board = BOARD.iter().map(|theme| format!("test_board_{}.py", theme.name));
+        let others = HOST.iter().chain(WEBSOCKET).map(|theme| format!("test_{}.py", theme.name));
+        let mut run: Vec<String> = board.chain(others).collect();
+        run.sort();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
+        let mut there: Vec<String> = files
+            .map(|name| name.into_string().unwrap())
+            .filter(|name| name.starts_with("test_") && name.ends_with(".py"))
+            .collect();
+        there.sort();
+        assert_eq!(run, there);
+    }
 
     #[test]
     fn counts_of_unittest() {
