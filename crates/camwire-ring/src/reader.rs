@@ -241,7 +241,7 @@ impl<'r> Reader<'r> {
         self.entry.asleep.store(FOR_PICTURE, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         // Closed first: what was published before that must still be taken.
-        let closed = self.ring.closed.load(Ordering::Acquire);
+        let closed = self.ring.is_closed();
         match self.take(which) {
             Some(taken) => Poll::Ready(Some(taken)),
             None if closed => Poll::Ready(None),

@@ -340,6 +340,12 @@ impl<'m> FrameRing<'m> {
         self.has_publisher.load(Ordering::Relaxed)
     }
 
+    /// Whether readers are told that no more pictures come, after those that the ring still holds.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// A new reader, which begins with the newest picture, if the ring holds one.
     ///
     /// Readers that begin at the same time thus share a slot.

@@ -261,6 +261,11 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                 }
                 Either3::Second(Heard::Gone) => return Err(PushError::Lost(Disconnect::Closed)),
                 Either3::Second(Heard::Message) => {}
+                // Without credit no picture is waited for, so the end is seen here.
+                Either3::Third(()) if server.ring.is_closed() => {
+                    let ended = self.end(read, &mut messages, keys()).await;
+                    return ended.map_err(PushError::Lost);
+                }
                 Either3::Third(()) => {
                     let ping = messages.ping(clock.now(), &server.config, keys());
                     if let Some(frame) = ping.map_err(PushError::Lost)? {

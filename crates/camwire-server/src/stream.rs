@@ -213,6 +213,10 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 Either3::Third(()) => true,
             };
             if timer_fired {
+                // Who has no credit waits for no picture, so is told of the end here.
+                if !may_send && self.ring.is_closed() {
+                    return self.end(out, read, framing, &viewer).await;
+                }
                 let now = self.clock.now();
                 // A picture that the cap skipped is sent only if no other comes in its place.
                 let capped = pacer.as_ref().and_then(Pacer::due).filter(|due| *due > now);

@@ -652,6 +652,22 @@ mod camwire_v1 {
     }
 
     #[test]
+    fn who_has_no_credit_left_is_told_of_the_end() {
+        let mut world = World::new();
+        let mut hand = world.publisher();
+        let mut viewer = watch(&mut world, "/ws?credit=1");
+        hand.publish(100);
+        world.sim.run();
+        assert_eq!(numbers(&mut viewer), [(1, 0)]);
+        world.sim.advance(ms(100));
+        drop(hand);
+        world.sim.advance(ms(1000));
+        assert_eq!(viewer.take(), [Got::Close(Some(1001))]);
+        world.sim.advance(ms(1000));
+        assert_eq!(viewer.end(), Ok(()));
+    }
+
+    #[test]
     fn an_acknowledgement_may_come_in_any_pieces_even_during_a_picture() {
         for cut in 0..15 {
             let mut world = World::new();

@@ -56,6 +56,7 @@ fn publisher_and_reader() {
     changed(&mut publisher);
     changed(&mut reader);
     publish(&mut publisher);
+    Publisher::detach(publisher);
     read(&mut reader);
 }
 
@@ -77,6 +78,9 @@ fn publish(publisher: &mut Publisher<'_>) {
     Publisher::clear(publisher);
     black_box(Publisher::revoke_oldest(publisher, instant(), duration()));
     Publisher::close(publisher);
+    let ring = Publisher::ring(publisher);
+    black_box((FrameRing::has_publisher(ring), FrameRing::is_closed(ring)));
+    FrameRing::close(ring);
 }
 
 fn fill<'r>(publisher: &mut Publisher<'r>, mut grant: Grant<'r>) {
@@ -120,6 +124,10 @@ fn status() {
     black_box(SourceStatus::size(&status));
     black_box(SourceStatus::millihertz(&status, instant()));
     black_box(SourceStatus::quiet(&status, instant()));
+    SourceStatus::idle(&status);
+    SourceStatus::starting(&status, instant());
+    SourceStatus::published(&status, &info(), one_of([None, Some(instant())]), instant());
+    SourceStatus::failed(&status, format_args!("{}", any::<u32>()));
     black_box(SourceStatus::write_error(&status, &mut Peer).is_ok());
 }
 
