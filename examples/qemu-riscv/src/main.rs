@@ -85,7 +85,8 @@ async fn firmware(spawner: Spawner, board: Board) {
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
     if arguments.mqtt.broker.is_some() {
-        spawner.spawn(mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt).expect("one task"));
+        let publish = mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt, random.word());
+        spawner.spawn(publish.expect("one task"));
     }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
     // Each port has its share of the sockets.

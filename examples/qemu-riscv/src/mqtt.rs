@@ -72,11 +72,11 @@ impl Mqtt {
         }
     }
 
-    fn config(&self) -> MqttConfig<'static> {
+    /// `stream` is a number that is another after each start.
+    fn config(&self, stream: u32) -> MqttConfig<'static> {
         let prefix = |text| Prefix::new(text).expect("it was looked at");
         let (data, control) = (prefix(self.prefix), prefix(self.control.unwrap_or(self.prefix)));
-        // There is no source of randomness here; take the chip's for the number of the stream.
-        let mut config = MqttConfig::new(data, 0x5eed);
+        let mut config = MqttConfig::new(data, stream);
         match self.layout {
             "indexed" => config = MqttConfig::like_esp32cam(data, control),
             "whole" => config.layout = Layout::Whole(Retain::No),
@@ -98,6 +98,7 @@ pub async fn publish(
     settings: &'static Settings,
     stack: Stack<'static>,
     mqtt: Mqtt,
+    stream: u32,
 ) {
     static PACKET: ConstStaticCell<[u8; PACKET_BYTES]> = ConstStaticCell::new([0; PACKET_BYTES]);
     let packet = &mut PACKET.take()[..mqtt.packet];
@@ -105,7 +106,7 @@ pub async fn publish(
     let (address, port): (Ipv4Addr, u16) = (*broker.ip(), broker.port());
     let (mut received, mut sent) = ([0; 512], [0; 4096]);
     let mut broker = Broker::new(stack, address, port, &mut received, &mut sent);
-    let camera = MqttCamera::new(ring, settings, EmbassyClock, mqtt.config());
+    let camera = MqttCamera::new(ring, settings, EmbassyClock, mqtt.config(stream));
     let Err(error) = camera.run(&mut broker, &mut Wheels::default(), packet).await;
     panic!("{error}");
 }
