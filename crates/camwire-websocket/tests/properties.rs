@@ -92,8 +92,9 @@ impl Write for Wire {
 
 /// What tungstenite says of these bytes, and whether it found a fault.
 fn tungstenite(bytes: &[u8], role: Their) -> (Vec<Seen>, bool) {
-    // Its limits are others, for control frames, too.
-    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+    // Its limits are others, for control frames, too. Without any it would reserve whatever a head
+    // declares; with this one it stops where otherwise the bytes would end.
+    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(Some(1 << 20));
     let mut socket = WebSocket::from_raw_socket(Wire::new(bytes), role, Some(config));
     let mut seen = Vec::new();
     loop {
@@ -111,9 +112,12 @@ fn tungstenite(bytes: &[u8], role: Their) -> (Vec<Seen>, bool) {
             }
             Ok(Message::Frame(_)) => unreachable!("not when reading"),
             // The end of the bytes.
-            Err(tungstenite::Error::Protocol(
-                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => return (seen, false),
+            Err(
+                tungstenite::Error::Capacity(_)
+                | tungstenite::Error::Protocol(
+                    tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+                ),
+            ) => return (seen, false),
             Err(_) => return (seen, true),
         });
     }
