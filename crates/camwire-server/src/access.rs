@@ -2,8 +2,8 @@ use core::fmt;
 use core::hint::black_box;
 use core::iter::{repeat, repeat_n};
 
-use crate::Config;
 use crate::origin::host;
+use crate::{Config, Cors};
 
 /// What an answer says to who needs a token (RFC 6750, section 3).
 pub(crate) const BEARER: &str = "WWW-Authenticate: Bearer realm=\"camwire\"\r\n";
@@ -82,6 +82,8 @@ pub(crate) struct Access<'c> {
     config: &'c Config,
     is_authorized: bool,
     is_host_allowed: bool,
+    /// A page of another site asks (Fetch Metadata).
+    is_cross_site: bool,
     #[cfg(feature = "ingest")]
     is_pusher: bool,
 }
@@ -91,6 +93,8 @@ pub(crate) struct Access<'c> {
 pub(crate) enum Denial {
     /// The server is called by a name that it does not have: 403.
     Host,
+    /// A page of another site wants to set the camera: 403.
+    CrossSite,
     /// There are no right credentials: 401.
     Credentials,
     /// Nor those of a camera that pushes: 401.
@@ -104,6 +108,7 @@ impl<'c> Access<'c> {
             config,
             is_authorized: false,
             is_host_allowed: true,
+            is_cross_site: false,
             #[cfg(feature = "ingest")]
             is_pusher: false,
         }
@@ -124,6 +129,19 @@ impl<'c> Access<'c> {
                 is_allowed |= host(value).eq_ignore_ascii_case(one.as_bytes());
             }
             self.is_host_allowed &= is_allowed;
+        } else if name.eq_ignore_ascii_case(b"sec-fetch-site") {
+            self.is_cross_site |= value.trim_ascii() == b"cross-site";
+        }
+    }
+
+    /// Whether who asks may change something. An image in any page can ask for an address; where
+    /// that is said of it (browsers say it to servers on their own computer, and by TLS), the page
+    /// must be one that may.
+    pub(crate) fn check_change(&self) -> Result<(), Denial> {
+        if self.is_cross_site && self.config.cors == Cors::SameOrigin {
+            Err(Denial::CrossSite)
+        } else {
+            Ok(())
         }
     }
 

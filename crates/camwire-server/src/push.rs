@@ -200,7 +200,10 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                 Protocol::V1 => Some(Flight::new(Credit::Granted(None))),
                 Protocol::Bare => None,
             };
-            let mut messages = Messages::new(clock.now(), config, self.viewer.mode, v1);
+            // A relay acknowledges at once, so one that does not is out of reach: routers forget
+            // connections without a word.
+            let patience = Some(config.progress_timeout);
+            let mut messages = Messages::new(clock.now(), config, patience, v1);
             messages.take(input.get_mut(used..).unwrap_or_default());
             return Ok(messages);
         }

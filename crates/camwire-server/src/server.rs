@@ -181,7 +181,13 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             }
             target => {
                 let understand = if upgrade.is_some() { Request::of_upgrade } else { Request::of };
-                let request = target.and_then(understand).map_err(Refusal::Request);
+                let mut request = target.and_then(understand).map_err(Refusal::Request);
+                if matches!(request, Ok(Request { route: Route::Control(_), .. })) {
+                    request = match access.check_change() {
+                        Ok(()) => request,
+                        Err(denial) => Err(Refusal::Access(denial)),
+                    };
+                }
                 return Ok(Some(request.map(|request| (request, upgrade))));
             }
         };
@@ -251,6 +257,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Refusal::Head(error) => write!(reason, "{error}"),
             Refusal::Request(error) => write!(reason, "{error}"),
             Refusal::Access(Denial::Host) => reason.write_str("not a name of this server"),
+            Refusal::Access(Denial::CrossSite) => reason.write_str("not from a page elsewhere"),
             Refusal::Access(Denial::Credentials) => {
                 reason.write_str(self.config.credentials.explanation())
             }
@@ -258,7 +265,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Refusal::Access(Denial::Pusher) => reason.write_str("not without the right token"),
         };
         let (status, fields) = match refusal {
-            Refusal::Access(Denial::Host) => ("403 Forbidden", ""),
+            Refusal::Access(Denial::Host | Denial::CrossSite) => ("403 Forbidden", ""),
             Refusal::Access(Denial::Credentials) => {
                 ("401 Unauthorized", self.config.credentials.challenge())
             }

@@ -75,7 +75,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         out.send(&mut acceptance.response(), by, None, Some(&viewer)).await?;
         out.flush().await?;
         let v1 = acceptance.protocol().map(|_| Flight::new(Credit::Asked(options.credit)));
-        let messages = Messages::new(self.clock.now(), &self.config, viewer.mode, v1);
+        // A viewer of all pictures may hold the camera back. Others may take their time.
+        let patience = (viewer.mode == Mode::All).then_some(self.config.progress_timeout);
+        let messages = Messages::new(self.clock.now(), &self.config, patience, v1);
         let mut framing = Framing::Messages(messages);
         let ended = self.pictures(out, read, &mut framing, viewer, reader, |_| {}).await;
         if matches!(ended, Err(Disconnect::Protocol)) {
@@ -143,7 +145,7 @@ pub(crate) struct Messages<O> {
     ping_at: Instant,
     /// When the first Ping was sent since the last sign of life.
     asked_at: Option<Instant>,
-    /// How long a viewer of all pictures, who may hold the camera back, may be without credit.
+    /// How long the peer may leave pictures unacknowledged, and so be without credit.
     patience: Option<Duration>,
     /// When it runs out.
     stalls_at: Option<Instant>,
@@ -159,14 +161,19 @@ enum Fault {
 }
 
 impl<O: Role> Messages<O> {
-    pub(crate) fn new(now: Instant, config: &Config, mode: Mode, v1: Option<Flight>) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        config: &Config,
+        patience: Option<Duration>,
+        v1: Option<Flight>,
+    ) -> Self {
         Self {
             socket: Socket::new(Limits { message_bytes: MESSAGE_MAX }),
             v1,
             fault: None,
             ping_at: now + config.ping_interval,
             asked_at: None,
-            patience: (mode == Mode::All).then_some(config.progress_timeout),
+            patience,
             stalls_at: None,
         }
     }

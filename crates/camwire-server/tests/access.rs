@@ -59,6 +59,21 @@ fn status(world: &mut World, target: &str, fields: &[&str]) -> u16 {
 }
 
 #[test]
+fn no_page_of_another_site_sets_the_camera() {
+    let set = "/control?var=quality&val=20";
+    let mut world = world(None, None);
+    for site in ["same-origin", "same-site", "none"] {
+        assert_eq!(status(&mut world, set, &[&format!("Sec-Fetch-Site: {site}")]), 200, "{site}");
+    }
+    assert_eq!(status(&mut world, set, &["sec-fetch-site: cross-site"]), 403);
+    assert_eq!(status(&mut world, "/capture", &["Sec-Fetch-Site: cross-site"]), 200);
+    let plan = Plan::configured(|config| config.cors = camwire_server::Cors::AnyOrigin);
+    let mut open = plan.build();
+    open.camera(every(40, 100));
+    assert_eq!(status(&mut open, set, &["Sec-Fetch-Site: cross-site"]), 200);
+}
+
+#[test]
 fn every_path_needs_credentials() {
     let mut free = world(None, None);
     for (basic, token) in

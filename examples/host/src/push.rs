@@ -16,11 +16,11 @@ use crate::dial::{dial, random};
 pub(crate) struct PushArgs {
     /// Push the pictures to a relay, ws://HOST[:PORT]/ingest, or wss:// with TLS, besides serving
     /// them: for a camera that nobody can reach. It rests while nobody watches there
-    #[arg(long, value_name = "URL", value_parser = websocket_url)]
+    #[arg(long, value_name = "URL", value_parser = relay_url)]
     push: Option<String>,
 
     /// The token that the relay asks for; without it that of --token is sent
-    #[arg(long, value_parser = token, value_name = "TOKEN")]
+    #[arg(long, value_parser = token, value_name = "TOKEN", requires = "push")]
     push_token: Option<String>,
 
     /// Most pictures a second that are pushed
@@ -31,6 +31,15 @@ pub(crate) struct PushArgs {
     /// Without it that of --token is asked for, of cameras and of viewers
     #[arg(long, value_parser = token, value_name = "TOKEN")]
     ingest_token: Option<String>,
+}
+
+/// A relay's front door is for viewers, so without a path it would say nothing for ever.
+fn relay_url(text: &str) -> Result<String, &'static str> {
+    let url = websocket_url(text)?;
+    match Uri::parse(&url).map(|uri| uri.target) {
+        Ok("" | "/") => Err("a relay takes pictures at a path, such as ws://HOST/ingest"),
+        _ => Ok(url),
+    }
 }
 
 impl PushArgs {
