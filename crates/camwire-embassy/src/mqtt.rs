@@ -175,6 +175,10 @@ pub enum MqttEvent {
 pub trait MqttHooks {
     /// Obeys a command that is not about pictures: motors and their heartbeat. Must not block.
     ///
+    /// No command is read while the one before waits for the camera to take a setting (10 s at
+    /// most) or a message for the broker (5 s at most): motors with a deadman stop meanwhile, and
+    /// what was said is obeyed late.
+    ///
     /// # Errors
     ///
     /// Why it does not, for people.

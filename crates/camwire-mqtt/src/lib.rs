@@ -20,6 +20,6 @@ pub use chunk::{Chunker, ChunkerError, Message, Messages, Retain, SplitError, St
 pub use control::{Command, CommandError, CommandMessage, ControlTopics, Dialect, Led};
 pub use greeting::{Greeting, GreetingError};
 pub use header::{HeaderError, PartHeader};
-pub use motor::{Motor, Motors, NoHeartbeat, Speed};
+pub use motor::{Motor, Motors, NoHeartbeat, Outputs, Speed};
 pub use reassemble::{Counts, Event, Lost, Patience, Picture, Reassembler, Refused};
 pub use topic::{Delivery, Prefix, PrefixError, Topic};

@@ -40,6 +40,15 @@ impl Speed {
     }
 }
 
+/// What two motors are to do: see [`Motors::outputs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// How fast A and B are to turn.
+    pub speeds: [Speed; 2],
+    /// When they are to stop if no heartbeat comes; `None` if both stand still.
+    pub until: Option<Instant>,
+}
+
 /// No heartbeat has come within the last second, so the motors stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no heartbeat, so the motors stand still")]
@@ -51,12 +60,14 @@ pub struct NoHeartbeat;
 /// A speed is obeyed while heartbeats come, and forgotten when they stop. So who drives sends the
 /// first heartbeat before the first speed, and then some each second.
 ///
-/// It has no clock and turns nothing: the caller sets the motors to [`speed`](Self::speed) after
-/// each command, and when [`stop_at`](Self::stop_at) has come.
+/// It has no clock and turns nothing: the caller gives both motors the speeds of
+/// [`outputs`](Self::outputs) after **each** call of [`heartbeat`](Self::heartbeat) and
+/// [`set`](Self::set), whatever they return, and again when [`Outputs::until`] has come. A
+/// heartbeat that is late stops both motors, and so does a late speed for one of them.
 ///
 /// ```
 /// use camwire_frame::Instant;
-/// use camwire_mqtt::{Motor, Motors, NoHeartbeat, Speed};
+/// use camwire_mqtt::{Motor, Motors, NoHeartbeat, Outputs, Speed};
 ///
 /// let ms = |ms: u64| Instant::from_micros(ms * 1000);
 /// let half = Speed::from_thousandths(500).expect("in range");
@@ -65,12 +76,13 @@ pub struct NoHeartbeat;
 ///
 /// motors.heartbeat(ms(100));
 /// motors.set(Motor::A, half, ms(200))?;
-/// assert_eq!(motors.stop_at(), Some(ms(1100)));
-/// assert_eq!(motors.speed(Motor::A, ms(1099)), half);
-/// assert_eq!(motors.speed(Motor::A, ms(1100)), Speed::STOP);
+/// let turning = Outputs { speeds: [half, Speed::STOP], until: Some(ms(1100)) };
+/// assert_eq!(motors.outputs(ms(1099)), turning);
+/// let standing = Outputs { speeds: [Speed::STOP; 2], until: None };
+/// assert_eq!(motors.outputs(ms(1100)), standing);
 ///
-/// motors.heartbeat(ms(1200)); // too late: it has to be told again
-/// assert_eq!(motors.speed(Motor::A, ms(1200)), Speed::STOP);
+/// motors.heartbeat(ms(1100)); // too late: it has to be told again
+/// assert_eq!(motors.outputs(ms(1100)), standing);
 /// # Ok::<(), NoHeartbeat>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,7 +102,7 @@ impl Motors {
         Self { speeds: [Speed::STOP; 2], until: None }
     }
 
-    /// Somebody is there.
+    /// Somebody is there. If the last heartbeat is too old, both motors stop.
     pub fn heartbeat(&mut self, now: Instant) {
         if !self.is_alive(now) {
             self.speeds = [Speed::STOP; 2];
@@ -98,7 +110,7 @@ impl Motors {
         self.until = Some(now + Self::DEADMAN);
     }
 
-    /// Sets the speed of a motor.
+    /// Sets the speed of a motor. If the last heartbeat is too old, both motors stop.
     ///
     /// # Errors
     ///
@@ -118,21 +130,11 @@ impl Motors {
         Ok(())
     }
 
-    /// How fast the motor is to turn now.
+    /// What both motors are to do now.
     #[must_use]
-    pub fn speed(&self, motor: Motor, now: Instant) -> Speed {
-        let [a, b] = self.speeds;
-        match motor {
-            _ if !self.is_alive(now) => Speed::STOP,
-            Motor::A => a,
-            Motor::B => b,
-        }
-    }
-
-    /// When the motors must stop if no heartbeat comes; `None` if they stand still anyway.
-    #[must_use]
-    pub fn stop_at(&self) -> Option<Instant> {
-        self.until.filter(|_| self.speeds != [Speed::STOP; 2])
+    pub fn outputs(&self, now: Instant) -> Outputs {
+        let speeds = if self.is_alive(now) { self.speeds } else { [Speed::STOP; 2] };
+        Outputs { speeds, until: self.until.filter(|_| speeds != [Speed::STOP; 2]) }
     }
 
     fn is_alive(&self, now: Instant) -> bool {
@@ -161,7 +163,8 @@ mod tests {
     fn to_stop_is_always_allowed() {
         let mut motors = Motors::new();
         assert_eq!(motors.set(Motor::B, Speed::STOP, Instant::ZERO), Ok(()));
-        assert_eq!(motors.stop_at(), None);
+        let standing = Outputs { speeds: [Speed::STOP; 2], until: None };
+        assert_eq!(motors.outputs(Instant::ZERO), standing);
     }
 
     proptest! {
@@ -170,13 +173,13 @@ mod tests {
         /// A list of all commands, read from the start for each question.
         #[test]
         fn like_the_whole_history(
-            steps in proptest::collection::vec((0u64..700, 0u8..3, -1000i16..=1000), 0..40),
+            steps in proptest::collection::vec((0u64..14, 0u8..3, -1000i16..=1000), 0..40),
         ) {
             let mut motors = Motors::new();
             let mut history = std::vec::Vec::new();
             let mut ms = 0;
             for (wait, what, value) in steps {
-                ms += wait;
+                ms += wait * 50; // So a second is often over exactly.
                 let now = Instant::from_micros(ms * 1000);
                 let speed = Speed::from_thousandths(value).unwrap();
                 let alive = |at: u64, history: &[(u64, u8, i16)]| {
@@ -191,7 +194,8 @@ mod tests {
                     }
                 }
                 history.push((ms, what, value));
-                for (n, motor) in [(1, Motor::A), (2, Motor::B)] {
+                let outputs = motors.outputs(now);
+                for (n, told) in [1, 2].into_iter().zip(outputs.speeds) {
                     // The last speed that was obeyed, if heartbeats have come all the time since.
                     let last = history.iter().rposition(|&(_, what, _)| what == n);
                     let expected = last.map_or(0, |at| {
@@ -202,7 +206,17 @@ mod tests {
                             && (at..history.len()).all(|n| alive(history[n].0, &history[..n]));
                         if always { value } else { 0 }
                     });
-                    prop_assert_eq!(motors.speed(motor, now).as_thousandths(), expected);
+                    prop_assert_eq!(told.as_thousandths(), expected);
+                }
+                // Who does what is told now, and looks again at that time, is never wrong.
+                let standing = Outputs { speeds: [Speed::STOP; 2], until: None };
+                let last_beat = history.iter().rfind(|&&(_, what, _)| what == 0);
+                let until = last_beat.map(|(t, ..)| Instant::from_micros((t + 1000) * 1000));
+                prop_assert_eq!(outputs.until, until.filter(|_| outputs.speeds != standing.speeds));
+                if let Some(until) = outputs.until {
+                    let before = Instant::from_micros(until.as_micros() - 1);
+                    prop_assert_eq!(motors.outputs(before), outputs);
+                    prop_assert_eq!(motors.outputs(until), standing);
                 }
             }
         }

@@ -5,7 +5,7 @@ use camwire::embassy::{
     Broker, EmbassyClock, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks, Publishing,
 };
 use camwire::frame::Clock;
-use camwire::mqtt::{Command, Dialect, Motor, Motors, Prefix, Retain};
+use camwire::mqtt::{Command, Dialect, Motors, Prefix, Retain, Speed};
 use camwire::ring::{FrameRing, Settings};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
@@ -111,23 +111,32 @@ pub async fn publish(
     panic!("{error}");
 }
 
-/// Two motors that only tell what they would do.
+/// Two motors that only tell what they would do when something is said. Whoever turns real ones has
+/// a task besides, which stops them in time: see `motors.rs` of `examples/esp32-idf`.
 #[derive(Default)]
-struct Wheels(Motors);
+struct Wheels {
+    motors: Motors,
+    told: [Speed; 2],
+}
 
 impl MqttHooks for Wheels {
     fn obey(&mut self, command: Command) -> Result<(), &'static str> {
         let now = EmbassyClock.now();
-        match command {
-            Command::Heartbeat => self.0.heartbeat(now),
-            Command::Motor(motor, speed) => {
-                self.0.set(motor, speed, now).map_err(|_| "no heartbeat, so the motors stand")?;
-                let speeds = [Motor::A, Motor::B].map(|motor| self.0.speed(motor, now));
-                println!("motors: {:?}", speeds.map(|speed| speed.as_thousandths()));
+        let done = match command {
+            Command::Heartbeat => {
+                self.motors.heartbeat(now);
+                Ok(())
             }
+            Command::Motor(motor, speed) => self.motors.set(motor, speed, now),
             _ => return Err("this camera has nothing like that"),
+        };
+        // Whatever it was: if it came late, both motors stop.
+        let speeds = self.motors.outputs(now).speeds;
+        if speeds != self.told {
+            self.told = speeds;
+            println!("motors: {:?}", speeds.map(Speed::as_thousandths));
         }
-        Ok(())
+        done.map_err(|_| "no heartbeat, so the motors stand")
     }
 
     fn told(&mut self, event: MqttEvent) {

@@ -1,8 +1,8 @@
 use crate::surroundings::opaque;
 use camwire_frame::Instant;
 use camwire_mqtt::{
-    Chunker, Command, ControlTopics, Delivery, Dialect, Motors, Prefix, Reassembler, Retain, Stamp,
-    Topic,
+    Chunker, Command, ControlTopics, Delivery, Dialect, Motors, Prefix, Reassembler, Retain, Speed,
+    Stamp, Topic,
 };
 
 fn prefix() -> Option<Prefix<'static>> {
@@ -66,9 +66,10 @@ pub fn obey() {
         Ok(Some(Command::Heartbeat)) => motors.heartbeat(now()),
         Ok(Some(Command::Motor(motor, speed))) => {
             let _ = opaque(motors.set(motor, speed, now()));
-            opaque((motors.speed(motor, now()).duty(), motors.stop_at()));
         }
         Ok(Some(Command::Led(led))) => _ = opaque(led.duty()),
         other => _ = opaque(other),
     }
+    let outputs = motors.outputs(now());
+    opaque((outputs.speeds.map(Speed::duty), outputs.until));
 }
