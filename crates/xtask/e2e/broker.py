@@ -36,11 +36,13 @@ def answers(port):
 class Mosquitto:
     """A broker, on a port of its own that it keeps when it is started again."""
 
-    def __init__(self, user=None, password=None):
+    def __init__(self, user=None, password=None, more=()):
         self.port = free_port()
         self.folder = tempfile.TemporaryDirectory(prefix="camwire-mosquitto-")
         folder = Path(self.folder.name)
+        self.log = folder / "log"
         lines = [f"listener {self.port} 127.0.0.1", "user root", "persistence false"]
+        lines += [f"log_dest file {self.log}", *more]
         if user:
             passwords = folder / "passwords"
             program = self.find("mosquitto_passwd")

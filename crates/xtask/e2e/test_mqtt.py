@@ -1,15 +1,19 @@
 """MQTT: publishing, control, and cameras at a broker as sources."""
 
 import json
+import os
 import re
 import socket
 import struct
+import subprocess
 import sys
 import time
 import unittest
+import zlib
+from unittest.mock import patch
 
 from broker import Camera, Client, Mosquitto, Viewer, free_port, padded, publish
-from camwire import HOST, Case, decode, eventually, make_pictures, run, size_of
+from camwire import HOST, PATIENCE, Case, decode, die_with_parent, eventually, make_pictures, run, size_of
 
 # Numbers of CameraWebServer's interface.
 QVGA, VGA = 6, 10
@@ -130,6 +134,18 @@ class Publishing(Mqtt):
         late = self.client(Client, broker, "camwire/status")
         message = late.next()
         self.assertEqual((message.payload, message.retain), (b"offline", True))
+
+    def test_a_broker_that_does_not_take_its_packets(self):
+        broker = self.broker(more=["max_packet_size 8000"])
+        server = self.publisher(broker, "--resolution", "UXGA")
+        time.sleep(5)
+        connects = broker.log.read_text().count("New client connected")
+        # Half a second has room for two of them, and then there are 0.8, 1.6 and 2 s in between.
+        self.assertIn(connects, range(2, 9))
+        warnings = [line for line in server.log.splitlines() if "WARN" in line]
+        self.assertEqual(len(warnings), 1, warnings)
+        self.assertIn("--mqtt-packet", warnings[0])
+        self.assertEqual(server.log.count("publishing at"), 1)
 
     def test_home_assistant(self):
         broker = self.broker()
@@ -316,6 +332,39 @@ class Control(Mqtt):
         self.assertEqual(server.get("/status").json()["quality"], 63)
 
 
+    def test_many_at_once(self):
+        """The newest of each setting is obeyed, and nothing waits behind settings."""
+        broker = self.broker()
+        self.publisher(broker, "--fps", "2")
+        state = self.client(Client, broker, "camwire/state")
+        for number in range(900):
+            state.say("camwire/set/quality", str(4 + number % 60))
+            state.say("camwire/set/brightness", str(number % 5 - 2))
+        state.say("camwire/set/quality", "34")
+        state.say("camwire/camera/stream/stop")
+        self.wait_for_state(state, "camwire/state", publishing=False)
+        self.wait_for_state(state, "camwire/state", quality=34)
+
+    def test_too_much(self):
+        broker = self.broker(more=["max_queued_messages 0"])
+        server = self.publisher(broker, "--mqtt-publish", "off")
+        refused = self.client(Client, broker, "camwire/refused")
+        refused.say("camwire/set/quality", "1" * 2000)
+        self.assertEqual(refused.next().payload, b"camwire/set/quality: the value is too long")
+        mischief = self.client(Client, broker)
+        for _ in range(5000):
+            mischief.say("camwire/set/quality", "nonsense")
+        told = 0
+        while told < 5000:
+            said = refused.next().payload.decode()
+            more = re.fullmatch(r"too many at once: (\d+) more", said)
+            told += int(more[1]) if more else 1
+        self.assertEqual(told, 5000, "each is told or counted")
+        self.assertIn("too many wrong commands", server.log)
+        publish(broker.port, "camwire/set/quality", "33")
+        eventually("it obeys", lambda: server.get("/status").json()["quality"] == 33)
+
+
 class Source(Mqtt):
     @classmethod
     def setUpClass(cls):
@@ -353,11 +402,109 @@ class Source(Mqtt):
         self.assertIn(relay.get("/capture").body, self.pictures)
         eventually("it is told to stop again", lambda: not camera.streaming)
 
-        # A relay that dies leaves no camera running.
+        # A relay that dies leaves it on: the broker cannot know who else is looking.
         self.watch(relay).part()
-        self.assertTrue(camera.streaming)
         relay.process.kill()
-        eventually("the broker stops it", lambda: not camera.streaming)
+        relay.process.wait()
+        time.sleep(1)
+        self.assertTrue(camera.streaming)
+        # And for whoever comes next, it is on by another's will.
+        count = len(camera.commands)
+        self.view(f"{broker.url}/esp32cam/50", "--frames", 5)
+        time.sleep(0.5)
+        self.assertEqual(camera.commands[count:], [])
+
+    def view(self, url, *args):
+        done = run(HOST, "view", "--headless", "--timeout", 20, *args, url)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def test_a_camera_that_is_on_stays_on(self):
+        """Neither its pictures nor its state, if those are rare, are taken for silence."""
+        broker = self.broker()
+        for prefix, rate in (("often", 15), ("seldom", 0.4)):
+            with self.subTest(prefix=prefix):
+                commands = self.client(Client, broker, f"{prefix}/camera/#")
+                args = ("--mqtt-layout", "framed,whole", "--mqtt-prefix", prefix)
+                camera = self.publisher(broker, *args, "--mqtt-fps", rate)
+                pictures = self.client(Client, broker, f"{prefix}/image")
+                pictures.next()
+                self.view(f"{broker.url}/{prefix}", "--frames", 3)
+                relay = self.relay(broker, prefix)
+                viewer = self.watch(relay)
+                viewer.parts(5)
+                viewer.close()
+                eventually("the relay rests", lambda: relay.stats()["source"]["state"] == "idle")
+                time.sleep(0.5)
+                told = {message.topic.rsplit("/", 1)[1] for message in commands.all()}
+                # Being told to start once more does it no harm.
+                self.assertLessEqual(told, set() if rate > 1 else {"start"})
+                state = self.client(Client, broker, f"{prefix}/state")
+                self.assertTrue(json.loads(state.next().payload)["publishing"])
+                pictures.all()
+                for _ in range(2):
+                    pictures.next()
+                relay.close()
+                camera.close()
+
+    def test_who_has_started_it_stops_it(self):
+        """A camera that is on by another's will, until it falls silent."""
+        broker = self.broker()
+        camera = self.client(Camera, broker, self.pictures)
+        camera.streaming = True
+        relay = self.relay(broker, "esp32cam/50")
+        viewer = self.watch(relay)
+        viewer.parts(30)
+        self.assertEqual(camera.commands, [])
+        camera.streaming = False
+        eventually("it is started", lambda: camera.streaming)
+        viewer.parts(5)
+        viewer.close()
+        eventually("it is stopped", lambda: not camera.streaming)
+        self.assertEqual(camera.commands, ["camera/stream/start", "camera/stream/stop"])
+
+    def test_neighbours_that_are_mixed(self):
+        """Every picture of which all parts arrive is shown, and in order."""
+        broker = self.broker()
+        folder = self.folder()
+        control = self.client(Client, broker, "cam/camera/stream/start")
+        pictures = self.pictures
+        lost = {4, 11}
+        whole = [n for n in range(len(pictures)) if n not in lost]
+        view = subprocess.Popen(
+            [
+                *(HOST, "view", "--headless", "--save", folder, "--timeout", "20"),
+                *("--frames", str(len(whole)), f"{broker.url}/cam?layout=framed"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
+        self.addCleanup(view.kill)
+        control.next()  # So it listens.
+
+        def parts(number):
+            picture = pictures[number]
+            size = len(picture) // 4 + 1
+            for index in range(4):
+                body = picture[index * size : (index + 1) * size]
+                numbers = (index, 4, index * size, len(picture))
+                checksum = zlib.crc32(picture)
+                yield header(body, *numbers, sequence=1 + number, checksum=checksum)
+
+        for first in range(0, len(pictures), 2):
+            older, newer = list(parts(first)), list(parts(first + 1))
+            mixed = [older[0], newer[0], older[1], *newer[1:], *older[2:]]
+            for number, part in ((first, older[1]), (first + 1, newer[1])):
+                if number in lost:
+                    mixed.remove(part)
+            for part in mixed:
+                control.say("cam/frame", part)
+            time.sleep(0.2)
+        self.assertEqual(view.wait(timeout=PATIENCE), 0)
+        saved = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+        self.assertEqual(saved, [pictures[n] for n in whole])
 
     def test_the_existing_camera_starts_anew(self):
         broker = self.broker()
@@ -599,6 +746,17 @@ class Embedded(Mqtt):
         time.sleep(10)
         self.assertLess(server.memory() - before, 64 << 20)
 
+    def test_its_log_is_quiet(self):
+        with patch.dict(os.environ, RUST_LOG="debug"):
+            server, port = self.embedded()
+        self.client(Client, port, "camwire/image").next()
+        with socket.create_connection(("127.0.0.1", port)) as rude:
+            rude.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            rude.recv(100)
+        time.sleep(0.5)
+        self.assertIn("DEBUG", server.log)
+        self.assertNotIn("ERROR", server.log)
+
     def test_a_port_that_is_taken(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -639,13 +797,16 @@ class Arguments(Mqtt):
         )
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"--mqtt-packet 4000 is too small", done.stderr)
-        done = run(
-            *(HOST, "serve", "--listen", "127.0.0.1:0", "--mqtt", "mqtt://127.0.0.1"),
-            *("--source", "mqtt://127.0.0.1:1883/camwire"),
-            patience=20,
-        )
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(b"in a circle", done.stderr)
+        for host in ("127.0.0.1", "localhost", "[::1]"):
+            for broker in ("mqtt://127.0.0.1", "mqtt://localhost", "embedded"):
+                with self.subTest(host=host, broker=broker):
+                    done = run(
+                        *(HOST, "serve", "--listen", "127.0.0.1:0", "--mqtt", broker),
+                        *("--source", f"mqtt://{host}:1883/camwire"),
+                        patience=20,
+                    )
+                    self.assertEqual(done.returncode, 1)
+                    self.assertIn(b"in a circle", done.stderr)
 
 
 if __name__ == "__main__":

@@ -296,6 +296,27 @@ class ViewWindow(Case):
                 eventually("the viewer has left", lambda: not server.stats()["viewers"])
                 server.close()
 
+    def test_a_window_that_is_destroyed(self):
+        server = self.serve(fps=15)
+        window = self.open(server.url("/stream"))
+        eventually("it looks", lambda: "fps" in window.title())
+        self.display.do("windowclose", window.id)
+        self.assertEqual(window.end(), 1)
+        self.assertIn("the window is gone", window.said())
+        self.assertNotIn("panicked", window.said())
+        self.assertRegex(window.said(), r"(?m)^\d+ pictures, .* lost \d+")
+        eventually("the viewer has left", lambda: not server.stats()["viewers"])
+
+    def test_no_display(self):
+        for display in ("", ":9999"):
+            with self.subTest(display=display):
+                environment = {**self.display.environment, "DISPLAY": display}
+                done = run(HOST, "view", "test", env=environment)
+                self.assertEqual(done.returncode, 1)
+                said = done.stderr.decode()
+                self.assertRegex(said, "cannot open a window: [^/]+\n")
+                self.assertNotIn(".rs:", said)
+
     def test_ends_by_itself(self):
         folder = self.folder()
         window = self.open("--frames", 60, "--save", folder, "--fps", 30, "test")

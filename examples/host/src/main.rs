@@ -16,17 +16,22 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
+use log::LevelFilter;
 
 use cli::Command;
 
-/// What is told unless `RUST_LOG` says otherwise: of the embedded broker, only what is wrong.
-const LOG: &str = "info,rumqttd=off,tracing=off";
+/// Whose words are told only if `RUST_LOG` names them: the embedded broker calls it an error when a
+/// client leaves, and winit warns of what a display lacks.
+const QUIET: [(&str, LevelFilter); 3] =
+    [("rumqttd", LevelFilter::Off), ("tracing", LevelFilter::Off), ("winit", LevelFilter::Error)];
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse().into_command();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG))
-        .format_target(false)
-        .init();
+    let mut log = env_logger::Builder::new();
+    for (name, level) in QUIET {
+        log.filter_module(name, level);
+    }
+    log.parse_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
     let done = match command {
         Command::Serve(args) => serve::run(&args).map_err(|error| error.to_string()),
         Command::View(args) => view::run(&args).map_err(|error| error.to_string()),

@@ -1,6 +1,7 @@
 //! URLs of brokers and of what is there.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A broker, and who one is there.
@@ -16,6 +17,37 @@ pub(crate) struct Broker {
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Broker {
+    /// Whether this is at the same place, as far as that can be told without asking a name server.
+    pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
+        self.port == port && Host::of(&self.host) == Host::of(host)
+    }
+}
+
+/// What a host is told apart by.
+#[derive(Debug, PartialEq, Eq)]
+enum Host {
+    /// This computer, by any of the names and addresses that no other has.
+    Here,
+    At(IpAddr),
+    Named(String),
+}
+
+impl Host {
+    fn of(host: &str) -> Self {
+        let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        match plain.unwrap_or(host).parse().map(|address: IpAddr| address.to_canonical()) {
+            // Who connects to no address at all comes to this computer.
+            Ok(address) if address.is_loopback() || address.is_unspecified() => Self::Here,
+            Ok(address) => Self::At(address),
+            Err(_) => match host.trim_end_matches('.').to_ascii_lowercase() {
+                name if name == "localhost" => Self::Here,
+                name => Self::Named(name),
+            },
+        }
     }
 }
 
@@ -109,6 +141,21 @@ fn decode(text: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places() {
+        let broker = |host: &str| Broker { host: host.to_owned(), port: 1, login: None };
+        let here = ["localhost", "LocalHost.", "127.0.0.1", "127.1.2.3", "[::1]", "0.0.0.0"];
+        for host in here {
+            for other in here {
+                assert!(broker(host).is_at(other, 1), "{host} {other}");
+            }
+            assert!(!broker(host).is_at(host, 2));
+            assert!(!broker(host).is_at("192.168.1.1", 1) && !broker(host).is_at("broker", 1));
+        }
+        assert!(broker("[::ffff:10.0.0.1]").is_at("10.0.0.1", 1));
+        assert!(broker("Broker").is_at("broker", 1) && !broker("a").is_at("b", 1));
+    }
 
     #[test]
     fn urls() {

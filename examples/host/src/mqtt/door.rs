@@ -1,8 +1,9 @@
 //! The camera at a broker: a reader of the ring that publishes, and commands that are obeyed.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use camwire::frame::{Clock, FrameRate, Pacer, Ranged, Setting, SettingName};
 use camwire::mqtt::{
@@ -14,11 +15,11 @@ use rumqttc::{
     AsyncClient, Event, EventLoop, LastWill, Packet, Publish, QoS, Request, Subscribe,
     SubscribeFilter,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::address::Broker;
-use super::connection::{ended, network, options, refuses};
+use super::connection::{BrokerError, ended, network, options, refuses};
 use super::{Layout, MqttArgs, MqttError, Told, discovery};
 use crate::clock::HostClock;
 
@@ -26,11 +27,21 @@ use crate::clock::HostClock;
 /// the broker's return.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Commands that may wait to be obeyed. More at once are a mistake or mischief, and are dropped.
-const INBOX: usize = 32;
+/// A connection that has lasted so long is a good one: the next attempt after it is made at once. A
+/// broker may also accept everybody and then throw them out, each time.
+const GOOD: Duration = Duration::from_secs(5);
 
-/// Bytes of the largest command, and then some.
-const LARGEST_COMMAND: usize = 1 << 20;
+/// Answers that may wait to be sent. More at once are a mistake or mischief, and are only counted.
+const ANSWERS: usize = 256;
+
+/// Bytes of the largest payload of a command.
+const LARGEST_COMMAND: usize = 1024;
+
+/// Bytes of a command's topic that are repeated in the answer.
+const LARGEST_TOPIC: usize = 256;
+
+/// Bytes of the largest message that does not end the connection.
+const LARGEST_MESSAGE: usize = 1 << 20;
 
 /// How often to look whether somebody else has set the source to something.
 const LOOK: Duration = Duration::from_millis(250);
@@ -76,7 +87,7 @@ impl Door {
         let discovery = (is_whole && args.mqtt_discovery != "off").then(|| &*args.mqtt_discovery);
 
         let status = prefix.status().to_string();
-        let mut options = options(&broker, LARGEST_COMMAND, usize::MAX);
+        let mut options = options(&broker, LARGEST_MESSAGE, usize::MAX);
         options.set_last_will(LastWill::new(&status, "offline", QoS::AtMostOnce, true));
         // Without a queue: a part is taken when the one before it has gone to the socket.
         let (client, mut events) = AsyncClient::new(options, 0);
@@ -84,6 +95,7 @@ impl Door {
 
         let wanted = Wanted { publishing: args.mqtt_publish, shots: 0, rate: args.mqtt_fps };
         let (connected_tx, connected) = watch::channel(false);
+        let (answer, answers) = mpsc::channel(ANSWERS);
         let camera = Arc::new(Camera {
             client,
             connected: connected.clone(),
@@ -97,14 +109,19 @@ impl Door {
             refused: prefix.refused().to_string(),
             state: format!("{}/state", prefix.as_str()),
             status,
+            sent: AtomicBool::new(false),
+            settings: Mutex::default(),
+            settings_wait: Notify::new(),
+            answer,
+            unanswered: AtomicUsize::new(0),
             host,
         });
-        let (inbox, commands) = mpsc::channel(INBOX);
         let mut connection = JoinSet::new();
-        connection.spawn(Arc::clone(&camera).stay_connected(events, broker, connected_tx, inbox));
+        connection.spawn(Arc::clone(&camera).stay_connected(events, broker, connected_tx));
         let mut work = JoinSet::new();
         work.spawn(Arc::clone(&camera).publish());
-        work.spawn(Arc::clone(&camera).obey(commands));
+        work.spawn(Arc::clone(&camera).obey());
+        work.spawn(Arc::clone(&camera).answer(answers));
         work.spawn(Arc::clone(&camera).tell_state());
         Ok(Self { camera, connected, connection, work })
     }
@@ -169,6 +186,14 @@ struct Camera {
     status: String,
     state: String,
     refused: String,
+    /// Whether any of a picture has been handed over since the connection was made.
+    sent: AtomicBool,
+    /// Those that wait for the source, of each name the newest, with the topic they came by.
+    settings: Mutex<Vec<(String, Setting)>>,
+    settings_wait: Notify,
+    answer: mpsc::Sender<Outgoing>,
+    /// How many answers there was no room for.
+    unanswered: AtomicUsize,
     host: Host,
 }
 
@@ -185,27 +210,36 @@ impl Camera {
         mut events: EventLoop,
         broker: Broker,
         connected: watch::Sender<bool>,
-        inbox: mpsc::Sender<Publish>,
     ) {
         let mut told = Told::default();
         let mut backoff = BACKOFF.0;
+        let mut since = None;
+        let mut was_short = false;
         loop {
             // Always to its end: a poll that is dropped may lose a message.
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+            let event = events.poll().await;
+            if since.is_some_and(|since: Instant| since.elapsed() > GOOD) {
+                since = None;
+                backoff = BACKOFF.0;
+                told.forget();
+                if was_short && event.is_ok() {
                     log::info!("publishing at the broker {broker}");
-                    told.forget();
-                    backoff = BACKOFF.0;
+                }
+                was_short = false;
+            }
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    if !was_short {
+                        log::info!("publishing at the broker {broker}");
+                    }
+                    since = Some(Instant::now());
+                    self.sent.store(false, Ordering::Relaxed);
                     events.set_network_options(network(true));
                     // Before anything else that is to be sent.
                     events.pending.extend(self.introduction());
                     connected.send_replace(true);
                 }
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    if inbox.try_send(message).is_err() {
-                        told.warn(format!("too many commands from the broker {broker} at once"));
-                    }
-                }
+                Ok(Event::Incoming(Packet::Publish(message))) => self.receive(&message),
                 Ok(Event::Incoming(Packet::SubAck(answer))) if refuses(&answer.return_codes) => {
                     log::warn!("the broker {broker} does not allow to subscribe to the commands");
                 }
@@ -217,7 +251,16 @@ impl Camera {
                 Err(error) => {
                     let was_connected = connected.send_replace(false);
                     events.set_network_options(network(false));
-                    told.warn(ended(&broker, was_connected, error).to_string());
+                    was_short |= since.take().is_some();
+                    let error = ended(&broker, was_connected, error);
+                    let is_lost = was_short && matches!(error, BrokerError::Lost(_));
+                    let hint = if is_lost && self.sent.load(Ordering::Relaxed) {
+                        " soon after it was sent a picture: perhaps its packets are larger than \
+                         the broker allows (see --mqtt-packet)"
+                    } else {
+                        ""
+                    };
+                    told.warn(format!("{error}{hint}"));
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF.1);
                 }
@@ -337,6 +380,7 @@ impl Camera {
             last.number += 1 + if last.number == 0 { 0 } else { missed };
             last.shots = wanted.shots;
             for message in self.messages(lease, last.number, told) {
+                self.sent.store(true, Ordering::Relaxed);
                 if self.say(message).await.is_err() {
                     return Ok(());
                 }
@@ -407,37 +451,33 @@ impl Pace {
 
 // Commands.
 impl Camera {
-    async fn obey(self: Arc<Self>, mut inbox: mpsc::Receiver<Publish>) {
-        while let Some(message) = inbox.recv().await {
-            if self.home_assistant.as_ref() == Some(&message.topic) {
-                if let Some((topic, payload)) = &self.discovery
-                    && &message.payload[..] == b"online"
-                {
-                    let (topic, payload) = (topic.clone(), payload.clone().into_bytes());
-                    let _ = self.say(Outgoing { topic, payload, retain: true }).await;
-                }
-                continue;
+    /// What takes long is left to the others: nothing else is received meanwhile.
+    fn receive(&self, message: &Publish) {
+        if self.home_assistant.as_ref() == Some(&message.topic) {
+            if let Some((topic, payload)) = &self.discovery
+                && &message.payload[..] == b"online"
+            {
+                let (topic, payload) = (topic.clone(), payload.clone().into_bytes());
+                self.say_later(Outgoing { topic, payload, retain: true });
             }
-            let delivery = Delivery::from_retain_flag(message.retain);
-            let done = match self.control.parse(&message.topic, &message.payload, delivery) {
-                Ok(Some(command)) => self.carry_out(command).await,
-                Ok(None) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(reason) = done {
-                log::debug!("refused: {}: {reason}", message.topic);
-                let payload = format!("{}: {reason}", message.topic).into_bytes();
-                let topic = self.refused.clone();
-                let _ = self.say(Outgoing { topic, payload, retain: false }).await;
-            }
+            return;
+        }
+        if message.payload.len() > LARGEST_COMMAND {
+            self.refuse(&message.topic, "the value is too long");
+            return;
+        }
+        let delivery = Delivery::from_retain_flag(message.retain);
+        match self.control.parse(&message.topic, &message.payload, delivery) {
+            Ok(Some(command)) => self.carry_out(command, &message.topic),
+            Ok(None) => {}
+            Err(error) => self.refuse(&message.topic, &error.to_string()),
         }
     }
 
-    /// An error is the reason, for people.
-    async fn carry_out(&self, command: Command) -> Result<(), String> {
+    fn carry_out(&self, command: Command, topic: &str) {
         match command {
-            Command::Set(setting) => return self.set(setting).await,
-            Command::Led(led) => return self.set(Setting::Lamp(lamp(led))).await,
+            Command::Set(setting) => self.set_later(setting, topic),
+            Command::Led(led) => self.set_later(Setting::Lamp(lamp(led)), topic),
             Command::Rate(rate) => self.wanted.send_modify(|wanted| wanted.rate = Some(rate)),
             Command::Shot => {
                 self.wanted.send_modify(|wanted| wanted.shots = wanted.shots.wrapping_add(1));
@@ -445,11 +485,66 @@ impl Camera {
             Command::StartStream => self.wanted.send_modify(|wanted| wanted.publishing = true),
             Command::StopStream => self.wanted.send_modify(|wanted| wanted.publishing = false),
             Command::Motor(..) | Command::Heartbeat => {
-                return Err("this camera has no motors".to_owned());
+                self.refuse(topic, "this camera has no motors");
             }
-            _ => return Err("this camera has nothing like that".to_owned()),
+            _ => self.refuse(topic, "this camera has nothing like that"),
         }
-        Ok(())
+    }
+
+    /// There is one place for each name, so there is always room.
+    fn set_later(&self, setting: Setting, topic: &str) {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.retain(|(_, other)| other.name() != setting.name());
+        settings.push((topic.to_owned(), setting));
+        self.settings_wait.notify_one();
+    }
+
+    /// Has the source set to what waits, one after another.
+    async fn obey(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+                (!settings.is_empty()).then(|| settings.remove(0))
+            };
+            match next {
+                Some((topic, setting)) => {
+                    if let Err(reason) = self.set(setting).await {
+                        self.refuse(&topic, &reason);
+                    }
+                }
+                None => self.settings_wait.notified().await,
+            }
+        }
+    }
+
+    /// `reason` is for people.
+    fn refuse(&self, topic: &str, reason: &str) {
+        let topic = &topic[..topic.floor_char_boundary(LARGEST_TOPIC)];
+        log::debug!("refused: {topic}: {reason}");
+        let payload = format!("{topic}: {reason}").into_bytes();
+        self.say_later(Outgoing { topic: self.refused.clone(), payload, retain: false });
+    }
+
+    fn say_later(&self, message: Outgoing) {
+        if self.answer.try_send(message).is_err() {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn answer(self: Arc<Self>, mut answers: mpsc::Receiver<Outgoing>) {
+        let mut told = Told::default();
+        while let Some(message) = answers.recv().await {
+            let _ = self.say(message).await;
+            if answers.is_empty() {
+                let more = self.unanswered.swap(0, Ordering::Relaxed);
+                if more > 0 {
+                    told.warn("too many wrong commands at once".to_owned());
+                    let payload = format!("too many at once: {more} more").into_bytes();
+                    let topic = self.refused.clone();
+                    let _ = self.say(Outgoing { topic, payload, retain: false }).await;
+                }
+            }
+        }
     }
 
     /// By the same mailbox as the page.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use camwire::frame::{CaptureError, Clock, FrameInfo};
 use camwire::mqtt::{
-    Command, ControlTopics, Counts, Delivery, Dialect, Event as Outcome, Greeting, Patience,
-    Picture, Prefix, Reassembler, Refused,
+    Command, ControlTopics, Counts, Delivery, Dialect, Event as Outcome, Greeting, Picture, Prefix,
+    Reassembler, Refused,
 };
 use clap::Args;
 use rumqttc::{
-    Disconnect, Event, EventLoop, LastWill, Outgoing, Packet, Publish, QoS, Request, Subscribe,
+    Disconnect, Event, EventLoop, Outgoing, Packet, Publish, QoS, Request, Subscribe,
     SubscribeFilter, Unsubscribe,
 };
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +23,11 @@ use crate::mqtt::{
 
 /// How long a camera may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to listen for pictures before the camera is told to start, unless it says itself
+/// whether it publishes. A camera that is on sends several in a second; whoever waits for one that
+/// is off waits so much longer.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// How long a camera may be silent before it is told once more to start: it may have started anew,
 /// or another receiver has stopped it.
@@ -122,14 +127,10 @@ impl MqttCamera {
 
     /// Whether these are the topics at which this program itself publishes.
     pub(crate) fn is_at(&self, broker: &BrokerArg, listen: SocketAddr, prefix: &str) -> bool {
-        let Broker { host, port, .. } = &self.broker;
         let same_broker = match broker {
             BrokerArg::Off => false,
-            BrokerArg::At(other) => (host, port) == (&other.host, &other.port),
-            BrokerArg::Embedded => {
-                *port == listen.port()
-                    && ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str())
-            }
+            BrokerArg::At(other) => self.broker.is_at(&other.host, other.port),
+            BrokerArg::Embedded => self.broker.is_at(&listen.ip().to_string(), listen.port()),
         };
         same_broker && self.prefix == prefix
     }
@@ -174,8 +175,9 @@ impl SourceCounts {
     }
 }
 
-/// Connects when pictures are wanted, tells the camera to start, and stops it when nobody wants
-/// any more. When the connection is lost, the capture loop waits between attempts.
+/// Connects when pictures are wanted, tells a camera that is silent to start, and stops what it has
+/// started when nobody wants any more. When the connection is lost, the capture loop waits between
+/// attempts.
 pub(crate) struct MqttSource {
     camera: MqttCamera,
     /// As long as the program.
@@ -186,8 +188,19 @@ pub(crate) struct MqttSource {
     counts: SourceCounts,
     /// Where the camera takes commands.
     controls: Vec<String>,
+    will: Will,
     /// It has been told that pictures come.
     announced: bool,
+}
+
+/// By whose will the camera publishes. Only what was silent before is for this program to stop:
+/// others may be looking at the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Will {
+    Others,
+    /// It was silent and has been told to start; nothing has come since.
+    Asked,
+    Ours,
 }
 
 type Buffers = Reassembler<'static, Vec<u8>>;
@@ -198,8 +211,10 @@ struct Link {
     connected: bool,
     /// Those that may still turn out to be the camera's.
     layouts: Vec<(Layout, Buffers)>,
-    /// When the camera was heard last, or told to start.
-    heard: Instant,
+    /// When the camera is to be told to start, unless it is heard before.
+    nudge: Instant,
+    /// Whether the camera publishes, if it says that.
+    says: Option<bool>,
 }
 
 impl MqttSource {
@@ -208,7 +223,8 @@ impl MqttSource {
         let prefix = Prefix::new(prefix).expect("checked when it was parsed");
         let controls = camera.controls();
         let counts = SourceCounts::default();
-        Self { camera, prefix, clock, link: None, counts, controls, announced: false }
+        let will = Will::Others;
+        Self { camera, prefix, clock, link: None, counts, controls, will, announced: false }
     }
 
     /// Up to now.
@@ -235,11 +251,11 @@ impl MqttSource {
             let now = self.clock.now();
             let link = match &mut self.link {
                 Some(link) => link,
-                none => none.insert(Link::open(&self.camera, self.prefix, self.controls.first())),
+                none => none.insert(Link::open(&self.camera, self.prefix)),
             };
             let mut wake = until;
             if link.connected {
-                wake = wake.min(link.heard + NUDGE);
+                wake = wake.min(link.nudge);
                 let deadlines = link.layouts.iter().filter_map(|(_, layout)| layout.deadline());
                 if let Some(deadline) = deadlines.min() {
                     wake = wake.min(Instant::now() + deadline.saturating_since(now));
@@ -261,17 +277,19 @@ impl MqttSource {
                     return Err(MqttError::Silent(self.camera.to_string(), PATIENCE).into());
                 }
                 Err(_elapsed) => {
-                    if self.link.as_ref().is_some_and(|link| link.heard + NUDGE <= Instant::now()) {
-                        self.tell(Command::StartStream);
+                    if self.link.as_ref().is_some_and(|link| link.nudge <= Instant::now()) {
+                        self.start();
                     }
                 }
             }
         }
     }
 
-    /// Stops the camera and disconnects.
+    /// Stops the camera, if it was started from here, and disconnects.
     pub(crate) async fn pause(&mut self) {
-        self.tell(Command::StopStream);
+        if self.will != Will::Others && self.tell(Command::StopStream) {
+            self.will = Will::Others;
+        }
         if let Some(link) = &mut self.link
             && link.connected
         {
@@ -292,16 +310,42 @@ impl MqttSource {
         self.link = None;
     }
 
-    /// Says something to the camera, if that is wanted and there is a connection.
-    fn tell(&mut self, command: Command) {
-        let Some(link) = self.link.as_mut().filter(|link| link.connected) else { return };
-        link.heard = Instant::now();
+    /// Tells the camera to start. It was silent, so it is for us to stop, unless it says that it
+    /// publishes already: then its pictures are rare.
+    fn start(&mut self) {
+        let says = self.link.as_ref().and_then(|link| link.says);
+        if self.tell(Command::StartStream) && says != Some(true) && self.will == Will::Others {
+            self.will = Will::Asked;
+        }
+        if let Some(link) = &mut self.link {
+            link.nudge = Instant::now() + NUDGE;
+        }
+    }
+
+    /// The camera has come. Whether it publishes from the start is not known yet.
+    fn welcome(&mut self) {
+        if self.will == Will::Asked {
+            self.will = Will::Others; // There was nobody to ask.
+        }
+        if let Some(link) = &mut self.link {
+            link.says = None;
+            link.nudge = Instant::now() + LISTEN;
+        }
+        if self.will == Will::Ours {
+            self.start();
+        }
+    }
+
+    /// Says something to the camera, if that is wanted. Whether there is a connection.
+    fn tell(&mut self, command: Command) -> bool {
+        let Some(link) = self.link.as_mut().filter(|link| link.connected) else { return false };
         for prefix in &self.controls {
             if let Some((topic, payload)) = words(prefix, command) {
                 let message = Publish::new(topic, QoS::AtMostOnce, payload);
                 link.events.pending.push_back(Request::Publish(message));
             }
         }
+        true
     }
 
     fn take(&mut self, event: Event) -> Result<(), MqttError> {
@@ -312,12 +356,13 @@ impl MqttSource {
                 link.events.set_network_options(network(true));
                 let filters = link.layouts.iter().flat_map(|(_, layout)| layout.filters());
                 let filters = filters.map(|filter| filter.to_string());
-                let others = [self.prefix.status().to_string(), Greeting::TOPIC.to_owned()];
+                let status = self.prefix.status().to_string();
+                let others = [status, state_topic(self.prefix), Greeting::TOPIC.to_owned()];
                 let filters = filters.chain(others);
                 let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtMostOnce));
                 let subscribe = Request::Subscribe(Subscribe::new_many(filters));
                 link.events.pending.push_back(subscribe);
-                self.tell(Command::StartStream);
+                self.welcome();
             }
             Event::Incoming(Packet::SubAck(answer)) if refuses(&answer.return_codes) => {
                 self.hang_up();
@@ -334,20 +379,35 @@ impl MqttSource {
             match Greeting::parse(&message.payload) {
                 Ok(greeting) if self.camera.is_greeted_by(greeting.control) => {
                     self.controls = vec![greeting.control.as_str().to_owned()];
-                    self.tell(Command::StartStream);
+                    self.welcome();
                 }
                 _ => {}
             }
         } else if message.topic == self.prefix.status().to_string() {
             if !message.retain && &message.payload[..] == b"online" {
-                self.tell(Command::StartStream);
+                self.welcome();
+            }
+        } else if message.topic == state_topic(self.prefix) {
+            let says = publishing(&message.payload);
+            let Some(link) = self.link.as_mut().filter(|link| link.says != says) else { return };
+            link.says = says;
+            match says {
+                Some(true) => link.nudge = Instant::now() + NUDGE,
+                Some(false) => self.start(),
+                None => {}
             }
         } else if let Some(link) = &mut self.link {
             let delivery = Delivery::from_retain_flag(message.retain);
             let now = self.clock.now();
             for (_, layout) in &mut link.layouts {
                 match layout.push(&message.topic, &message.payload, delivery, now) {
-                    Ok(()) => link.heard = Instant::now(),
+                    Ok(()) if !message.retain => {
+                        link.nudge = Instant::now() + NUDGE;
+                        if self.will == Will::Asked {
+                            self.will = Will::Ours;
+                        }
+                    }
+                    Ok(()) => {}
                     Err(Refused::OtherTopic | Refused::Retained) => {}
                     Err(refused) => log::debug!("{}: {refused}", message.topic),
                 }
@@ -394,27 +454,24 @@ impl MqttSource {
 }
 
 impl Link {
-    /// Connects with the first poll. If this program dies, the broker stops the camera for it.
-    fn open(camera: &MqttCamera, prefix: Prefix<'static>, control: Option<&String>) -> Self {
-        let mut options = options(&camera.broker, super::LARGEST_PICTURE + BESIDES, BESIDES);
-        if let Some((topic, payload)) = control.and_then(|p| words(p, Command::StopStream)) {
-            options.set_last_will(LastWill::new(topic, payload, QoS::AtMostOnce, false));
-        }
+    /// Connects with the first poll. There is no last will: the broker would stop the camera for
+    /// everybody else, too.
+    fn open(camera: &MqttCamera, prefix: Prefix<'static>) -> Self {
+        let options = options(&camera.broker, super::LARGEST_PICTURE + BESIDES, BESIDES);
         let mut events = EventLoop::new(options, 1);
         events.set_network_options(network(false));
-        // Brokers keep the order of a topic's messages, so nothing older comes any more.
-        let patience = Patience { for_older: Duration::ZERO, ..Patience::default() };
         let layouts = match camera.layout {
             Some(layout) => vec![layout],
             None => vec![Layout::Framed, Layout::Indexed, Layout::Whole],
         };
         let buffers = |layout: Layout| {
-            let buffers: Buffers = match layout {
+            // With the usual patience: bridges between brokers, and senders with several
+            // connections, may mix the parts of pictures.
+            let mut buffers: Buffers = match layout {
                 Layout::Framed => Reassembler::framed(prefix),
                 Layout::Indexed => Reassembler::indexed(prefix),
                 Layout::Whole => Reassembler::whole(prefix),
             };
-            let mut buffers = buffers.patience(patience);
             while buffers.wants_buffer() {
                 // Zeros that nobody has touched take no memory.
                 let _ = buffers.supply(vec![0; super::LARGEST_PICTURE]);
@@ -422,8 +479,21 @@ impl Link {
             (layout, buffers)
         };
         let layouts = layouts.into_iter().map(buffers).collect();
-        Self { events, connected: false, layouts, heard: Instant::now() }
+        Self { events, connected: false, layouts, nudge: Instant::now() + NUDGE, says: None }
     }
+}
+
+/// Where a camera of ours says what it is set to.
+fn state_topic(prefix: Prefix<'_>) -> String {
+    format!("{}/state", prefix.as_str())
+}
+
+/// Whether a camera's state says that it publishes.
+fn publishing(state: &[u8]) -> Option<bool> {
+    let text: String = std::str::from_utf8(state).ok()?.split_ascii_whitespace().collect();
+    let (_, value) = text.split_once("\"publishing\":")?;
+    let is = |word: &str| value.strip_prefix(word).is_some_and(|rest| rest.starts_with([',', '}']));
+    is("true").then_some(true).or(is("false").then_some(false))
 }
 
 /// Topic and payload of a command.
@@ -463,6 +533,15 @@ mod tests {
             "mqtt://broker/cam?fps=1",
         ] {
             assert!(camera(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn states() {
+        assert_eq!(publishing(br#"{"publishing":true,"fps":2}"#), Some(true));
+        assert_eq!(publishing(b"{ \"fps\": 2,\n \"publishing\" : false }"), Some(false));
+        for other in [&b""[..], b"{}", b"{\"publishing\":", b"{\"publishing\":truest}", b"\xff"] {
+            assert_eq!(publishing(other), None);
         }
     }
 

@@ -132,6 +132,9 @@ pub(crate) enum ViewError {
     #[cfg(feature = "window")]
     #[error("cannot open a window: {0}\nWithout one, use --headless.")]
     Window(String),
+    #[cfg(feature = "window")]
+    #[error("the window is gone")]
+    WindowGone,
     #[cfg(not(feature = "window"))]
     #[error("this build has no window; use --headless")]
     NoWindow,

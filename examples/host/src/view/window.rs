@@ -5,10 +5,10 @@
 //! is the newest there is. So a slow display costs pictures, and never a queue.
 
 use std::num::NonZero;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use camwire::ring::{Reader, block_on};
@@ -54,13 +54,9 @@ impl Window {
     /// Finds out whether there is a display.
     pub(super) fn open() -> Result<Self, ViewError> {
         // Where only some of the libraries of a display are there, this panics.
-        let hook = panic::take_hook();
-        panic::set_hook(Box::new(|_| {}));
-        let events = panic::catch_unwind(|| EventLoop::with_user_event().build());
-        panic::set_hook(hook);
-        match events {
+        match quietly(|| EventLoop::with_user_event().build()) {
             Ok(Ok(events)) => Ok(Self { events }),
-            Ok(Err(error)) => Err(ViewError::Window(error.to_string())),
+            Ok(Err(error)) => Err(failed(error)),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or(panic.downcast_ref::<&str>().copied());
@@ -113,7 +109,12 @@ impl Window {
             used,
             failed: None,
         };
-        let done = self.events.run_app(&mut app).map_err(failed);
+        // When the window or the whole display is gone without a word, this panics.
+        let events = self.events;
+        let done = match quietly(|| events.run_app(&mut app)) {
+            Ok(done) => done.map_err(failed),
+            Err(_panic) => Err(ViewError::WindowGone),
+        };
         let failed = app.failed.take();
         // This ends the other threads, if they have not ended yet.
         drop((app, open));
@@ -124,7 +125,29 @@ impl Window {
 }
 
 fn failed(error: impl std::fmt::Display) -> ViewError {
-    ViewError::Window(error.to_string())
+    ViewError::Window(reason(&error.to_string()).to_owned())
+}
+
+/// An error of winit without the place in winit's source that stands before the reason.
+fn reason(error: &str) -> &str {
+    let place = error.starts_with("os error at ").then(|| error.split_once(".rs:")).flatten();
+    let reason = place.and_then(|(_, rest)| rest.split_once(": "));
+    reason.map_or(error, |(_, reason)| reason)
+}
+
+/// Catches winit's panics, of which nothing is printed. Those of other threads are.
+fn quietly<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
+    let here = thread::current().id();
+    let hook: Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync> = panic::take_hook().into();
+    let others = Arc::clone(&hook);
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().id() != here {
+            others(panic);
+        }
+    }));
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(Box::new(move |panic| hook(panic)));
+    done
 }
 
 /// Decodes the newest picture whenever the window has shown one.
@@ -355,5 +378,25 @@ impl App {
         let window = canvas.window();
         let full = window.fullscreen().is_none().then_some(Fullscreen::Borderless(None));
         window.set_fullscreen(full);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons() {
+        let text = "os error at /home/a b/winit-1.0/src/linux/mod.rs:12: DISPLAY: is not set";
+        assert_eq!(reason(text), "DISPLAY: is not set");
+        for text in ["", "a: b", "os error at nowhere", "/lib.rs:1: a"] {
+            assert_eq!(reason(text), text);
+        }
+    }
+
+    #[test]
+    fn panics_are_caught() {
+        assert!(matches!(quietly(|| 1), Ok(1)));
+        assert!(quietly(|| panic!("of a library")).is_err());
     }
 }
