@@ -97,8 +97,10 @@ impl Window {
         })?;
 
         self.events.set_control_flow(ControlFlow::Wait);
+        let size = args.window.map_or(FIRST_SIZE, PhysicalSize::from);
         let mut app = App {
-            size: args.window.map_or(FIRST_SIZE, PhysicalSize::from),
+            size,
+            earlier: [size; 3],
             fit: if args.window.is_some() { Fit::Stay } else { Fit::Follow },
             name: args.source.name.clone(),
             title: args.source.name.clone(),
@@ -204,6 +206,8 @@ type Canvas = Surface<OwnedDisplayHandle, Rc<winit::window::Window>>;
 struct App {
     /// What the window was last asked to be.
     size: PhysicalSize<u32>,
+    /// And before that. The system tells of each size, perhaps when there is another already.
+    earlier: [PhysicalSize<u32>; 3],
     fit: Fit,
     name: String,
     title: String,
@@ -246,7 +250,8 @@ impl ApplicationHandler<Event> for App {
         match event {
             WindowEvent::CloseRequested => events.exit(),
             WindowEvent::Resized(size) => {
-                if size != self.size && !self.is_full() {
+                let is_ours = size == self.size || self.earlier.contains(&size);
+                if !is_ours && !self.is_full() {
                     self.fit = Fit::Stay; // That was not us.
                 }
                 self.redraw();
@@ -312,6 +317,7 @@ impl App {
             let n = n.min(n * most.0 / width.max(1)).min(n * most.1 / height.max(1));
             n.max(1) as u32
         };
+        self.earlier = [self.size, self.earlier[0], self.earlier[1]];
         self.size = PhysicalSize::new(scale(width), scale(height));
         let _ = window.request_inner_size(self.size);
     }
