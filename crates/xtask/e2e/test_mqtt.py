@@ -334,7 +334,7 @@ class Control(Mqtt):
 
     def test_many_at_once(self):
         """The newest of each setting is obeyed, and nothing waits behind settings."""
-        broker = self.broker()
+        broker = self.broker(more=["max_queued_messages 0"])
         self.publisher(broker, "--fps", "2")
         state = self.client(Client, broker, "camwire/state")
         for number in range(900):
@@ -342,8 +342,7 @@ class Control(Mqtt):
             state.say("camwire/set/brightness", str(number % 5 - 2))
         state.say("camwire/set/quality", "34")
         state.say("camwire/camera/stream/stop")
-        self.wait_for_state(state, "camwire/state", publishing=False)
-        self.wait_for_state(state, "camwire/state", quality=34)
+        self.wait_for_state(state, "camwire/state", publishing=False, quality=34)
 
     def test_too_much(self):
         broker = self.broker(more=["max_queued_messages 0"])

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use camwire::frame::FrameSource as _;
 use camwire::ring::{
     CaptureConfig, FrameRing, MemoryError, Publisher, Settings, SourceStatus,
     capture_loop_with_settings,
@@ -112,10 +113,15 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         None => server,
     });
 
+    let (stop, stopped) = watch::channel(());
     let capture = source.map(|source| {
         let capture = source.capture_config(args.options.fps);
         let publisher = ring.publisher().expect("the first of this ring");
-        tokio::spawn(capture_pictures(source, publisher, clock, capture, status, settings))
+        let mut stopped = stopped.clone();
+        tokio::spawn(async move {
+            let until = async { drop(stopped.changed().await) };
+            capture_pictures(source, publisher, clock, capture, status, settings, until).await;
+        })
     });
 
     let mqtt = mqtt::open(&args.mqtt, &args.source, mqtt::Host { ring, settings, clock })?;
@@ -123,7 +129,6 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);
     }
-    let (stop, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
     let workers = Arc::new(workers);
     for listener in listeners {
@@ -148,12 +153,16 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     }
     // Without a publisher the streams end as they should, with their closing delimiter; the
     // listeners go at once, and with them whatever has not ended in time.
-    match capture {
-        Some(capture) => capture.abort(),
-        None => ring.close(),
-    }
     let _ = stop.send(());
-    let all_gone = async { while tasks.join_next().await.is_some() {} };
+    if capture.is_none() {
+        ring.close();
+    }
+    let all_gone = async {
+        while tasks.join_next().await.is_some() {}
+        if let Some(capture) = capture {
+            let _ = capture.await;
+        }
+    };
     let _ = tokio::time::timeout(FAREWELL, all_gone).await;
     Ok(())
 }
@@ -216,10 +225,20 @@ async fn capture_pictures(
     config: CaptureConfig,
     status: &'static SourceStatus,
     settings: &'static Settings,
+    until: impl Future<Output = ()>,
 ) {
-    let (publisher, source) = (&mut publisher, &mut source);
-    capture_loop_with_settings(publisher, source, &clock, &config, status, settings).await;
-    log::info!("the source has ended");
+    let pictures = async {
+        let (publisher, source) = (&mut publisher, &mut source);
+        capture_loop_with_settings(publisher, source, &clock, &config, status, settings).await;
+        log::info!("the source has ended");
+    };
+    tokio::select! {
+        () = pictures => {}
+        () = until => {}
+    }
+    drop(publisher);
+    // A camera at a broker may have to be stopped.
+    source.pause().await;
 }
 
 /// Threads that serve connections, each with an executor of its own: a viewer stays on its thread,

@@ -229,9 +229,6 @@ impl Camera {
             }
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    if !was_short {
-                        log::info!("publishing at the broker {broker}");
-                    }
                     since = Some(Instant::now());
                     self.sent.store(false, Ordering::Relaxed);
                     events.set_network_options(network(true));
@@ -240,8 +237,12 @@ impl Camera {
                     connected.send_replace(true);
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => self.receive(&message),
-                Ok(Event::Incoming(Packet::SubAck(answer))) if refuses(&answer.return_codes) => {
-                    log::warn!("the broker {broker} does not allow to subscribe to the commands");
+                // Whoever has read this may command.
+                Ok(Event::Incoming(Packet::SubAck(answer))) if !was_short => {
+                    log::info!("publishing at the broker {broker}");
+                    if refuses(&answer.return_codes) {
+                        log::warn!("the broker {broker} does not allow to subscribe to commands");
+                    }
                 }
                 Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => {
                     connected.send_replace(false);
