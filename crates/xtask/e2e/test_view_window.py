@@ -130,7 +130,13 @@ class Window:
         self.display.do("windowactivate", "--sync", self.id, "key", key)
 
     def look(self):
-        return self.display.look(self.size(), self.id)
+        while True:
+            size = self.size()
+            try:
+                return self.display.look(size, self.id)
+            except AssertionError:
+                if self.size() == size:
+                    raise  # else it has become another while it was looked at
 
     def keep(self, name):
         """For people to look at."""
