@@ -1,9 +1,6 @@
 //! The example firmware in the emulator, with every instruction counted while viewers watch.
 
-use crate::{
-    check::{Context, Problem},
-    emulator, tools,
-};
+use crate::Result;
 use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
@@ -49,20 +46,18 @@ const WARM_UP: usize = 4;
 /// Longer than anything here takes, though the emulator is slow when it counts.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs a firmware of `target` that shows a picture of `bytes` bytes again and again, and counts
+/// Runs a firmware for riscv32imc that shows a picture of `bytes` bytes again and again, and counts
 /// while `viewers` get `pictures` of them.
 pub(crate) fn count(
-    context: &Context,
-    (firmware, target): (&Path, &str),
+    firmware: &Path,
     bytes: usize,
     pictures: usize,
     viewers: usize,
-) -> Result<Count, Problem> {
-    tools::need(context, &[&emulator::QEMU])?;
+) -> Result<Count> {
     let file = std::env::temp_dir().join(format!("camwire-picture-{}", std::process::id()));
     fs::write(&file, picture(bytes))?;
-    let counted = Board::start(firmware, target, &file, bytes)
-        .and_then(|board| board.count(pictures, viewers));
+    let counted =
+        Board::start(firmware, &file, bytes).and_then(|board| board.count(pictures, viewers));
     fs::remove_file(&file)?;
     counted
 }
@@ -88,7 +83,7 @@ struct Board {
 
 impl Board {
     /// Starts it and waits until it listens.
-    fn start(firmware: &Path, target: &str, file: &Path, bytes: usize) -> Result<Self, Problem> {
+    fn start(firmware: &Path, file: &Path, bytes: usize) -> Result<Self> {
         // A port that is free; nobody takes it in the moment until QEMU does.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let help = Command::new("qemu-system-riscv32").arg("-help").output()?.stdout;
@@ -97,7 +92,9 @@ impl Board {
             _ => &["-singlestep"], // Before version 8.1.
         };
         let mut qemu = Command::new("qemu-system-riscv32")
-            .args(emulator::machine(target))
+            .args(["-M", "virt", "-cpu", "rv32,a=off,f=off,d=off,s=off,h=off", "-m", "32M"])
+            .args(["-bios", "none", "-display", "none", "-monitor", "none"])
+            .args(["-serial", "stdio", "-no-reboot"])
             .args(["-global", "virtio-mmio.force-legacy=false"])
             .args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:80")])
             .args(["-device", "virtio-net-device,netdev=net"])
@@ -125,28 +122,28 @@ impl Board {
 
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
-            for line in BufReader::new(console).lines().map_while(Result::ok) {
+            for line in BufReader::new(console).lines().map_while(io::Result::ok) {
                 let _ = sender.send(line); // Once it listens, nobody listens to it.
             }
         });
         loop {
-            let line = lines.recv_timeout(PATIENCE).map_err(|_| {
-                Problem::failed("the firmware in the emulator does not say that it listens")
-            })?;
+            let line = lines
+                .recv_timeout(PATIENCE)
+                .map_err(|_| "the firmware in the emulator does not report that it listens")?;
             if let Some(rest) = line.strip_prefix("serve: ") {
                 let number = rest.split(' ').next().and_then(|number| number.parse().ok());
-                board.bytes_per_connection = number.ok_or_else(|| Problem::failed(&line))?;
+                board.bytes_per_connection = number.ok_or_else(|| line.clone())?;
             }
             if line.starts_with("listening on ") {
                 return match board.bytes_per_connection {
-                    0 => Err(Problem::failed("the firmware does not say what serve takes")),
+                    0 => Err("the firmware does not report what serve takes".into()),
                     _ => Ok(board),
                 };
             }
         }
     }
 
-    fn count(self, pictures: usize, viewers: usize) -> Result<Count, Problem> {
+    fn count(self, pictures: usize, viewers: usize) -> Result<Count> {
         let viewers: io::Result<Vec<_>> = (0..viewers).map(|_| Viewer::new(self.port)).collect();
         let mut viewers = viewers?;
         let mut after = |pictures| -> io::Result<Instructions> {
@@ -158,7 +155,7 @@ impl Board {
         let begun = after(WARM_UP)?;
         let Instructions { all, memcpy, checksum } = after(pictures)? - begun;
         if memcpy == 0 || checksum == 0 {
-            return Err(Problem::failed("no function for memcpy or for checksums: all inlined?"));
+            return Err("no function for memcpy or for checksums: all inlined?".into());
         }
         let [all, memcpy, checksum] = [all, memcpy, checksum].map(|count| count / pictures);
         let instructions = Instructions { all, memcpy, checksum };

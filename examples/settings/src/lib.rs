@@ -1,8 +1,16 @@
-//! What is said to a firmware when it is built: the `CAMWIRE_` variables that the firmwares share.
-//! A module of their build scripts.
+//! The settings of the example firmwares: environment variables of the build, whose names start with
+//! `CAMWIRE_`. For the build scripts of `examples/esp32` and `examples/esp32-idf`.
 //!
-//! What is missing or wrong ends the build with a line that says what to do. What is right becomes
+//! A missing or wrong setting ends the build with a line that says what to do. The others become
 //! `settings.rs`, which the firmware includes.
+
+mod bare_metal;
+mod esp_idf;
+#[cfg(test)]
+mod tests;
+
+pub use bare_metal::bare_metal;
+pub use esp_idf::esp_idf;
 
 use std::env;
 use std::net::Ipv4Addr;
@@ -12,7 +20,32 @@ use std::path::Path;
 /// A piece of settings.rs, or what is wrong.
 pub type Setting = Result<String, String>;
 
-/// Writes settings.rs, or says all that is wrong.
+/// Where settings come from.
+pub trait Variables {
+    /// The value of a variable, if it is set. An error says why it cannot be read.
+    fn get(&self, name: &str) -> Result<Option<String>, String>;
+}
+
+/// The environment of a build script, which cargo runs again when a variable changes that was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Environment;
+
+impl Variables for Environment {
+    fn get(&self, name: &str) -> Result<Option<String>, String> {
+        println!("cargo::rerun-if-env-changed={name}");
+        match env::var(name) {
+            Ok(text) => Ok(Some(text)),
+            Err(env::VarError::NotPresent) => Ok(None),
+            Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8")),
+        }
+    }
+}
+
+/// Writes settings.rs, or reports all that is wrong as errors of the build.
+///
+/// # Panics
+///
+/// Outside of a build script, or if the file cannot be written.
 pub fn write(settings: &[Setting]) {
     let mut text = String::new();
     for setting in settings {
@@ -25,16 +58,24 @@ pub fn write(settings: &[Setting]) {
     std::fs::write(Path::new(&folder).join("settings.rs"), text).expect("a file can be written");
 }
 
-pub fn ssid() -> Setting {
-    let name = needed("CAMWIRE_SSID", "the name of your Wi-Fi network, for instance 'My network'")?;
+/// What all firmwares have.
+fn shared(env: &dyn Variables) -> Vec<Setting> {
+    let settings: [fn(&dyn Variables) -> Setting; 10] =
+        [ssid, password, address, gateway, ports, auth, token, origins, push, mqtt];
+    settings.map(|setting| setting(env)).into()
+}
+
+fn ssid(env: &dyn Variables) -> Setting {
+    let name =
+        needed(env, "CAMWIRE_SSID", "the name of your Wi-Fi network, for instance 'My network'")?;
     if name.is_empty() || name.len() > 32 {
         return Err(format!("CAMWIRE_SSID has 1 to 32 bytes; this has {}", name.len()));
     }
     Ok(format!("/// The Wi-Fi network.\npub const SSID: &str = {name:?};\n"))
 }
 
-pub fn password() -> Setting {
-    let word = needed("CAMWIRE_PASSWORD", "that of the Wi-Fi network; '' if it has none")?;
+fn password(env: &dyn Variables) -> Setting {
+    let word = needed(env, "CAMWIRE_PASSWORD", "that of the Wi-Fi network; '' if it has none")?;
     let key = word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     // The value itself is nobody's business, not even in an error.
     if !word.is_empty() && !(8..=63).contains(&word.len()) && !key {
@@ -51,14 +92,15 @@ pub fn password() -> Setting {
 }
 
 /// One of several names; without a default it must be given.
-pub fn one_of(
+fn one_of(
+    env: &dyn Variables,
     variable: &str,
     what: &str,
     names: &[&str],
     default: Option<&str>,
 ) -> Result<String, String> {
     let known = names.join(" or ");
-    let name = match (given(variable)?, default) {
+    let name = match (env.get(variable)?, default) {
         (Some(name), _) => name,
         (None, Some(default)) => default.to_owned(),
         (None, None) => return Err(format!("set {variable} in the environment: {what}: {known}")),
@@ -70,20 +112,20 @@ pub fn one_of(
     }
 }
 
-pub fn address() -> Setting {
+fn address(env: &dyn Variables) -> Setting {
     let about = "/// A static address and the bits of its network; without one, DHCP gives it.";
-    let value = match network()? {
+    let value = match network(env)? {
         None => "None".to_owned(),
         Some((address, bits)) => format!("Some(({}, {bits}))", constant(address)),
     };
     Ok(format!("{about}\npub const ADDRESS: Option<(Ipv4Addr, u8)> = {value};\n"))
 }
 
-pub fn gateway() -> Setting {
+fn gateway(env: &dyn Variables) -> Setting {
     let about = "/// The router, for viewers outside the network of a static address.";
-    let value = match given("CAMWIRE_GATEWAY")? {
+    let value = match env.get("CAMWIRE_GATEWAY")? {
         None => "None".to_owned(),
-        Some(_) if given("CAMWIRE_ADDRESS")?.is_none() => {
+        Some(_) if env.get("CAMWIRE_ADDRESS")?.is_none() => {
             return Err("CAMWIRE_GATEWAY belongs to CAMWIRE_ADDRESS; DHCP tells both".to_owned());
         }
         Some(text) => {
@@ -93,7 +135,7 @@ pub fn gateway() -> Setting {
                 ));
             };
             // What is wrong with the address itself, address() has said.
-            if let Ok(Some((address, bits))) = network()
+            if let Ok(Some((address, bits))) = network(env)
                 && !(same_network(gateway, address, bits) && is_machine(gateway, bits))
             {
                 return Err(format!(
@@ -108,8 +150,8 @@ pub fn gateway() -> Setting {
 }
 
 /// The static address, with the bits of its network.
-fn network() -> Result<Option<(Ipv4Addr, u8)>, String> {
-    let Some(text) = given("CAMWIRE_ADDRESS")? else { return Ok(None) };
+fn network(env: &dyn Variables) -> Result<Option<(Ipv4Addr, u8)>, String> {
+    let Some(text) = env.get("CAMWIRE_ADDRESS")? else { return Ok(None) };
     let parsed = text.split_once('/').and_then(|(address, bits)| {
         let (address, bits) = (host(address)?, bits.parse::<u8>().ok()?);
         (1..=30).contains(&bits).then_some((address, bits))
@@ -153,9 +195,9 @@ fn constant(address: Ipv4Addr) -> String {
 /// The most ports: each needs connections of its own.
 const PORTS_MAX: usize = 3;
 
-pub fn ports() -> Setting {
+fn ports(env: &dyn Variables) -> Setting {
     let about = "/// The ports that the server listens on, if it was said.";
-    let value = match given("CAMWIRE_PORTS")? {
+    let value = match env.get("CAMWIRE_PORTS")? {
         None => "None".to_owned(),
         Some(text) => {
             let ports =
@@ -183,8 +225,8 @@ fn is_a_set(ports: &[NonZeroU16]) -> bool {
 const SECRET_MAX: usize = 256;
 
 /// What whoever watches must know. None of it is in an error.
-pub fn auth() -> Setting {
-    let auth = given("CAMWIRE_AUTH")?;
+fn auth(env: &dyn Variables) -> Setting {
+    let auth = env.get("CAMWIRE_AUTH")?;
     if let Some(text) = &auth
         && (text.len() > SECRET_MAX
             || text.contains(char::is_control)
@@ -205,15 +247,15 @@ pub fn auth() -> Setting {
 }
 
 /// As [`auth`].
-pub fn token() -> Setting {
-    let token = secret_token("CAMWIRE_TOKEN")?;
+fn token(env: &dyn Variables) -> Setting {
+    let token = secret_token(env, "CAMWIRE_TOKEN")?;
     Ok(format!(
         "/// The token that the server asks for.\npub const TOKEN: Option<&str> = {token:?};\n"
     ))
 }
 
-fn secret_token(variable: &str) -> Result<Option<String>, String> {
-    let token = given(variable)?;
+fn secret_token(env: &dyn Variables, variable: &str) -> Result<Option<String>, String> {
+    let token = env.get(variable)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if let Some(text) = &token
         && !((1..=SECRET_MAX).contains(&text.len()) && text.bytes().all(is_plain))
@@ -226,9 +268,9 @@ fn secret_token(variable: &str) -> Result<Option<String>, String> {
     Ok(token)
 }
 
-pub fn origins() -> Setting {
+fn origins(env: &dyn Variables) -> Setting {
     let about = "/// Besides its own, pages of these may open a WebSocket to the server.";
-    let text = given("CAMWIRE_ORIGINS")?;
+    let text = env.get("CAMWIRE_ORIGINS")?;
     let origins: Vec<&str> = text.iter().flat_map(|text| text.split(',')).collect();
     for origin in &origins {
         let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
@@ -245,8 +287,8 @@ pub fn origins() -> Setting {
     Ok(format!("{about}\npub const ORIGINS: &[&str] = &{origins:?};\n"))
 }
 
-pub fn push() -> Setting {
-    let uri = given("CAMWIRE_PUSH")?;
+fn push(env: &dyn Variables) -> Setting {
+    let uri = env.get("CAMWIRE_PUSH")?;
     if let Some(text) = &uri {
         if text.starts_with("wss://") {
             return Err("CAMWIRE_PUSH begins with ws://: the firmware has no TLS".to_owned());
@@ -258,7 +300,7 @@ pub fn push() -> Setting {
             ));
         }
     }
-    let token = secret_token("CAMWIRE_PUSH_TOKEN")?;
+    let token = secret_token(env, "CAMWIRE_PUSH_TOKEN")?;
     if uri.is_none() && token.is_some() {
         return Err("CAMWIRE_PUSH_TOKEN belongs to CAMWIRE_PUSH".to_owned());
     }
@@ -283,11 +325,11 @@ fn is_relay(text: &str) -> bool {
 }
 
 /// Where the pictures go by MQTT, if anywhere; and how.
-pub fn mqtt() -> Setting {
-    let broker = given("CAMWIRE_MQTT")?;
-    let layout = one_of("CAMWIRE_MQTT_LAYOUT", "", &MQTT_LAYOUTS, Some("framed"))?;
-    let (prefix, control) = (given("CAMWIRE_MQTT_PREFIX")?, given("CAMWIRE_MQTT_CONTROL")?);
-    let auth = given("CAMWIRE_MQTT_AUTH")?;
+fn mqtt(env: &dyn Variables) -> Setting {
+    let broker = env.get("CAMWIRE_MQTT")?;
+    let layout = one_of(env, "CAMWIRE_MQTT_LAYOUT", "", &MQTT_LAYOUTS, Some("framed"))?;
+    let (prefix, control) = (env.get("CAMWIRE_MQTT_PREFIX")?, env.get("CAMWIRE_MQTT_CONTROL")?);
+    let auth = env.get("CAMWIRE_MQTT_AUTH")?;
     let address = broker.as_deref().map(|text| {
         let (address, port) = text.split_once(':').unwrap_or((text, "1883"));
         host(address).zip(port.parse::<NonZeroU16>().ok()).ok_or_else(|| {
@@ -342,16 +384,6 @@ pub fn mqtt() -> Setting {
 const MQTT_LAYOUTS: [&str; 3] = ["framed", "indexed", "whole"];
 
 /// A variable that must be set.
-fn needed(variable: &str, what: &str) -> Result<String, String> {
-    given(variable)?.ok_or_else(|| format!("set {variable} in the environment: {what}"))
-}
-
-/// A variable that may be set.
-fn given(variable: &str) -> Result<Option<String>, String> {
-    println!("cargo::rerun-if-env-changed={variable}");
-    match env::var(variable) {
-        Ok(text) => Ok(Some(text)),
-        Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(format!("{variable} is not UTF-8")),
-    }
+fn needed(env: &dyn Variables, variable: &str, what: &str) -> Result<String, String> {
+    env.get(variable)?.ok_or_else(|| format!("set {variable} in the environment: {what}"))
 }

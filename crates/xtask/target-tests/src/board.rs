@@ -1,8 +1,8 @@
 //! QEMU's machine, with interrupts that a test can time.
 
-#[path = "../../../../../examples/qemu-riscv/src/board/console.rs"]
+#[path = "../../../../examples/qemu-riscv/src/board/console.rs"]
 mod console;
-#[path = "../../../../../examples/qemu-riscv/src/board/register.rs"]
+#[path = "../../../../examples/qemu-riscv/src/board/register.rs"]
 mod register;
 
 pub(crate) use console::println;

@@ -6,6 +6,8 @@
 
 #![no_std]
 #![no_main]
+// A test that is not in the list.
+#![deny(dead_code)]
 
 mod board;
 mod frame;
