@@ -671,11 +671,11 @@ fn level(led: Led) -> i16 {
 
 /// What the future gives, unless that takes too long. Not an async fn, which would hold the future
 /// twice.
-fn in_time<'c, C: Clock, F: Future>(
-    clock: &'c C,
+fn in_time<C: Clock, F: Future>(
+    clock: &C,
     limit: Duration,
     future: F,
-) -> Select<F, impl Future<Output = ()> + use<'c, C, F>> {
+) -> Select<F, impl Future<Output = ()> + use<'_, C, F>> {
     select(future, clock.sleep_until(clock.now() + limit))
 }
 

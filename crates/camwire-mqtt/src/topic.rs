@@ -102,7 +102,7 @@ enum Tail {
     Name(&'static str),
 }
 
-impl<'t> Topic<'t> {
+impl Topic<'_> {
     /// Bytes of the longest topic.
     pub const MAX_LEN: usize = TOPIC_LEN;
 

@@ -299,7 +299,7 @@ fn without_an_end_it_is_lost_in_time() {
 fn without_a_buffer() {
     let mut reassembler = Reassembler::<Vec<u8>, 1>::indexed(PREFIX);
     let sent = camera(&picture(1, 100));
-    let push = |reassembler: &mut Reassembler<_, 1>| {
+    let push = |reassembler: &mut Reassembler<'_, _, 1>| {
         let (topic, payload, _) = &sent[0];
         reassembler.push(topic, payload, Delivery::Live, ms(0))
     };
