@@ -19,7 +19,7 @@ unsafe extern "C" {
     fn simulator_live(draw: Draw);
     fn simulator_advance(micros: i64);
     fn simulator_plan(fault: c_int);
-    fn simulator_from_now_on(fault: c_int);
+    fn simulator_plan_rest(fault: c_int);
     fn simulator_fail_init(error: c_int);
     fn simulator_remove_psram();
     fn simulator_bare_sensor();
@@ -167,9 +167,9 @@ impl Simulator {
     }
 
     /// What becomes of all frames for which nothing is planned.
-    pub fn from_now_on(&self, fault: Fault) {
+    pub fn plan_rest(&self, fault: Fault) {
         // SAFETY: the lock is held; the numbers of `Fault` are those of `fault_t`.
-        unsafe { simulator_from_now_on(fault as c_int) }
+        unsafe { simulator_plan_rest(fault as c_int) }
     }
 
     /// What `esp_camera_init` answers from now on; 0 lets it succeed.
