@@ -128,6 +128,12 @@ const HOST: &[Theme] = &[
         python_packages: true,
     },
     Theme {
+        name: "mqtt_topics",
+        about: "cameras at one broker whose prefixes overlap",
+        programs: &[&MOSQUITTO, &MOSQUITTO_CLIENTS],
+        python_packages: true,
+    },
+    Theme {
         name: "hostile",
         about: "requests that mean harm cost bounded memory and stop nobody",
         programs: &[],

@@ -85,6 +85,12 @@ pub(crate) struct MqttArgs {
 const LARGEST_PACKET: i64 = (1 << 28) + 4;
 
 impl MqttArgs {
+    /// What the topics begin with where Home Assistant looks, if it is told anything.
+    fn discovery(&self) -> Option<&str> {
+        let is_whole = self.mqtt_layout.contains(&Layout::Whole);
+        (is_whole && self.mqtt_discovery != "off").then_some(&*self.mqtt_discovery)
+    }
+
     fn login(&self) -> Option<Login> {
         let (user, password) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
         Some(Login { user, password })
@@ -132,6 +138,11 @@ pub(crate) enum MqttError {
     Packet(u32, ChunkerError),
     #[error("source and --mqtt have the same topics: the pictures would go round in a circle")]
     Circle,
+    #[error(
+        "--mqtt-prefix and --mqtt-discovery are the same: so would be the status topics of the \
+         camera and of Home Assistant"
+    )]
+    Discovery,
     #[cfg(feature = "broker")]
     #[error("the broker cannot listen on {0}: {1}")]
     Listen(SocketAddr, crate::serve::Because),
@@ -153,6 +164,10 @@ pub(crate) fn open(
         && camera.is_at(&args.mqtt, args.mqtt_listen, &args.mqtt_prefix)
     {
         return Err(MqttError::Circle);
+    }
+    let is_off = matches!(args.mqtt, BrokerArg::Off);
+    if !is_off && args.discovery().is_some_and(|topic| topic == args.mqtt_prefix) {
+        return Err(MqttError::Discovery);
     }
     let broker = match &args.mqtt {
         BrokerArg::Off => return Ok(None),
