@@ -15,12 +15,12 @@ use camwire::frame::FrameRate;
 use camwire::mqtt::{ChunkerError, Prefix};
 use clap::{Args, ValueEnum};
 
-use address::Login;
 pub(crate) use address::{Broker, MqttUrl};
 pub(crate) use connection::{BrokerError, ended, network, options, refuses};
 pub(crate) use door::{Door, Host};
 
 use crate::cli::SourceArg;
+use crate::login::{Login, Secret};
 
 /// What is said of MQTT on the command line of `serve`.
 #[derive(Debug, Args)]
@@ -69,8 +69,8 @@ pub(crate) struct MqttArgs {
     pub(crate) mqtt_user: Option<String>,
 
     /// Password at the broker, or of an embedded one
-    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user")]
-    pub(crate) mqtt_password: Option<String>,
+    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user", value_parser = secret)]
+    pub(crate) mqtt_password: Option<Secret>,
 
     /// Address and port of the embedded broker
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDR:PORT")]
@@ -92,7 +92,7 @@ impl MqttArgs {
     }
 
     fn login(&self) -> Option<Login> {
-        let (user, password) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
+        let (user, Secret(password)) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
         Some(Login { user, password })
     }
 }
@@ -106,16 +106,16 @@ pub(crate) enum BrokerArg {
 }
 
 impl FromStr for BrokerArg {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
             "embedded" => Ok(Self::Embedded),
             url => {
                 let url: MqttUrl = url.parse()?;
                 if !url.path.is_empty() || !url.query.is_empty() {
-                    return Err("the topics are said by --mqtt-prefix, not in the URL");
+                    return Err("the topics are said by --mqtt-prefix, not in the URL".to_owned());
                 }
                 Ok(Self::At(url.broker))
             }
@@ -186,6 +186,11 @@ pub(crate) fn open(
 
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     Prefix::new(text).map(|prefix| prefix.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+#[allow(clippy::unnecessary_wraps)] // As all parsers of values.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret(text.to_owned()))
 }
 
 fn switch(text: &str) -> Result<bool, &'static str> {

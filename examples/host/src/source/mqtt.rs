@@ -99,7 +99,7 @@ impl FromStr for MqttCamera {
                 ("control", prefix) => {
                     camera.control = ControlArg::Known(crate::mqtt::prefix(prefix)?);
                 }
-                _ => return Err(format!("there is no {name}; there are layout and control")),
+                _ => return Err("after the ? of the URL there are layout and control".to_owned()),
             }
         }
         Ok(camera)
