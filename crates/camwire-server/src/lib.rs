@@ -8,6 +8,7 @@ extern crate std;
 
 mod access;
 mod application;
+mod authorization;
 mod body;
 #[cfg(feature = "bytes")]
 mod bytes;
@@ -35,6 +36,7 @@ mod websocket;
 
 pub use access::Credentials;
 pub use application::{Answer, Answered, Application, Exchange};
+pub use authorization::{Authorization, AuthorizationError};
 pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;

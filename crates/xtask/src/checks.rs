@@ -3,7 +3,7 @@
 use crate::{
     check::{Check, Context, Outcome, Problem, Tally},
     command::Command,
-    e2e, esp32, esp32_idf, espidf, fuzz, no_panic, riscv, tools, xtensa,
+    e2e, esp32, esp32_idf, espidf, fuzz, no_panic, packages, riscv, tools, xtensa,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -44,6 +44,7 @@ pub(crate) fn all(context: &Context) -> Vec<Check> {
         ),
         Check::new("rustdoc", "the documentation builds without a warning", rustdoc),
         Check::new("deny", "licences, sources and duplicates of the dependencies", deny),
+        Check::new("packages", "published packages carry the licence texts", packages::licences),
     ];
     for name in libraries(context) {
         checks.push(Check::new(

@@ -92,6 +92,12 @@ const HOST: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "login",
+        about: "cameras that ask for a login, and that no text has the secret in it",
+        programs: &[&MOSQUITTO, &OPENSSL],
+        python_packages: true,
+    },
+    Theme {
         name: "view",
         about: "camwire-host view: figures, files and JSON, and what it says without a display",
         programs: &[&MOSQUITTO],
@@ -124,6 +130,12 @@ const HOST: &[Theme] = &[
     Theme {
         name: "mqtt",
         about: "mosquitto and paho: publishing, control, an existing camera and its viewer",
+        programs: &[&MOSQUITTO, &MOSQUITTO_CLIENTS],
+        python_packages: true,
+    },
+    Theme {
+        name: "mqtt_topics",
+        about: "cameras at one broker whose prefixes overlap",
         programs: &[&MOSQUITTO, &MOSQUITTO_CLIENTS],
         python_packages: true,
     },

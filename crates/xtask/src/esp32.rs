@@ -288,6 +288,7 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_MQTT", "192.0.2.3:0", "the address of a broker"),
         ("CAMWIRE_MQTT_LAYOUT", "loose", "framed or indexed or whole"),
         ("CAMWIRE_MQTT_PREFIX", "garden/#", "without + and #"),
+        ("CAMWIRE_MQTT_PREFIX", "$SYS/cam", "no $ at the start"),
         ("CAMWIRE_MQTT_CONTROL", "garden/", "no / at the end"),
         ("CAMWIRE_MQTT_AUTH", "anna", "a user, a colon and a password"),
         ("CAMWIRE_PORTS", "", "such as 80,81"),
@@ -303,7 +304,7 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_PUSH", "relay.example:8080/ingest", "such as ws://relay.example"),
         ("CAMWIRE_PUSH", "ws://relay.example:0/ingest", "such as ws://relay.example"),
         ("CAMWIRE_PUSH", "ws://relay.example", "such as ws://relay.example"),
-        ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "no user and password in it"),
         ("CAMWIRE_PUSH", "wss://relay.example/ingest", "no TLS"),
         ("CAMWIRE_PUSH_TOKEN", "T", "belongs to CAMWIRE_PUSH"),
     ];

@@ -66,6 +66,8 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_AUTH", "anna", "a user, a colon and a password"),
         ("CAMWIRE_TOKEN", "a b", "letters, digits"),
         ("CAMWIRE_ORIGINS", "a.example", "such as https://a.example"),
+        ("CAMWIRE_PUSH", "ws://anna:b@relay.example/ingest", "no user and password in it"),
+        ("CAMWIRE_MQTT_CONTROL", "$share/a/cam", "no $ at the start"),
     ];
     for (name, value, words) in wrong {
         refused(check().env(name, value), &[words.to_owned()])?;

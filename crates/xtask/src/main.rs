@@ -27,6 +27,7 @@ mod espidf;
 mod fuzz;
 mod instructions;
 mod no_panic;
+mod packages;
 mod public_functions;
 mod riscv;
 mod size;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rumqttd::{Config, ConnectionSettings, RouterConfig, ServerSettings};
 
 use super::MqttError;
-use super::address::{Broker, Login};
+use super::address::Broker;
+use crate::login::Login;
 use crate::serve::Because;
 
 /// Bytes of the largest message that it passes on: any picture that the ring takes.
