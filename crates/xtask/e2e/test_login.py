@@ -355,20 +355,6 @@ class Mqtt(Login):
                     self.assert_hidden(text, password)
                 broker.close()
 
-    def test_of_the_embedded_broker(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        quiet = "trace,rumqttd=trace,tracing=trace"
-        with patch.dict(os.environ, RUST_LOG=quiet):
-            camera = self.serve(
-                *("--mqtt", "embedded", "--mqtt-listen", f"127.0.0.1:{port}"),
-                *("--mqtt-user", "anna", "--mqtt-password", "gEh3imnis:@"),
-            )
-            relay = self.serve("--source", f"mqtt://anna:gEh3imnis%3a%40@127.0.0.1:{port}/camwire")
-            self.watch(relay).parts(3)
-        self.assert_hidden(camera.log, "gEh3imnis:@")
-        self.assert_hidden(relay.log, "gEh3imnis:@")
-
 
 class Arguments(Login):
     URLS = (

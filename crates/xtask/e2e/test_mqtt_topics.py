@@ -139,11 +139,11 @@ class Neighbours(Topics):
             eventually("it is set", lambda: server.get("/status").json()["quality"] == 33)
         self.assert_no_refusal(refusals, *servers)
 
-    def test_at_the_embedded_broker(self):
-        port = free_port()
-        url = f"mqtt://127.0.0.1:{port}"
-        first = self.publisher("embedded", "camwire", "--mqtt-listen", f"127.0.0.1:{port}")
-        second = self.publisher(url, "camwire/camera")
+    def test_each_command_of_a_camera_is_heard_beside_another(self):
+        broker = self.broker()
+        port = broker.port
+        first = self.publisher(broker.url, "camwire")
+        second = self.publisher(broker.url, "camwire/camera")
         for prefix in ("camwire", "camwire/camera"):
             self.wait_for_frames(port, prefix, LAYOUTS[0])
         refused = self.client(Client, port, "camwire/refused")

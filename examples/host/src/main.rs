@@ -20,10 +20,8 @@ use log::LevelFilter;
 
 use cli::Command;
 
-/// Whose words are told only if `RUST_LOG` names them: the embedded broker calls it an error when a
-/// client leaves, and winit warns of what a display lacks.
-const QUIET: [(&str, LevelFilter); 3] =
-    [("rumqttd", LevelFilter::Off), ("tracing", LevelFilter::Off), ("winit", LevelFilter::Error)];
+/// Crates that log more only if `RUST_LOG` names them: winit warns of what a display lacks.
+const QUIET: [(&str, LevelFilter); 1] = [("winit", LevelFilter::Error)];
 
 fn main() -> ExitCode {
     let command = cli::parse();

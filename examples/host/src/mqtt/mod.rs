@@ -1,13 +1,10 @@
 //! MQTT: the pictures published by a broker, and commands taken from there.
 
 mod address;
-#[cfg(feature = "broker")]
-mod broker;
 mod connection;
 mod discovery;
 mod door;
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -26,9 +23,8 @@ use crate::login::{Login, Secret};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "MQTT")]
 pub(crate) struct MqttArgs {
-    /// Publish the pictures at an MQTT broker, and obey what is said there:
-    /// mqtt://[USER:PASSWORD@]HOST[:PORT], a broker within this program (embedded), or neither
-    /// (off)
+    /// Publish the frames to an MQTT broker and apply the commands from there:
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT], or off
     #[arg(long, default_value = "off", value_name = "BROKER")]
     pub(crate) mqtt: BrokerArg,
 
@@ -64,17 +60,13 @@ pub(crate) struct MqttArgs {
     #[arg(long)]
     pub(crate) mqtt_retain: bool,
 
-    /// User at the broker, in place of the one in its URL; also who may use an embedded one
+    /// User at the broker, in place of the one in its URL
     #[arg(long, value_name = "NAME", requires = "mqtt_password")]
     pub(crate) mqtt_user: Option<String>,
 
-    /// Password at the broker, or of an embedded one
+    /// Password at the broker
     #[arg(long, value_name = "PASSWORD", requires = "mqtt_user", value_parser = secret)]
     pub(crate) mqtt_password: Option<Secret>,
-
-    /// Address and port of the embedded broker
-    #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDR:PORT")]
-    pub(crate) mqtt_listen: SocketAddr,
 
     /// Where Home Assistant looks for cameras, if the layout is whole; off tells it nothing
     #[arg(long, default_value = "homeassistant", value_name = "TOPIC|off", value_parser = prefix)]
@@ -101,7 +93,6 @@ impl MqttArgs {
 #[derive(Clone, Debug)]
 pub(crate) enum BrokerArg {
     Off,
-    Embedded,
     At(Broker),
 }
 
@@ -111,7 +102,6 @@ impl FromStr for BrokerArg {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
-            "embedded" => Ok(Self::Embedded),
             url => {
                 let url: MqttUrl = url.parse()?;
                 if !url.path.is_empty() || !url.query.is_empty() {
@@ -143,15 +133,6 @@ pub(crate) enum MqttError {
          camera and of Home Assistant"
     )]
     Discovery,
-    #[cfg(feature = "broker")]
-    #[error("the broker cannot listen on {0}: {1}")]
-    Listen(SocketAddr, crate::serve::Because),
-    #[cfg(feature = "broker")]
-    #[error("the broker cannot start: {0}")]
-    Start(std::io::Error),
-    #[cfg(not(feature = "broker"))]
-    #[error("this program was built without a broker of its own (feature `broker`)")]
-    NoBroker,
 }
 
 /// Publishes what `args` say, until the door is closed. `None` if they say nothing.
@@ -161,7 +142,7 @@ pub(crate) fn open(
     host: Host,
 ) -> Result<Option<Door>, MqttError> {
     if let SourceArg::Mqtt(camera) = source
-        && camera.is_at(&args.mqtt, args.mqtt_listen, &args.mqtt_prefix)
+        && camera.is_at(&args.mqtt, &args.mqtt_prefix)
     {
         return Err(MqttError::Circle);
     }
@@ -176,10 +157,6 @@ pub(crate) fn open(
             broker.login = args.login().or(broker.login);
             broker
         }
-        #[cfg(feature = "broker")]
-        BrokerArg::Embedded => broker::start(args.mqtt_listen, args.login())?,
-        #[cfg(not(feature = "broker"))]
-        BrokerArg::Embedded => return Err(MqttError::NoBroker),
     };
     Door::open(args, broker, host).map(Some)
 }

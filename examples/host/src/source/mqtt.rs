@@ -1,6 +1,5 @@
 //! A camera that publishes its pictures at an MQTT broker, as a source.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -126,11 +125,10 @@ impl MqttCamera {
     }
 
     /// Whether these are the topics at which this program itself publishes.
-    pub(crate) fn is_at(&self, broker: &BrokerArg, listen: SocketAddr, prefix: &str) -> bool {
+    pub(crate) fn is_at(&self, broker: &BrokerArg, prefix: &str) -> bool {
         let same_broker = match broker {
             BrokerArg::Off => false,
             BrokerArg::At(other) => self.broker.is_at(&other.host, other.port),
-            BrokerArg::Embedded => self.broker.is_at(&listen.ip().to_string(), listen.port()),
         };
         same_broker && self.prefix == prefix
     }
