@@ -8,7 +8,7 @@ import struct
 import time
 from unittest.mock import patch
 
-from broker import Camera, Client, Mosquitto, free_port, publish
+from broker import Camera, Client, Mosquitto, publish
 from camwire import HOST, Case, eventually, make_pictures, run
 
 COMMON = [
