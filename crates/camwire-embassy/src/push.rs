@@ -62,7 +62,7 @@ pub enum PushEnd {
 ///
 /// ```no_run
 /// use camwire_embassy::{EmbassyClock, PushEnd, PushMemory, push};
-/// use camwire_server::{Push, Server};
+/// use camwire_server::{Authorization, Push, Server};
 /// use camwire_websocket::Uri;
 /// use core::time::Duration;
 /// use embassy_net::Stack;
@@ -73,7 +73,7 @@ pub enum PushEnd {
 ///     hardware: impl Fn() -> u32, // its random numbers
 /// ) {
 ///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
-///     to.token = Some("T");
+///     to.authorization = Authorization::bearer("T").ok();
 ///     let told = |end: PushEnd, wait: Duration| { /* print it */ };
 ///     push(server, stack, to, &mut PushMemory::<5760>::new(), hardware, told).await;
 /// }

@@ -19,7 +19,7 @@ use camwire_server::{
     Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
 };
 #[cfg(feature = "push")]
-use camwire_server::{Push, PushError};
+use camwire_server::{Authorization, Push, PushError};
 #[cfg(feature = "push")]
 use camwire_websocket::Uri;
 use embassy_futures::join::join_array;
@@ -169,7 +169,7 @@ fn a_relay_that_is_known_by_its_name() {
     let tell = told.clone();
     let mut world = World::build(Config::default(), |tasks, server, stack| {
         let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").unwrap());
-        to.token = Some("T");
+        to.authorization = Authorization::bearer("T").ok();
         let told = move |end, wait: Duration| tell.borrow_mut().push((end, wait.as_millis()));
         tasks.spawn(async move {
             push(server, stack, to, &mut PushMemory::<5760>::new(), || 0, told).await;

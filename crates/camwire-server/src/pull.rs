@@ -6,6 +6,7 @@ use camwire_websocket::{
 };
 use embedded_io_async::{Read, Write};
 
+use crate::Authorization;
 use crate::client::{self, Protocol, Response};
 use crate::intake::{Arrival, Broke, Intake, Outcome};
 use crate::v1;
@@ -54,7 +55,7 @@ pub struct WebSocketSource<R, W, C, K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError<E> {
-    /// The server answers with an error.
+    /// The server answers with an error: 401 if the login is wrong or missing.
     #[error("it answers with status {status}")]
     Refused {
         /// Of HTTP; not 101.
@@ -63,7 +64,7 @@ pub enum PullError<E> {
     /// It is no WebSocket server.
     #[error(transparent)]
     Response(ResponseError),
-    /// The address or the token cannot be sent.
+    /// The address cannot be sent, or is too long.
     #[error(transparent)]
     Request(RequestError),
     /// The connection has ended.
@@ -84,8 +85,8 @@ where
     C: Clock,
     K: FnMut() -> [u8; 4],
 {
-    /// Asks the server for its pictures, over a connection to it. `token` is sent as
-    /// `Authorization: Bearer`; `keys` gives random bytes that nobody can predict (RFC 6455, section
+    /// Asks the server for its pictures, over a connection to it. `authorization` is what the server
+    /// asks for, if it asks; `keys` gives random bytes that nobody can predict (RFC 6455, section
     /// 10.3).
     ///
     /// # Errors
@@ -99,7 +100,7 @@ where
         read: R,
         write: W,
         uri: &Uri<'_>,
-        token: Option<&str>,
+        authorization: Option<Authorization<'_>>,
         clock: C,
         mut keys: K,
     ) -> Result<Self, PullError<R::Error>> {
@@ -116,7 +117,7 @@ where
             said: heapless::Vec::new(),
             written: 0,
         };
-        let len = client::write_request(uri, token, nonce, &mut this.buffer);
+        let len = client::write_request(uri, authorization.as_ref(), nonce, &mut this.buffer);
         let mut request = this.buffer.get(..len.map_err(PullError::Request)?).unwrap_or_default();
         while !request.is_empty() {
             let written = this.write.write(request).await.map_err(PullError::Transport)?;

@@ -17,14 +17,14 @@ use crate::stream::Heard;
 use crate::v1::{Credit, Flight, PictureHead};
 use crate::viewers::{Transport, Viewer};
 use crate::websocket::Messages;
-use crate::{Application, Mode, StreamOptions};
+use crate::{Application, Authorization, Mode, StreamOptions};
 
 /// Where pictures are pushed to, and which: the camera is the client, so it may be behind a router
 /// that lets nobody in.
 ///
 /// ```
 /// use camwire_frame::Clock;
-/// use camwire_server::{Backoff, Push, Sequential, Server};
+/// use camwire_server::{Authorization, Backoff, Push, Sequential, Server};
 /// use camwire_websocket::Uri;
 /// use embedded_io_async::{Read, Write};
 ///
@@ -36,7 +36,7 @@ use crate::{Application, Mode, StreamOptions};
 ///     mut random: impl FnMut() -> u32, // a generator for cryptography
 /// ) {
 ///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
-///     to.token = Some("T");
+///     to.authorization = Authorization::bearer("T").ok();
 ///     let mut memory = [0; 1024];
 ///     let mut backoff = Backoff::new();
 ///     loop {
@@ -58,8 +58,8 @@ use crate::{Application, Mode, StreamOptions};
 pub struct Push<'p> {
     /// Where the relay is. TLS, if it is wanted, is for the caller to do.
     pub uri: Uri<'p>,
-    /// What the relay asks for, 256 bytes at most. It is sent as `Authorization: Bearer`.
-    pub token: Option<&'p str>,
+    /// What the relay asks for, if it asks: another camwire server asks for a token.
+    pub authorization: Option<Authorization<'p>>,
     /// Which pictures: the mode and the rate. The others are for viewers.
     pub options: StreamOptions,
     /// The relay's address, for the statistics.
@@ -67,12 +67,12 @@ pub struct Push<'p> {
 }
 
 impl<'p> Push<'p> {
-    /// To there, without a token, with the mode of [`Config`](crate::Config).
+    /// To there, without a login, with the mode of [`Config`](crate::Config).
     #[must_use]
     pub const fn to(uri: Uri<'p>) -> Self {
         let (mode, rate, credit) = (None, None, None);
         let options = StreamOptions { mode, rate, advance_headers: false, credit };
-        Self { uri, token: None, options, peer: None }
+        Self { uri, authorization: None, options, peer: None }
     }
 }
 
@@ -80,7 +80,7 @@ impl<'p> Push<'p> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError<E> {
-    /// The relay answers with an error: 401 if the token is wrong, 404 if it takes no pictures
+    /// The relay answers with an error: 401 if the login is wrong or missing, 404 if it takes no pictures
     /// there, 409 if another camera pushes.
     #[error("the relay answers with status {status}")]
     Refused {
@@ -90,7 +90,7 @@ pub enum PushError<E> {
     /// What is there is no WebSocket server.
     #[error(transparent)]
     Response(ResponseError),
-    /// The address or the token cannot be sent, or does not fit into the memory.
+    /// The address cannot be sent, or does not fit into the memory together with the login.
     #[error(transparent)]
     Request(RequestError),
     /// There is no place among the viewers, or for a reader in the ring.
@@ -175,7 +175,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<Messages<ClientRole>, PushError<W::Error>> {
         let nonce = client::nonce(keys);
-        let len = client::write_request(&to.uri, to.token, nonce, self.memory);
+        let len = client::write_request(&to.uri, to.authorization.as_ref(), nonce, self.memory);
         let request = self.memory.get(..len.map_err(PushError::Request)?).unwrap_or_default();
         let by = self.out.picture_deadline();
         let sent = self.out.send(&mut [request], by, None, Some(&self.viewer)).await;

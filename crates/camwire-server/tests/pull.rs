@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use camwire_frame::{CaptureError, FrameInfo, FrameSource};
-use camwire_server::{PullError, WebSocketSource};
-use camwire_websocket::{RequestError, ResponseError, Uri};
+use camwire_server::{Authorization, PullError, WebSocketSource};
+use camwire_websocket::{ResponseError, Uri};
 use embassy_futures::select::select;
 use harness::camera::{jpeg, message};
 use harness::relay::Relay;
@@ -27,14 +27,14 @@ struct Server {
 }
 
 /// A source that captures one picture after another. Each capture is dropped after `patience`.
-fn pull(world: &mut World, token: Option<&'static str>, patience: u64) -> Server {
+fn pull(world: &mut World, login: Option<Authorization<'static>>, patience: u64) -> Server {
     let (read, write, peer) = wire();
     let captured = Rc::new(RefCell::new(Vec::new()));
     let (to, clock) = (captured.clone(), world.clock);
     let pulled = world.sim.spawn(async move {
         let uri = Uri::parse("ws://cam.example/ws?credit=2").unwrap();
         let keys = || [1, 2, 3, 4];
-        let mut source = match WebSocketSource::connect(read, write, &uri, token, clock, keys).await
+        let mut source = match WebSocketSource::connect(read, write, &uri, login, clock, keys).await
         {
             Ok(source) => source,
             Err(error) => return error,
@@ -63,7 +63,7 @@ fn pull(world: &mut World, token: Option<&'static str>, patience: u64) -> Server
 
 /// One that was let in.
 fn pulling(world: &mut World, protocols: &[&str]) -> Server {
-    let mut server = pull(world, Some("T"), 1_000_000);
+    let mut server = pull(world, Authorization::bearer("T").ok(), 1_000_000);
     server.relay.accept(protocols, b"");
     world.sim.run();
     server
@@ -246,9 +246,24 @@ fn how_it_does_not_begin() {
     assert_eq!(end("HTTP/1.1 200 OK\r\n\r\n"), PullError::Refused { status: 200 });
     assert_eq!(end("hello\r\n\r\n"), PullError::Response(ResponseError::Malformed));
     assert_eq!(end("HTTP/1.1 101"), PullError::Ended);
-    let mut world = World::new();
-    let server = pull(&mut world, Some("\n"), 1_000_000);
-    assert_eq!(server.relay.end(), PullError::Request(RequestError::Field));
+}
+
+#[test]
+fn login_goes_into_the_request() {
+    for (login, expected) in [
+        (Authorization::basic("anna", "p:@/?#%\u{e4}"), Some("Basic YW5uYTpwOkAvPyMlw6Q=")),
+        (Authorization::basic("anna", ""), Some("Basic YW5uYTo=")),
+        (Authorization::bearer("T"), Some("Bearer T")),
+        (Authorization::bearer(""), None),
+    ] {
+        let mut world = World::new();
+        let mut server = pull(&mut world, login.ok(), 1_000_000);
+        server.relay.accept(&[], b"");
+        let fields = server.relay.request.lines().filter_map(|line| line.split_once(": "));
+        let of = |name| fields.clone().filter(move |field| field.0 == name).map(|field| field.1);
+        assert_eq!(of("Authorization").collect::<Vec<_>>(), Vec::from_iter(expected));
+        assert_eq!(of("Host").collect::<Vec<_>>(), ["cam.example"]);
+    }
 }
 
 proptest! {

@@ -235,8 +235,6 @@ class Control(Mqtt):
             ("set/fps", "0"),
             ("set/led", "101"),
             ("set/led", "50"),  # The test pattern has no lamp.
-            ("set/nonsense", "1"),
-            ("camera/nonsense", ""),
             ("motor/speed/a", "0.5"),
             ("motor/deadman/heartbeat", ""),
         ):

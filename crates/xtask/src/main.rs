@@ -10,6 +10,7 @@ mod firmware;
 mod fuzz;
 mod job;
 mod no_panic;
+mod packages;
 mod public_api;
 mod runner;
 mod target_tests;

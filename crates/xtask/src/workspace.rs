@@ -2,7 +2,7 @@
 //! found here, and nobody keeps a list.
 
 use crate::{job::Job, runner::Problem};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use xshell::cmd;
 /// A published crate.
 pub(crate) struct Library {
     pub(crate) name: String,
+    pub(crate) manifest: PathBuf,
     /// Without `default`.
     pub(crate) features: Vec<String>,
 }
@@ -21,12 +22,16 @@ pub(crate) fn libraries(job: &Job<'_>) -> Result<Vec<Library>, Problem> {
     let metadata = metadata(job, &job.context.root.join("Cargo.toml"), &["--no-deps"])?;
     let published = metadata["packages"].as_array().into_iter().flatten();
     // `publish = false` is an empty list of registries.
-    let published = published.filter(|package| package["publish"].is_null());
+    let published = published.filter(|package| package["publish"] != json!([]));
     let mut libraries: Vec<Library> = published
         .map(|package| {
             let features = package["features"].as_object().into_iter().flatten();
             let features = features.map(|(name, _)| name.clone()).filter(|name| name != "default");
-            Library { name: text(&package["name"]), features: features.collect() }
+            Library {
+                name: text(&package["name"]),
+                manifest: text(&package["manifest_path"]).into(),
+                features: features.collect(),
+            }
         })
         .collect();
     libraries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::thread::{self, sleep};
 
 use async_io_mini::Async;
-use camwire::server::{Backoff, Push, PushError, Server};
+use camwire::server::{Authorization, Backoff, Push, PushError, Server};
 use camwire::websocket::Uri;
 use futures_lite::future::block_on;
 
@@ -25,7 +25,8 @@ const MASKED_BYTES: usize = 2048;
 /// Never: build.rs has looked at it.
 pub fn relay() -> Option<Push<'static>> {
     let mut to = Push::to(Uri::parse(PUSH?).expect("build.rs has looked at it"));
-    to.token = PUSH_TOKEN;
+    let bearer = |token| Authorization::bearer(token).expect("build.rs has looked at it");
+    to.authorization = PUSH_TOKEN.map(bearer);
     Some(to)
 }
 

@@ -13,7 +13,7 @@ use camwire::frame::{
     Setting, SettingName,
 };
 use camwire::ring::{FrameRing, Settings, SourceStatus};
-use camwire::server::{Config, Push, Server, ViewerSlot};
+use camwire::server::{Authorization, Config, Push, Server, ViewerSlot};
 use camwire::websocket::Uri;
 use camwire_esp32_idf::camera;
 use camwire_esp32_idf::clock::Clock;
@@ -358,7 +358,7 @@ fn to_a_relay() {
     let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let uri = format!("ws://localhost:{}/ingest", door.local_addr().unwrap().port());
     let mut to = Push::to(Uri::parse(uri.leak()).unwrap());
-    to.token = Some("T-1");
+    to.authorization = Authorization::bearer("T-1").ok();
     push::start(board.server, to).unwrap();
 
     let mut viewer = board.viewer();

@@ -3,7 +3,7 @@
 
 use crate::settings::{PUSH, PUSH_TOKEN};
 use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push};
-use camwire::server::{Push, Server};
+use camwire::server::{Authorization, Push, Server};
 use camwire::websocket::Uri;
 use core::time::Duration;
 use embassy_executor::Spawner;
@@ -19,7 +19,8 @@ pub fn start(
 ) {
     if let Some(uri) = PUSH {
         let mut to = Push::to(Uri::parse(uri).expect("build.rs has looked at it"));
-        to.token = PUSH_TOKEN;
+        let bearer = |token| Authorization::bearer(token).expect("build.rs has looked at it");
+        to.authorization = PUSH_TOKEN.map(bearer);
         spawner.spawn(run(server, stack, to).expect("it is spawned once"));
     }
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod clock;
 mod dial;
+mod login;
 mod mqtt;
 mod net;
 mod push;
@@ -15,7 +16,6 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use log::LevelFilter;
 
 use cli::Command;
@@ -24,7 +24,7 @@ use cli::Command;
 const QUIET: [(&str, LevelFilter); 1] = [("winit", LevelFilter::Error)];
 
 fn main() -> ExitCode {
-    let command = cli::Cli::parse().into_command();
+    let command = cli::parse();
     let mut log = env_logger::Builder::new();
     for (name, level) in QUIET {
         log.filter_module(name, level);

@@ -1,6 +1,6 @@
 use crate::mqtt::Mqtt;
 use camwire::frame::FrameRate;
-use camwire::server::{Config, Push};
+use camwire::server::{Authorization, Config, Push};
 use camwire::websocket::Uri;
 use heapless::Vec;
 
@@ -59,16 +59,17 @@ impl Arguments {
                     Uri::parse(uri).map(|uri| arguments.push = Some(Push::to(uri))).is_ok()
                 }
                 Some(("push_token", token)) => {
-                    push_token = Some(token);
-                    true
+                    Authorization::bearer(token).map(|token| push_token = Some(token)).is_ok()
                 }
                 Some((name, value)) => arguments.mqtt.understand(name, value),
                 None => false,
             };
-            assert!(understood, "not an argument of this firmware: {word}");
+            // Its value may be a secret.
+            let (name, _) = word.split_once('=').unwrap_or((word, ""));
+            assert!(understood, "not an argument of this firmware: {name}");
         }
         if let Some(push) = &mut arguments.push {
-            push.token = push_token;
+            push.authorization = push_token;
         }
         arguments
     }

@@ -293,11 +293,16 @@ fn push(env: &dyn Variables) -> Setting {
         if text.starts_with("wss://") {
             return Err("CAMWIRE_PUSH begins with ws://: the firmware has no TLS".to_owned());
         }
+        // What is wrong may hold a password, so it is not repeated.
+        if text.contains('@') {
+            return Err("CAMWIRE_PUSH has no user and password in it: the relay is sent \
+                        CAMWIRE_PUSH_TOKEN"
+                .to_owned());
+        }
         if text.len() > SECRET_MAX || !is_relay(text) {
-            return Err(format!(
-                "CAMWIRE_PUSH is the address of a relay, such as ws://relay.example:8080/ingest; \
-                 this is {text:?}"
-            ));
+            return Err("CAMWIRE_PUSH is the address of a relay, such as \
+                        ws://relay.example:8080/ingest"
+                .to_owned());
         }
     }
     let token = secret_token(env, "CAMWIRE_PUSH_TOKEN")?;
@@ -332,12 +337,11 @@ fn mqtt(env: &dyn Variables) -> Setting {
     let auth = env.get("CAMWIRE_MQTT_AUTH")?;
     let address = broker.as_deref().map(|text| {
         let (address, port) = text.split_once(':').unwrap_or((text, "1883"));
-        host(address).zip(port.parse::<NonZeroU16>().ok()).ok_or_else(|| {
-            format!(
-                "CAMWIRE_MQTT is the address of a broker, and its port if that is not 1883, for \
-                 instance 192.168.1.10 or 192.168.1.10:1884; this is {text:?}"
-            )
-        })
+        // A URL would perhaps have a password in it, so what is wrong is not repeated.
+        host(address).zip(port.parse::<NonZeroU16>().ok()).ok_or(
+            "CAMWIRE_MQTT is the address of a broker, and its port if that is not 1883, for \
+             instance 192.168.1.10 or 192.168.1.10:1884; user and password are CAMWIRE_MQTT_AUTH",
+        )
     });
     let value = match address.transpose()? {
         None if prefix.is_some() || control.is_some() || auth.is_some() => {
@@ -355,10 +359,14 @@ fn mqtt(env: &dyn Variables) -> Setting {
         control.unwrap_or(if theirs { "esp32auto/50".to_owned() } else { prefix.clone() });
     for (name, text) in [("PREFIX", &prefix), ("CONTROL", &control)] {
         let forbidden = |c: char| matches!(c, '+' | '#') || c.is_control();
-        if !(1..=64).contains(&text.len()) || text.contains(forbidden) || text.ends_with('/') {
+        if !(1..=64).contains(&text.len())
+            || text.contains(forbidden)
+            || text.starts_with('$')
+            || text.ends_with('/')
+        {
             return Err(format!(
                 "CAMWIRE_MQTT_{name} is what topics begin with, such as garden/cam: 1 to 64 bytes, \
-                 without + and #, and no / at the end; this is {text:?}"
+                 without + and #, no $ at the start and no / at the end; this is {text:?}"
             ));
         }
     }

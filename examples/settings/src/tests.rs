@@ -78,6 +78,8 @@ fn each_wrong_value_is_one_error_that_helps() {
         ("CAMWIRE_MQTT", "192.0.2.3:0", "the address of a broker"),
         ("CAMWIRE_MQTT_LAYOUT", "loose", "framed or indexed or whole"),
         ("CAMWIRE_MQTT_PREFIX", "garden/#", "without + and #"),
+        ("CAMWIRE_MQTT_PREFIX", "$SYS/cam", "no $ at the start"),
+        ("CAMWIRE_MQTT_CONTROL", "$share/a/cam", "no $ at the start"),
         ("CAMWIRE_MQTT_CONTROL", "garden/", "no / at the end"),
         ("CAMWIRE_MQTT_AUTH", "anna", "a user, a colon and a password"),
         ("CAMWIRE_PORTS", "", "such as 80,81"),
@@ -95,7 +97,8 @@ fn each_wrong_value_is_one_error_that_helps() {
         ("CAMWIRE_PUSH", "relay.example:8080/ingest", "such as ws://relay.example"),
         ("CAMWIRE_PUSH", "ws://relay.example:0/ingest", "such as ws://relay.example"),
         ("CAMWIRE_PUSH", "ws://relay.example", "such as ws://relay.example"),
-        ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "such as ws://relay.example"),
+        ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "no user and password in it"),
+        ("CAMWIRE_PUSH", "ws://anna:b@relay.example/ingest", "no user and password in it"),
         ("CAMWIRE_PUSH", "wss://relay.example/ingest", "no TLS"),
         ("CAMWIRE_PUSH_TOKEN", "T", "belongs to CAMWIRE_PUSH"),
     ] {
@@ -144,11 +147,21 @@ fn missing_settings_are_all_reported() {
 
 #[test]
 fn secrets_are_in_no_error() {
-    for name in ["CAMWIRE_PASSWORD", "CAMWIRE_AUTH", "CAMWIRE_TOKEN", "CAMWIRE_MQTT_AUTH"] {
-        // Wrong for each of them.
-        let errors = both(&[(name, "\u{fc}ber")]).concat();
+    for (name, value) in [
+        ("CAMWIRE_PASSWORD", "h\u{fc}sh"),
+        ("CAMWIRE_AUTH", "h\u{fc}sh"),
+        ("CAMWIRE_TOKEN", "h\u{fc}sh"),
+        ("CAMWIRE_PUSH", "wss://anna:h\u{fc}sh@relay.example/"),
+        ("CAMWIRE_PUSH", "ws:/anna:h\u{fc}sh@relay.example/"),
+        ("CAMWIRE_MQTT", "mqtt://anna:h\u{fc}sh@192.0.2.3"),
+        ("CAMWIRE_MQTT_AUTH", "h\u{fc}sh"),
+    ] {
+        let errors = both(&[(name, value)]).concat();
         assert_eq!(errors.len(), 2, "{name}: {errors:?}");
-        assert!(!errors.concat().contains("ber\""), "{errors:?}");
+        assert!(
+            !errors.concat().contains("sh@") && !errors.concat().contains("\u{fc}"),
+            "{errors:?}"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! A relay that a camera pushes to, played by the test.
 
-use camwire_server::{Push, PushError};
+use camwire_server::{Authorization, Push, PushError};
 use camwire_websocket as ws;
 
 use super::World;
@@ -28,7 +28,7 @@ pub const URI: &str = "ws://relay.example:8080/ingest";
 /// What `push` pushes to.
 pub fn push_to(options: &str) -> Push<'static> {
     let mut push = Push::to(ws::Uri::parse(URI).unwrap());
-    push.token = Some("T");
+    push.authorization = Authorization::bearer("T").ok();
     push.options = options.parse().unwrap();
     push
 }

@@ -12,12 +12,12 @@ use camwire::frame::FrameRate;
 use camwire::mqtt::{ChunkerError, Prefix};
 use clap::{Args, ValueEnum};
 
-use address::Login;
 pub(crate) use address::{Broker, MqttUrl};
 pub(crate) use connection::{BrokerError, ended, network, options, refuses};
 pub(crate) use door::{Door, Host};
 
 use crate::cli::SourceArg;
+use crate::login::{Login, Secret};
 
 /// What is said of MQTT on the command line of `serve`.
 #[derive(Debug, Args)]
@@ -65,8 +65,8 @@ pub(crate) struct MqttArgs {
     pub(crate) mqtt_user: Option<String>,
 
     /// Password at the broker
-    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user")]
-    pub(crate) mqtt_password: Option<String>,
+    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user", value_parser = secret)]
+    pub(crate) mqtt_password: Option<Secret>,
 
     /// Where Home Assistant looks for cameras, if the layout is whole; off tells it nothing
     #[arg(long, default_value = "homeassistant", value_name = "TOPIC|off", value_parser = prefix)]
@@ -77,8 +77,14 @@ pub(crate) struct MqttArgs {
 const LARGEST_PACKET: i64 = (1 << 28) + 4;
 
 impl MqttArgs {
+    /// What the topics begin with where Home Assistant looks, if it is told anything.
+    fn discovery(&self) -> Option<&str> {
+        let is_whole = self.mqtt_layout.contains(&Layout::Whole);
+        (is_whole && self.mqtt_discovery != "off").then_some(&*self.mqtt_discovery)
+    }
+
     fn login(&self) -> Option<Login> {
-        let (user, password) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
+        let (user, Secret(password)) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
         Some(Login { user, password })
     }
 }
@@ -91,15 +97,15 @@ pub(crate) enum BrokerArg {
 }
 
 impl FromStr for BrokerArg {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
             url => {
                 let url: MqttUrl = url.parse()?;
                 if !url.path.is_empty() || !url.query.is_empty() {
-                    return Err("the topics are said by --mqtt-prefix, not in the URL");
+                    return Err("the topics are said by --mqtt-prefix, not in the URL".to_owned());
                 }
                 Ok(Self::At(url.broker))
             }
@@ -122,6 +128,11 @@ pub(crate) enum MqttError {
     Packet(u32, ChunkerError),
     #[error("source and --mqtt have the same topics: the pictures would go round in a circle")]
     Circle,
+    #[error(
+        "--mqtt-prefix and --mqtt-discovery are the same: so would be the status topics of the \
+         camera and of Home Assistant"
+    )]
+    Discovery,
 }
 
 /// Publishes what `args` say, until the door is closed. `None` if they say nothing.
@@ -134,6 +145,10 @@ pub(crate) fn open(
         && camera.is_at(&args.mqtt, &args.mqtt_prefix)
     {
         return Err(MqttError::Circle);
+    }
+    let is_off = matches!(args.mqtt, BrokerArg::Off);
+    if !is_off && args.discovery().is_some_and(|topic| topic == args.mqtt_prefix) {
+        return Err(MqttError::Discovery);
     }
     let broker = match &args.mqtt {
         BrokerArg::Off => return Ok(None),
@@ -148,6 +163,11 @@ pub(crate) fn open(
 
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     Prefix::new(text).map(|prefix| prefix.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+#[allow(clippy::unnecessary_wraps)] // As all parsers of values.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret(text.to_owned()))
 }
 
 fn switch(text: &str) -> Result<bool, &'static str> {

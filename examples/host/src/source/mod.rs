@@ -17,6 +17,7 @@ use camwire::ring::CaptureConfig;
 
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
+use crate::login::{Login, ServerLogin};
 use files::{DirectorySource, FileError, FileSource};
 pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
 use mqtt::{MqttError, MqttSource};
@@ -36,6 +37,8 @@ pub(crate) enum SourceError {
     IsDirectory(PathBuf),
     #[error("a camera cannot push to here: it needs a server")]
     Ingest,
+    #[error("--source-token and a user and password in the URL do not go together: give one")]
+    TwoLogins,
 }
 
 /// A picture of a camera that is read or relayed may be this large. It is address space, of which
@@ -93,9 +96,13 @@ impl AnySource {
             }
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
-            SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
-            SourceArg::WebSocket(url) => {
-                let relay = WebSocketRelay::new(url, options.source_token.clone(), clock);
+            SourceArg::Http(uri, login) => {
+                let login = server_login(login.as_ref(), options)?;
+                Kind::Relay(Box::new(RelaySource::new(uri.clone(), login, clock)))
+            }
+            SourceArg::WebSocket(url, login) => {
+                let login = server_login(login.as_ref(), options)?;
+                let relay = WebSocketRelay::new(url, login, clock);
                 Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
             }
             SourceArg::Ingest => return Err(SourceError::Ingest),
@@ -144,6 +151,18 @@ impl AnySource {
             Kind::Mqtt(source) => Some(source.counts()),
             _ => None,
         }
+    }
+}
+
+/// What another camera is sent, with the login that is in its URL.
+fn server_login(
+    login: Option<&Login>,
+    options: &SourceOptions,
+) -> Result<Option<ServerLogin>, SourceError> {
+    match (login.cloned(), options.source_token.clone()) {
+        (Some(_), Some(_)) => Err(SourceError::TwoLogins),
+        (Some(login), None) => Ok(Some(ServerLogin::Basic(login))),
+        (None, token) => Ok(token.map(ServerLogin::Token)),
     }
 }
 

@@ -98,7 +98,7 @@ impl FromStr for MqttCamera {
                 ("control", prefix) => {
                     camera.control = ControlArg::Known(crate::mqtt::prefix(prefix)?);
                 }
-                _ => return Err(format!("there is no {name}; there are layout and control")),
+                _ => return Err("after the ? of the URL there are layout and control".to_owned()),
             }
         }
         Ok(camera)
@@ -147,12 +147,16 @@ impl MqttCamera {
         }
     }
 
-    /// Whether a greeting is this camera's: topics of commands and of pictures differ in their
-    /// first level.
+    /// Whether a greeting is this camera's. Topics of commands and of pictures may differ in their
+    /// first level, but only of cameras that are like the existing one: what greets may be any.
     fn is_greeted_by(&self, control: Prefix<'_>) -> bool {
         let behind = |prefix: &str| prefix.split_once('/').map(|(_, rest)| rest.to_owned());
-        let own = behind(&self.prefix);
-        matches!(self.control, ControlArg::Find) && own.is_some() && own == behind(control.as_str())
+        let is_theirs = || {
+            let theirs = self.prefix.strip_prefix(Greeting::TOPIC)?.strip_prefix('/')?;
+            Some(behind(control.as_str())? == theirs)
+        };
+        let is_own = self.prefix == control.as_str() || is_theirs() == Some(true);
+        matches!(self.control, ControlArg::Find) && is_own
     }
 }
 
@@ -550,6 +554,11 @@ mod tests {
         let greets = |control: &str| theirs.is_greeted_by(Prefix::new(control).unwrap());
         assert!(greets("esp32auto/50") && greets("robot/50"));
         assert!(!greets("esp32auto/51") && !greets("esp32auto"));
+        // Of two cameras in different places, neither is taken for the other.
+        let ours = camera("mqtt://broker/garden/cam").unwrap();
+        let greets = |control: &str| ours.is_greeted_by(Prefix::new(control).unwrap());
+        assert!(greets("garden/cam"));
+        assert!(!greets("house/cam") && !greets("cam") && !greets("esp32auto/cam"));
 
         let args = |no_control, prefix: Option<&str>| MqttSourceArgs {
             no_control,

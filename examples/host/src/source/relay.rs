@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use camwire::frame::{CaptureError, Clock, FrameInfo, FrameSource, jpeg};
 use camwire::multipart::{self, ContentTypeError, Decoder, MultipartSource};
+use camwire::server::Authorization;
 use embedded_io_async::{ErrorType, Read};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT, WWW_AUTHENTICATE,
+};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::clock::HostClock;
+use crate::login::{Rejected, ServerLogin};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RelayError {
@@ -24,6 +28,8 @@ pub(crate) enum RelayError {
     Http(String, hyper::Error),
     #[error("{0} answers {1}")]
     Status(String, StatusCode),
+    #[error("{0} answers 401: {text}", text = .1.text("http"))]
+    Rejected(String, Rejected),
     #[error("{0} sends no MJPEG stream: {1}")]
     NotMultipart(String, ContentTypeError),
     #[error("{0} sends no JPEG picture: {1}")]
@@ -47,6 +53,7 @@ pub(crate) struct RelaySource {
     uri: Uri,
     /// Host and port, for connecting and for messages.
     authority: String,
+    login: Option<ServerLogin>,
     clock: HostClock,
     stream: Option<MultipartSource<Body, HostClock>>,
     /// The last picture was whole, but its length was not what its part said, so the one behind
@@ -60,10 +67,11 @@ pub(crate) struct RelaySource {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl RelaySource {
-    pub(crate) fn new(uri: Uri, clock: HostClock) -> Self {
+    /// Of a URL without a login in it.
+    pub(crate) fn new(uri: Uri, login: Option<ServerLogin>, clock: HostClock) -> Self {
         let host = uri.host().unwrap_or_default();
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Self { uri, authority, clock, stream: None, lied: false, announced: false }
+        Self { uri, authority, login, clock, stream: None, lied: false, announced: false }
     }
 
     async fn request(&self) -> Result<Response<Body>, RelayError> {
@@ -80,16 +88,28 @@ impl RelaySource {
         });
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let host = self.uri.authority().map_or(self.authority.as_str(), |a| a.as_str());
-        let request = Request::get(path)
+        let mut request = Request::get(path)
             .header(HOST, host)
             .header(USER_AGENT, concat!("camwire/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "multipart/x-mixed-replace, image/jpeg")
             .body(Empty::<Bytes>::new())
             .expect("a path of a URL, and constants");
+        if let Some(login) = &self.login {
+            let mut memory = [0; Authorization::MAX_LEN];
+            let value = login.authorization().encode(&mut memory);
+            let mut value = HeaderValue::from_str(value).expect("visible ASCII and a space");
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
         let response = sender.send_request(request).await.map_err(http)?;
         match response.status() {
             StatusCode::OK => {
                 Ok(response.map(|body| Body { body, rest: Bytes::new(), _task: task }))
+            }
+            StatusCode::UNAUTHORIZED => {
+                let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+                let challenges: Vec<_> = challenges.iter().map(HeaderValue::as_bytes).collect();
+                Err(RelayError::Rejected(name(), Rejected::new(self.login.as_ref(), &challenges)))
             }
             status => Err(RelayError::Status(name(), status)),
         }

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use camwire::frame::{CaptureError, FrameInfo, FrameSource};
 use camwire::server::{PullError, WebSocketSource};
-use camwire::websocket::Uri;
+use camwire::websocket::{Security, Uri};
 
 use crate::clock::HostClock;
 use crate::dial::{Incoming, Outgoing, dial, random};
+use crate::login::{Rejected, ServerLogin};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebSocketError {
     #[error("cannot connect to {0}: {1}")]
     Connect(String, io::Error),
+    #[error("{0} answers 401: {text}", text = .1.text(.2))]
+    Rejected(String, Rejected, &'static str),
     #[error("{0}: {1}")]
     Stream(String, PullError<io::Error>),
     #[error("no picture from {0} within {1:?}")]
@@ -34,7 +37,7 @@ type Stream = WebSocketSource<Incoming, Outgoing, HostClock, fn() -> [u8; 4]>;
 /// waits between attempts.
 pub(crate) struct WebSocketRelay {
     uri: Uri<'static>,
-    token: Option<String>,
+    login: Option<ServerLogin>,
     clock: HostClock,
     stream: Option<Box<Stream>>,
     /// It has been told that pictures come.
@@ -43,7 +46,7 @@ pub(crate) struct WebSocketRelay {
 
 impl WebSocketRelay {
     /// Of a URL that has been checked.
-    pub(crate) fn new(url: &str, token: Option<String>, clock: HostClock) -> Option<Self> {
+    pub(crate) fn new(url: &str, login: Option<ServerLogin>, clock: HostClock) -> Option<Self> {
         let target = Uri::parse(url).ok()?.target;
         // Other servers may know nothing of credit, and take it for an error.
         let url = match target.split_once('?') {
@@ -54,7 +57,7 @@ impl WebSocketRelay {
             _ => url.to_owned(),
         };
         let uri = Uri::parse(url.leak()).ok()?;
-        Some(Self { uri, token, clock, stream: None, announced: false })
+        Some(Self { uri, login, clock, stream: None, announced: false })
     }
 
     fn name(&self) -> String {
@@ -65,11 +68,19 @@ impl WebSocketRelay {
         let connected = dial(&self.uri).await;
         let (read, write, _) =
             connected.map_err(|error| WebSocketError::Connect(self.name(), error))?;
-        let token = self.token.as_deref();
+        let login = self.login.as_ref().map(ServerLogin::authorization);
         let random: fn() -> [u8; 4] = random;
         let stream =
-            WebSocketSource::connect(read, write, &self.uri, token, self.clock, random).await;
-        stream.map(Box::new).map_err(|error| WebSocketError::Stream(self.name(), error))
+            WebSocketSource::connect(read, write, &self.uri, login, self.clock, random).await;
+        stream.map(Box::new).map_err(|error| match error {
+            PullError::Refused { status: 401 } => {
+                let scheme = if self.uri.security == Security::Tls { "wss" } else { "ws" };
+                // What it asks for is not known.
+                let rejected = Rejected::new(self.login.as_ref(), &[]);
+                WebSocketError::Rejected(self.name(), rejected, scheme)
+            }
+            error => WebSocketError::Stream(self.name(), error),
+        })
     }
 
     async fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<WebSocketError>> {
