@@ -19,7 +19,7 @@ pub(crate) const CHECKS: &[Check] = &[
         .tier(Tier::QuickOnly)
         .after(&["test"]),
     // What others need.
-    Check::new("tools", "programs that checks run are there, or installed", tools::install)
+    Check::new("tools", "programs that checks run are there, or installed", tools::all)
         .beside_builds(),
     Check::new("compilers", "a compiler for each chip is there, or made", chips::compilers)
         .after(&["tools"]),
