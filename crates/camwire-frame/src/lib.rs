@@ -10,6 +10,7 @@ mod control;
 pub mod jpeg;
 mod pace;
 mod pattern;
+mod random;
 mod resolution;
 mod source;
 mod time;
@@ -19,6 +20,7 @@ pub use control::{
 };
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
 pub use pattern::{TestPattern, TestSource};
+pub use random::Random;
 pub use resolution::{ParseResolutionError, Resolution};
 pub use source::{Blocking, BlockingFrameSource, CaptureError, FrameInfo, FrameSource, Upstream};
 pub use time::{Clock, Instant};

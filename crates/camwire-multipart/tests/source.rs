@@ -74,12 +74,20 @@ impl Clock for Ticks {
 
 type Source = MultipartSource<Reader, Ticks, WORK>;
 
+fn boundary() -> Boundary {
+    Boundary::new("frame").unwrap()
+}
+
+fn encoder() -> Encoder {
+    Encoder::with_predictable_boundary(&boundary())
+}
+
 fn source(body: Vec<u8>, piece: usize) -> Source {
     source_by(Config::default(), body, piece)
 }
 
 fn source_by(config: Config, body: Vec<u8>, piece: usize) -> Source {
-    let decoder = Decoder::new(&Boundary::DEFAULT, config);
+    let decoder = Decoder::new(&boundary(), config);
     let reader = Reader { rest: body, piece, direct: 0, pending: None };
     MultipartSource::new(reader, decoder, Ticks::default())
 }
@@ -100,11 +108,11 @@ fn part(length: Option<usize>, sequence: u64, payload: &[u8]) -> Vec<u8> {
         missed: None,
     };
     let head = head.encode(&mut [0; PartHead::MAX_LEN]).to_vec();
-    [&head, payload, Encoder::default().tail()].concat()
+    [&head, payload, encoder().tail()].concat()
 }
 
 fn body(parts: &[Vec<u8>]) -> Vec<u8> {
-    [Encoder::default().opening(), &parts.concat()].concat()
+    [encoder().opening(), &parts.concat()].concat()
 }
 
 type Captured = Result<(FrameInfo, Vec<u8>), CaptureError<SourceError<Infallible>>>;
@@ -156,7 +164,7 @@ fn a_picture_does_not_wait_for_the_delimiter() {
     for with_length in [true, false] {
         let p = picture(1);
         let mut all = body(&[part(with_length.then_some(p.len()), 1, &p)]);
-        all.truncate(all.len() - Encoder::default().tail().len());
+        all.truncate(all.len() - encoder().tail().len());
         let mut source = source(all, 50);
         // Had it tried to read more, the end of the stream would have come first, too; so count.
         assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
@@ -214,7 +222,7 @@ fn broken_ones_are_told_and_others_go_on() {
         part(None, 3, cut),
         part(None, 4, &damaged),
         part(Some(9), 5, b"not JPEG!"),
-        b"Content-Length: x\r\n\r\n".iter().chain(Encoder::default().tail()).copied().collect(),
+        b"Content-Length: x\r\n\r\n".iter().chain(encoder().tail()).copied().collect(),
         // Too short: no EOI. Too long: it is whole, although the length is wrong.
         part(Some(p.len() - 10), 6, &p),
         part(Some(p.len() + 50), 7, &p),
@@ -262,12 +270,12 @@ fn other_parts_are_passed_over() {
     let p = picture(1);
     let text = b"Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
     let none = b"X-Frame: 1\r\n\r\nhello";
-    let tail = Encoder::default();
+    let tail = encoder();
     let parts = [
         [&text[..], tail.tail()].concat(),
         [&none[..], tail.tail()].concat(),
         part(Some(p.len()), 1, &p),
-        tail.closing().to_vec(),
+        tail.closing().concat(),
         part(Some(p.len()), 1, &p),
     ];
     let mut source = source(body(&parts), 1000);
@@ -306,7 +314,7 @@ fn a_dropped_capture_loses_its_picture_only() {
         source = {
             let mut reader = source.into_reader();
             reader.pending = Some(false);
-            let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+            let decoder = Decoder::new(&boundary(), Config::default());
             MultipartSource::new(reader, decoder, Ticks::default())
         };
         let mut seen = Vec::new();
@@ -351,7 +359,7 @@ fn the_future_is_send() {
     }
     fn send<T: Send>(_: &T) {}
     let mut source: MultipartSource<&[u8], Plain> =
-        MultipartSource::new(&[], Decoder::new(&Boundary::DEFAULT, Config::default()), Plain);
+        MultipartSource::new(&[], Decoder::new(&boundary(), Config::default()), Plain);
     let mut slot = [0; 8];
     send(&FrameSource::capture(&mut source, &mut slot));
 }

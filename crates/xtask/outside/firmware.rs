@@ -5,7 +5,7 @@
 
 use camwire::{
     frame::{FrameInfo, Instant, Quality, Resolution, TestPattern},
-    multipart::{Boundary, Config, Decoder, Encoder, Event, PartHead},
+    multipart::{Config, Decoder, Encoder, Event, PartHead},
     ring::{Follow, Policy, RingMemory},
 };
 use core::{
@@ -15,7 +15,7 @@ use core::{
 };
 use portable_atomic as _;
 
-static ENCODER: Encoder = Encoder::new(&Boundary::DEFAULT);
+static ENCODER: Encoder = Encoder::new(*b"any bytes, random");
 
 /// Sends a picture through everything, and says whether it came out as it was.
 fn round_trip(memory: &mut RingMemory<3, 16384, 2>) -> Option<bool> {
@@ -39,8 +39,8 @@ fn round_trip(memory: &mut RingMemory<3, 16384, 2>) -> Option<bool> {
     let mut room = [0; PartHead::MAX_LEN];
     let body = [ENCODER.opening(), head.encode(&mut room), &*lease, ENCODER.tail()];
 
-    let mut decoder =
-        Decoder::from_content_type(ENCODER.content_type(), Config::default()).ok()?;
+    let content_type = ENCODER.content_type();
+    let mut decoder = Decoder::from_content_type(content_type.as_bytes(), Config::default()).ok()?;
     let mut rest = &*lease;
     let mut whole = false;
     for mut input in body {

@@ -86,6 +86,12 @@ const HOST: &[Theme] = &[
         python_packages: true,
     },
     Theme {
+        name: "script_in_frame",
+        about: "no browser runs a script that a frame holds",
+        programs: &[&CHROMIUM, &FIREFOX],
+        python_packages: true,
+    },
+    Theme {
         name: "relay",
         about: "relays of relays, of ffmpeg, and of servers that misbehave",
         programs: &[],

@@ -1,6 +1,7 @@
 //! Pictures to a relay, for a camera that nobody outside can connect to: `CAMWIRE_PUSH` says where it
 //! is, when the firmware is built.
 
+use crate::network::RANDOM;
 use crate::settings::{PUSH, PUSH_TOKEN};
 use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push};
 use camwire::server::{Authorization, Push, Server};
@@ -8,7 +9,6 @@ use camwire::websocket::Uri;
 use core::time::Duration;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
-use esp_hal::rng::Rng;
 use esp_println::println;
 
 /// Pushes, if there is a relay. It has one of the places for viewers.
@@ -31,10 +31,8 @@ async fn run(
     stack: Stack<'static>,
     to: Push<'static>,
 ) {
-    // Random while Wi-Fi runs: the radio's noise feeds it.
-    let random = Rng::new();
     let told = |end: PushEnd, wait: Duration| {
         println!("push: {end}; again in {} ms", wait.as_millis());
     };
-    push(server, stack, to, &mut PushMemory::<5760>::new(), || random.random(), told).await;
+    push(server, stack, to, &mut PushMemory::<5760>::new(), || RANDOM.word(), told).await;
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use camwire::frame::Random;
 use camwire::server::WriteVectored;
 use camwire::websocket::{Security, Uri};
 use embedded_io_async::{ErrorType, Read, Write};
@@ -62,11 +63,13 @@ async fn encrypted(_: TcpStream, _: &str) -> io::Result<(Incoming, Outgoing)> {
     Err(io::ErrorKind::Unsupported.into()) // The command line lets no such address in.
 }
 
+/// The system's numbers, which nobody can predict.
+pub(crate) const RANDOM: Random =
+    Random::new(|| getrandom::u32().expect("the system has random numbers"));
+
 /// Four bytes that nobody can predict.
 pub(crate) fn random() -> [u8; 4] {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
-    bytes
+    RANDOM.bytes()
 }
 
 impl ErrorType for Incoming {
