@@ -9,6 +9,7 @@ mod control;
 pub mod jpeg;
 mod pace;
 mod pattern;
+mod repeat;
 mod resolution;
 mod source;
 mod time;
@@ -18,6 +19,9 @@ pub use control::{
 };
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
 pub use pattern::{TestPattern, TestSource};
+pub use repeat::RepeatFilter;
 pub use resolution::{ParseResolutionError, Resolution};
-pub use source::{Blocking, BlockingFrameSource, CaptureError, FrameInfo, FrameSource, Upstream};
+pub use source::{
+    Blocking, BlockingFrameSource, CaptureError, Flow, FrameInfo, FrameSource, Upstream,
+};
 pub use time::{Clock, Instant};

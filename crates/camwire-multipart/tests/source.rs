@@ -247,7 +247,7 @@ fn broken_ones_are_told_and_others_go_on() {
 fn missing_eoi() {
     let p = picture(1);
     let cut = &p[..p.len() - 2];
-    let parts = [part(Some(cut.len()), 1, cut), part(None, 1, cut), part(None, 1, &p[..30])];
+    let parts = [part(Some(cut.len()), 1, cut), part(None, 2, cut), part(None, 3, &p[..30])];
     let mut source = source(body(&parts), 1000).missing_eoi(MissingEoi::Append);
     assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
     assert_eq!(capture(&mut source, SLOT).unwrap().1, p);

@@ -202,6 +202,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     status.published(&info, camera.previous.replace(info.captured_at), now);
                 }
             }
+            Outcome::Repeat => status.repeated(self.clock.now()),
             Outcome::Broken(error) => status.failed(format_args!("{error}")),
             Outcome::TooLarge(needed) => {
                 let room = self.ring.slot_bytes();

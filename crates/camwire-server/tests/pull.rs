@@ -156,20 +156,21 @@ fn at_every_cut() {
 fn what_is_no_picture() {
     let mut world = World::new();
     let mut server = pulling(&mut world, V1);
-    for (bad, error) in [
+    for (number, (bad, error)) in (1..).step_by(2).zip([
         (&b"no picture"[..], CaptureError::Broken),
         (&jpeg(200, 1)[..199], CaptureError::Broken),
         (&jpeg(1001, 1), CaptureError::TooLarge { needed: 1001 }),
         (&jpeg(70_000, 1), CaptureError::TooLarge { needed: 70_000 }),
-    ] {
-        server.relay.send(&message(1, bad));
-        server.relay.send(&message(2, &jpeg(300, 2)));
+    ]) {
+        let good = jpeg(300, number + 1);
+        server.relay.send(&message(number, bad));
+        server.relay.send(&message(number + 1, &good));
         world.sim.run();
         let captured = server.captured();
         assert_eq!(captured.len(), 2);
         assert_eq!(captured[0], Err(error));
-        assert_eq!(captured[1].as_ref().unwrap().1, jpeg(300, 2));
-        assert_eq!(server.relay.take(), [acknowledged(1), acknowledged(2)]);
+        assert_eq!(captured[1].as_ref().unwrap().1, good);
+        assert_eq!(server.relay.take(), [acknowledged(number), acknowledged(number + 1)]);
     }
 }
 
