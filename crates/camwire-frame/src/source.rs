@@ -221,3 +221,40 @@ impl<S: Control> Control for Blocking<S> {
         self.0.get(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+
+    struct Live;
+
+    impl BlockingFrameSource for Live {
+        type Error = Infallible;
+
+        fn capture(&mut self, _: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+            Err(CaptureError::Ended)
+        }
+
+        fn flow(&self) -> Flow {
+            Flow::Stream
+        }
+    }
+
+    struct Driver;
+
+    impl BlockingFrameSource for Driver {
+        type Error = Infallible;
+
+        fn capture(&mut self, _: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+            Err(CaptureError::Ended)
+        }
+    }
+
+    #[test]
+    fn wrappers_pass_the_flow_on() {
+        assert_eq!(Blocking(Driver).flow(), Flow::OnDemand);
+        assert_eq!(Blocking(Live).flow(), Flow::Stream);
+        assert_eq!(FrameSource::flow(&&mut Blocking(Live)), Flow::Stream);
+    }
+}

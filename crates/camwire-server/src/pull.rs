@@ -1,8 +1,6 @@
 use core::ops::Range;
 
-use camwire_frame::{
-    CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, RepeatFilter,
-};
+use camwire_frame::{CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, RepeatFilter};
 use camwire_websocket::{
     Client as ClientRole, ControlFrame, Kind, Mask, RequestError, ResponseError, Uri,
 };
