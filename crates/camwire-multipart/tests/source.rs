@@ -1,8 +1,8 @@
 //! `MultipartSource` over readers that cut, stop and fail.
 
 use camwire_frame::{
-    BlockingFrameSource, CaptureError, Clock, FrameInfo, FrameSource, Instant, Quality, Resolution,
-    TestPattern, jpeg,
+    BlockingFrameSource, CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, Quality,
+    Resolution, TestPattern, jpeg,
 };
 use camwire_multipart::{
     Boundary, Config, DecodeErrorKind, Decoder, Encoder, Limits, MissingEoi, MultipartSource,
@@ -338,6 +338,189 @@ fn a_dropped_capture_loses_its_picture_only() {
         assert!(seen.is_sorted_by(|a, b| a < b));
         assert!(seen.len() >= 4, "{seen:?}");
     }
+}
+
+/// A part whose head says this of it.
+fn marked(sequence: Option<u64>, timestamp_us: Option<u64>, payload: &[u8]) -> Vec<u8> {
+    let content_length = Some(payload.len() as u64);
+    let head = PartHead { content_length, timestamp_us, sequence, missed: None };
+    let head = head.encode(&mut [0; PartHead::MAX_LEN]).to_vec();
+    [&head, payload, Encoder::default().tail()].concat()
+}
+
+/// What comes of a body: the picture, or whether it was a repeat. Panics at any other error.
+fn new_and_repeated(source: &mut Source) -> Vec<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    loop {
+        all.push(match capture(source, SLOT) {
+            Ok((_, picture)) => Some(picture),
+            Err(CaptureError::Repeat) => None,
+            Err(CaptureError::Ended) => return all,
+            Err(error) => panic!("{error}"),
+        });
+    }
+}
+
+#[test]
+fn last_frame_sent_again_is_a_repeat() {
+    let pictures: Vec<_> = (0..3).map(picture).collect();
+    for with_length in [true, false] {
+        for piece in [1, 50, 100_000] {
+            let numbers = [0, 0, 1, 2, 2, 2];
+            let one =
+                |&n: &usize| part(with_length.then_some(pictures[n].len()), n as u64, &pictures[n]);
+            let mut source = source(body(&numbers.iter().map(one).collect::<Vec<_>>()), piece);
+            let [zero, one, two] = [0, 1, 2].map(|n| Some(pictures[n].clone()));
+            assert_eq!(new_and_repeated(&mut source), [zero, None, one, two, None, None]);
+            let counts = source.counts();
+            assert_eq!((counts.pictures, counts.repeats, counts.broken), (3, 3, 0));
+        }
+    }
+}
+
+/// Numbers and times that are constant, that start anew, or that are wrong in other ways.
+#[test]
+fn wrong_numbers_lose_no_frame() {
+    // All of the same length, so that only their bytes differ.
+    let pictures: Vec<_> = (0..4u8)
+        .map(|n| {
+            let mut picture = picture(1);
+            let at = picture.len() - 10;
+            picture[at] = n;
+            picture
+        })
+        .collect();
+    for (sequence, timestamp_us) in
+        [(Some(0), None), (None, Some(0)), (Some(0), Some(0)), (Some(u64::MAX), Some(7))]
+    {
+        let parts: Vec<_> = pictures.iter().map(|p| marked(sequence, timestamp_us, p)).collect();
+        let got = new_and_repeated(&mut source(body(&parts), 1000));
+        assert_eq!(got, pictures.iter().cloned().map(Some).collect::<Vec<_>>());
+    }
+    // A still scene of a camera that numbers its frames, and one that started anew.
+    let still = &pictures[0];
+    let marks = [(1, 10), (2, 20), (3, 20), (3, 30), (1, 10), (1, 10)];
+    let parts = marks.map(|(number, time)| marked(Some(number), Some(time), still));
+    let got = new_and_repeated(&mut source(body(&parts), 1000));
+    assert_eq!(
+        got.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, true, true, true, true, false]
+    );
+}
+
+#[test]
+fn frames_without_number_and_time_are_all_new() {
+    let p = picture(1);
+    let parts = [marked(None, None, &p), marked(None, None, &p), marked(None, None, &p)];
+    let mut source = source(body(&parts), 1000);
+    assert_eq!(new_and_repeated(&mut source), vec![Some(p); 3]);
+    assert_eq!(source.counts().repeats, 0);
+}
+
+#[test]
+fn repeats_are_known_across_connections() {
+    let (one, two) = (picture(1), picture(2));
+    let mut first = source(body(&[part(Some(one.len()), 1, &one)]), 1000);
+    assert_eq!(new_and_repeated(&mut first), [Some(one.clone())]);
+    let again = || body(&[part(Some(one.len()), 1, &one), part(Some(two.len()), 2, &two)]);
+    let mut next = source(again(), 1000).with_repeat_filter(first.repeat_filter());
+    assert_eq!(new_and_repeated(&mut next), [None, Some(two.clone())]);
+    // Without that, and after a pause, it is new for those who come then.
+    assert_eq!(new_and_repeated(&mut source(again(), 1000)).len(), 2);
+    let mut paused = source(again(), 1000).with_repeat_filter(first.repeat_filter());
+    BlockingFrameSource::pause(&mut paused);
+    assert_eq!(new_and_repeated(&mut paused), [Some(one), Some(two)]);
+}
+
+/// Into no memory at all, which is how a stream is read while there is no slot.
+#[test]
+fn frames_are_thrown_away_one_by_one() {
+    let pictures: Vec<_> = (0..6).map(picture).collect();
+    for with_length in [true, false] {
+        for piece in [1, 700, 100_000] {
+            let parts: Vec<_> = pictures
+                .iter()
+                .zip(0..)
+                .flat_map(|(p, n)| {
+                    let part = part(with_length.then_some(p.len()), n, p);
+                    [part.clone(), part]
+                })
+                .collect();
+            let mut source = source(body(&parts), piece);
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[0]);
+            assert_eq!(capture(&mut source, 0), Err(CaptureError::Repeat));
+            for _ in 0..2 {
+                let needed = pictures[1].len();
+                assert_eq!(capture(&mut source, 0), Err(CaptureError::TooLarge { needed }));
+            }
+            // One that was thrown away is not the last one that was taken.
+            let needed = pictures[2].len();
+            assert_eq!(capture(&mut source, 0), Err(CaptureError::TooLarge { needed }));
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[2]);
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[3]);
+            assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Repeat));
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[4]);
+        }
+    }
+}
+
+#[test]
+fn it_is_a_stream_until_it_ends() {
+    let flow = |source: &Source| BlockingFrameSource::flow(source);
+    let p = picture(1);
+    let parts = [part(Some(9), 1, b"not JPEG!"), part(None, 2, &p[..50]), part(None, 3, &p)];
+    let mut source = source(body(&parts), 1000);
+    assert_eq!(flow(&source), Flow::Stream);
+    for error in [CaptureError::Broken, CaptureError::Broken] {
+        assert_eq!(capture(&mut source, SLOT), Err(error));
+        assert_eq!(flow(&source), Flow::Stream, "it goes on behind a damaged frame");
+    }
+    let needed = p.len();
+    assert_eq!(capture(&mut source, 100), Err(CaptureError::TooLarge { needed }));
+    assert_eq!(flow(&source), Flow::Stream);
+    assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Ended));
+    assert_eq!(flow(&source), Flow::OnDemand);
+    assert_eq!(FrameSource::flow(&source), Flow::OnDemand);
+
+    let limits = Limits { preamble_bytes: 100, ..Limits::DEFAULT };
+    let config = Config { limits, ..Config::default() };
+    let mut source = source_by(config, b"<html>".repeat(100), 1000);
+    assert!(matches!(capture(&mut source, SLOT), Err(CaptureError::Source(_))));
+    assert_eq!(flow(&source), Flow::OnDemand);
+}
+
+/// Fails at every second read.
+struct Failing<'b>(&'b [u8], bool);
+
+impl embedded_io::ErrorType for Failing<'_> {
+    type Error = embedded_io::ErrorKind;
+}
+
+impl embedded_io::Read for Failing<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        self.1 = !self.1;
+        if self.1 {
+            return Err(embedded_io::ErrorKind::TimedOut);
+        }
+        embedded_io::Read::read(&mut self.0, buf).map_err(|never| match never {})
+    }
+}
+
+#[test]
+fn it_is_no_stream_while_reading_fails() {
+    let p = picture(1);
+    let body = body(&[part(Some(p.len()), 1, &p), part(Some(p.len()), 2, &p)]);
+    let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+    let reader = Failing(&body, false);
+    let mut source: MultipartSource<_, _, 8192> =
+        MultipartSource::new(reader, decoder, Ticks::default());
+    let mut slot = vec![0; SLOT];
+    let failed = BlockingFrameSource::capture(&mut source, &mut slot);
+    assert!(matches!(failed, Err(CaptureError::Source(SourceError::Read(_)))));
+    assert_eq!(BlockingFrameSource::flow(&source), Flow::OnDemand);
+    // The reader may be asked again.
+    assert!(BlockingFrameSource::capture(&mut source, &mut slot).is_ok());
+    assert_eq!(BlockingFrameSource::flow(&source), Flow::Stream);
 }
 
 #[test]

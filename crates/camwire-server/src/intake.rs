@@ -87,7 +87,7 @@ impl<O: Role> Intake<O> {
         self.repeat_filter
     }
 
-    /// As if this filter had seen the frames up to now.
+    /// What is known of the last frame is from elsewhere.
     pub(crate) fn set_repeat_filter(&mut self, filter: RepeatFilter) {
         self.repeat_filter = filter;
     }
@@ -229,7 +229,7 @@ impl<O: Role> Intake<O> {
             Ok(picture) => picture,
             Err(error) => return Outcome::Broken(error),
         };
-        if self.repeat_filter.is_repeat(upstream, bytes) {
+        if self.repeat_filter.is_repeat(upstream, bytes.get(..len).unwrap_or_default()) {
             return Outcome::Repeat;
         }
         let captured_at = message.arrived;
