@@ -17,7 +17,10 @@ use crate::{ContentType, DecodeError, Decoder, DropReason, Event, PartHead};
 ///   which many servers send with the next picture only.
 /// - Where a `Content-Length` is given, what is not read together with the head goes from the
 ///   reader straight into the slot. `N` is the size of the buffer for everything else.
-/// - What follows the EOI within the part is cut off. A part that is no whole picture is
+/// - What follows the EOI within the part is cut off. If more bytes were declared than the picture
+///   has, or it is damaged, the part ends at the next delimiter, whatever its length says. So a
+///   length that is too large costs no other frame, unless it is too large by more than `N`.
+/// - A part that is no whole picture is
 ///   [`CaptureError::Broken`], and the next capture goes on behind it. A part of another content
 ///   type is passed over. [`counts`](Self::counts) tells how often what happened.
 /// - A frame that the server sends again is [`CaptureError::Repeat`]: its `X-Frame`, its
@@ -248,7 +251,33 @@ enum Phase {
     /// A picture goes into the slot.
     Taking(Taking),
     /// What comes of this part is of no use.
-    Ignoring,
+    Ignoring(Rest),
+}
+
+/// The rest of a part that is of no use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    /// Bytes of it by the part's length, if that is not believed any more.
+    declared: Option<usize>,
+    /// Bytes that have come.
+    arrived: usize,
+}
+
+/// So many bytes of line ends may stand before a delimiter.
+const LINE_ENDS: usize = 16;
+
+impl Rest {
+    fn is_as_declared(&self) -> bool {
+        let Some(declared) = self.declared else { return true };
+        (declared..=declared.saturating_add(LINE_ENDS)).contains(&self.arrived)
+    }
+}
+
+/// How far before the end of `bytes` a line begins with two dashes, line end included: the last.
+fn last_dashed_line(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(3).rposition(|window| window == b"\n--")?;
+    let has_cr = at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'\r');
+    bytes.len().checked_sub(at)?.checked_add(usize::from(has_cr))
 }
 
 #[derive(Clone, Debug)]
@@ -265,7 +294,7 @@ impl<const N: usize> Intake<N> {
     /// A capture begins. The slot may be another than that of one that was dropped.
     fn begin(&mut self) {
         if matches!(self.phase, Phase::Taking(_)) {
-            self.phase = Phase::Ignoring;
+            self.phase = Phase::Ignoring(Rest::default());
         }
     }
 
@@ -302,7 +331,11 @@ impl<const N: usize> Intake<N> {
                         let scanned = taking.scanner.push(bytes);
                         self.scanned(scanned, slot)
                     }
-                    _ => None,
+                    Phase::Ignoring(rest) => {
+                        rest.arrived = rest.arrived.saturating_add(bytes.len());
+                        None
+                    }
+                    Phase::Between => None,
                 },
                 Some(Event::PartStart { head, content_type }) => {
                     self.part_start(&head, content_type, slot.len())
@@ -344,6 +377,7 @@ impl<const N: usize> Intake<N> {
     /// So many bytes have been read to there.
     fn filled(&mut self, slot: &mut [u8], read: usize, now: Instant) -> Option<Captured> {
         self.failed = false;
+        self.arrived = now;
         if read == 0 {
             self.ended = true;
             return None;
@@ -351,7 +385,6 @@ impl<const N: usize> Intake<N> {
         let Some(room) = self.direct(slot) else {
             self.start = 0;
             self.end = read.min(N);
-            self.arrived = now;
             return None;
         };
         let bytes = room.get(..read).unwrap_or(room);
@@ -368,7 +401,7 @@ impl<const N: usize> Intake<N> {
         content_type: ContentType,
         size: usize,
     ) -> Option<Captured> {
-        self.phase = Phase::Ignoring;
+        self.phase = Phase::Ignoring(Rest::default());
         if content_type == ContentType::Other {
             self.counts.not_jpeg = self.counts.not_jpeg.saturating_add(1);
             return None;
@@ -378,6 +411,10 @@ impl<const N: usize> Intake<N> {
         if let Some(ahead) = self.decoder.payload_ahead()
             && ahead > size
         {
+            // Into no memory at all, every part is too large.
+            if size > 0 && self.decoder.distrust_length(0) {
+                self.phase = Phase::Ignoring(Rest { declared: Some(ahead), arrived: 0 });
+            }
             return self.does_not_fit(upstream, ahead);
         }
         self.phase = Phase::Taking(Taking {
@@ -399,16 +436,14 @@ impl<const N: usize> Intake<N> {
         match scanned {
             Ok(None) => None,
             Ok(Some(picture)) => self.picture(picture, slot),
-            Err(error) => self.broken(error),
+            Err(error) => self.broken(error, slot),
         }
     }
 
     /// The picture under way is whole.
     fn picture(&mut self, picture: Picture, slot: &[u8]) -> Option<Captured> {
-        let Phase::Taking(taking) = core::mem::replace(&mut self.phase, Phase::Ignoring) else {
-            return None;
-        };
         let Picture { width, height, len } = picture;
+        let Phase::Taking(taking) = self.ignore_rest(slot, len) else { return None };
         let Taking { captured_at, upstream, .. } = taking;
         let Some(frame) = slot.get(..len) else { return self.does_not_fit(upstream, len) };
         if self.repeat_filter.is_repeat(upstream, frame) {
@@ -418,15 +453,53 @@ impl<const N: usize> Intake<N> {
         Some(Ok(FrameInfo { len, width, height, captured_at, upstream }))
     }
 
-    fn broken(&mut self, error: JpegError) -> Option<Captured> {
-        let phase = core::mem::replace(&mut self.phase, Phase::Ignoring);
-        let Phase::Taking(Taking { content_type, .. }) = phase else { return None };
+    fn broken(&mut self, error: JpegError, slot: &[u8]) -> Option<Captured> {
+        let Phase::Taking(Taking { filled, .. }) = &self.phase else { return None };
+        // If it was cut off, the next part has begun in it.
+        let taken = slot.get(..*filled).unwrap_or_default();
+        let next = last_dashed_line(taken.get(taken.len().saturating_sub(N)..).unwrap_or_default());
+        let from = filled.saturating_sub(next.unwrap_or_default());
+        let Phase::Taking(taking) = self.ignore_rest(slot, from) else { return None };
+        let Taking { content_type, .. } = taking;
         if error == JpegError::NotJpeg && content_type == ContentType::Missing {
             self.counts.not_jpeg = self.counts.not_jpeg.saturating_add(1);
             return None;
         }
         self.counts.broken = self.counts.broken.saturating_add(1);
         Some(Err(CaptureError::Broken))
+    }
+
+    /// What comes of this part is of no use from there on. If its length goes beyond, it may be
+    /// wrong, and must not take the next parts along: what has come of them already is decoded
+    /// again, if the buffer has room for it.
+    fn ignore_rest(&mut self, slot: &[u8], from: usize) -> Phase {
+        let mut rest = Rest::default();
+        if let (Phase::Taking(taking), Some(ahead)) = (&self.phase, self.decoder.payload_ahead()) {
+            let again = slot.get(from..taking.filled).unwrap_or_default();
+            let room = N.saturating_sub(self.end.saturating_sub(self.start));
+            let again = if again.len() > room { &[] } else { again };
+            if self.decoder.distrust_length(again.len()) {
+                rest.declared = Some(ahead.saturating_add(again.len()));
+                self.push_front(again);
+            }
+        }
+        core::mem::replace(&mut self.phase, Phase::Ignoring(rest))
+    }
+
+    /// Puts bytes for which there is room before those that are to be decoded.
+    fn push_front(&mut self, bytes: &[u8]) {
+        let shift = bytes.len().saturating_sub(self.start);
+        // From the back, since the places overlap.
+        for at in (self.start..self.end).rev() {
+            let byte = self.buffer.get(at).copied();
+            if let (Some(to), Some(byte)) = (self.buffer.get_mut(at.saturating_add(shift)), byte) {
+                *to = byte;
+            }
+        }
+        self.end = self.end.saturating_add(shift);
+        self.start = self.start.saturating_add(shift).saturating_sub(bytes.len());
+        let room = self.buffer.get_mut(self.start..).unwrap_or_default();
+        room.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     }
 
     /// A frame of `len` bytes finds no room.
@@ -464,10 +537,16 @@ impl<const N: usize> Intake<N> {
                         }
                         self.picture(Picture { width, height, len }, slot)
                     }
-                    _ => self.broken(error),
+                    _ => self.broken(error, slot),
                 }
             }
-            _ => None,
+            Phase::Ignoring(rest) => {
+                let is_wrong = !rest.is_as_declared();
+                self.counts.wrong_length =
+                    self.counts.wrong_length.saturating_add(u64::from(is_wrong));
+                None
+            }
+            Phase::Between => None,
         };
         self.phase = Phase::Between;
         result
@@ -479,7 +558,7 @@ impl<const N: usize> Intake<N> {
         }
         let result = match (&self.phase, reason) {
             // Told already, or of no interest.
-            (Phase::Ignoring, _) => None,
+            (Phase::Ignoring(_), _) => None,
             (_, DropReason::TooLarge { needed, .. }) => self.too_large(needed),
             _ => {
                 self.counts.broken = self.counts.broken.saturating_add(1);

@@ -219,7 +219,6 @@ fn broken_ones_are_told_and_others_go_on() {
         part(Some(p.len() - 10), 6, &p),
         part(Some(p.len() + 50), 7, &p),
         part(Some(p.len()), 8, &p),
-        part(Some(p.len()), 9, &p),
     ];
     for piece in [1, 100, 100_000] {
         let mut source = source(body(&parts), piece);
@@ -236,10 +235,110 @@ fn broken_ones_are_told_and_others_go_on() {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert_eq!(pictures, [2, 7, 9], "{piece}");
+        assert_eq!(pictures, [2, 7, 8], "{piece}");
         assert_eq!(broken, 6);
         let counts = source.counts();
         assert_eq!((counts.broken, counts.wrong_length), (6, 2));
+    }
+}
+
+/// What is wrong with one frame costs no other, however the stream is cut, and whatever comes with
+/// the same read.
+#[test]
+fn one_damaged_frame_costs_no_other() {
+    let good: Vec<_> = (0..4).map(picture).collect();
+    let p = picture(9);
+    let cut = &p[..p.len() - 400];
+    let bare = &p[..p.len() - 2];
+    let with_length = |len: usize, payload: &[u8]| part(Some(len), 9, payload);
+    let garbage: Vec<u8> =
+        (0..5000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let kinds: &[(&str, Vec<u8>, bool)] = &[
+        ("cut off, right length", with_length(cut.len(), cut), false),
+        ("cut off, length of the whole", with_length(p.len(), cut), false),
+        ("cut off, length of nothing", with_length(10, cut), false),
+        ("cut off, no length", part(None, 9, cut), false),
+        ("no EOI, right length", with_length(bare.len(), bare), false),
+        ("no EOI, length of the whole", with_length(p.len(), bare), false),
+        ("no EOI, no length", part(None, 9, bare), false),
+        ("whole, length too small by 1", with_length(p.len() - 1, &p), false),
+        ("whole, length too small by 60", with_length(p.len() - 60, &p), false),
+        ("whole, length too large by 1", with_length(p.len() + 1, &p), true),
+        ("whole, length too large by 50", with_length(p.len() + 50, &p), true),
+        ("whole, length too large by 700", with_length(p.len() + 700, &p), true),
+        ("garbage", with_length(garbage.len(), &garbage), false),
+        ("garbage behind an SOI", with_length(5002, &[b"\xff\xd8", &garbage[..]].concat()), false),
+        ("text", with_length(9, b"not JPEG!"), false),
+        ("nothing", with_length(0, b""), false),
+    ];
+    for (kind, bad, is_whole) in kinds {
+        let mut parts: Vec<_> =
+            (0..4).map(|n| part(Some(good[n].len()), n as u64, &good[n])).collect();
+        parts.insert(2, bad.clone());
+        for piece in [3, 100, 999, 5000, 100_000] {
+            let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+            let reader = Reader { rest: body(&parts), piece, direct: 0, pending: None };
+            let mut source: MultipartSource<_, _, 1024> =
+                MultipartSource::new(reader, decoder, Ticks::default());
+            let (mut numbers, mut broken) = (Vec::new(), 0);
+            let mut slot = vec![0; SLOT];
+            loop {
+                match BlockingFrameSource::capture(&mut source, &mut slot) {
+                    Ok(info) => {
+                        let number = info.upstream.sequence.unwrap();
+                        let expected = good.get(number as usize).unwrap_or(&p);
+                        assert_eq!(&slot[..info.len], expected);
+                        numbers.push(number);
+                    }
+                    Err(CaptureError::Broken) => broken += 1,
+                    Err(CaptureError::Ended) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let expected: &[u64] = if *is_whole { &[0, 1, 9, 2, 3] } else { &[0, 1, 2, 3] };
+            assert_eq!(numbers, expected, "{kind}, in pieces of {piece}");
+            let counts = source.counts();
+            assert_eq!(
+                (broken, counts.broken),
+                (u64::from(!is_whole), u64::from(!is_whole)),
+                "{kind}"
+            );
+            // Two bytes too many are taken for the line end before the delimiter.
+            let is_wrong = ["too", "cut off, length"].iter().any(|wrong| kind.contains(wrong));
+            assert_eq!(counts.wrong_length, u64::from(is_wrong), "{kind}, in pieces of {piece}");
+        }
+    }
+}
+
+/// A length of megabytes at a frame of kilobytes.
+#[test]
+fn absurd_length_costs_what_was_read_with_it_at_most() {
+    let good: Vec<_> = (0..20).map(picture).collect();
+    let p = picture(99);
+    for payload in [&p[..], &p[..p.len() - 400], b"not JPEG!"] {
+        for length in [100_000, 5_000_000, 8 << 20, usize::MAX >> 1] {
+            let mut parts: Vec<_> =
+                (0..20).map(|n| part(Some(good[n].len()), n as u64, &good[n])).collect();
+            parts.insert(5, part(Some(length), 99, payload));
+            for piece in [100, 1460, 100_000] {
+                let mut source = source(body(&parts), piece);
+                let (mut numbers, mut errors) = (Vec::new(), 0);
+                loop {
+                    match capture(&mut source, 1 << 20) {
+                        Ok((info, _)) => numbers.push(info.upstream.sequence.unwrap()),
+                        Err(CaptureError::Ended) => break,
+                        Err(_) => errors += 1,
+                    }
+                }
+                numbers.retain(|number| *number != 99);
+                let lost = 20 - numbers.len();
+                // What came with the same read as the end of the frame is gone with it.
+                let shortest = good.iter().map(Vec::len).min().unwrap();
+                let most = 1 + piece.div_ceil(shortest);
+                assert!(lost <= most, "{lost} lost of {length} in pieces of {piece}");
+                assert!(errors <= 2, "{errors}");
+            }
+        }
     }
 }
 

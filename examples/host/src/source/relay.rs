@@ -53,9 +53,6 @@ pub(crate) struct RelaySource {
     stream: Option<MultipartSource<Body, HostClock>>,
     /// What is known of the last frame of former connections, or of single frames.
     repeat_filter: RepeatFilter,
-    /// The last picture was whole, but its length was not what its part said, so the one behind
-    /// it is lost. Told with the next capture.
-    lied: bool,
     /// It has been told that pictures come.
     announced: bool,
 }
@@ -68,7 +65,7 @@ impl RelaySource {
         let host = uri.host().unwrap_or_default();
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
         let repeat_filter = RepeatFilter::new();
-        Self { uri, authority, clock, stream: None, repeat_filter, lied: false, announced: false }
+        Self { uri, authority, clock, stream: None, repeat_filter, announced: false }
     }
 
     async fn request(&self) -> Result<Response<Body>, RelayError> {
@@ -132,7 +129,6 @@ impl RelaySource {
         let lies = stream.counts().wrong_length;
         let captured = FrameSource::capture(stream, buf).await;
         let lied = stream.counts().wrong_length > lies;
-        self.lied = lied && captured.is_ok();
         captured.map_err(|error| match error {
             CaptureError::Broken if lied => RelayError::WrongLength(name).into(),
             CaptureError::Broken => RelayError::Broken(name).into(),
@@ -201,9 +197,6 @@ impl FrameSource for RelaySource {
     type Error = RelayError;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<RelayError>> {
-        if core::mem::take(&mut self.lied) {
-            return Err(RelayError::WrongLength(self.authority.clone()).into());
-        }
         match tokio::time::timeout(PATIENCE, self.next(buf)).await {
             Ok(captured) => captured,
             Err(_elapsed) => {
