@@ -50,9 +50,12 @@ const SLOT_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait for the first picture after a pause, however low the rate.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a frame of a stream whose turn has come gives way to a newer one, at most: after a
-/// pause of the network or of this machine, many come at once, and the first is the oldest.
+/// How long a frame of a stream whose turn has come late gives way to newer ones, at most: after
+/// the network, or this task, stood still, many come at once, and the first is the oldest.
 const SETTLING_TIME: Duration = Duration::from_millis(20);
+
+/// No timer is exact.
+const LATE: Duration = Duration::from_millis(2);
 
 /// How many pictures from before they were wanted a driver may have queued; more are an error.
 const STALE_MAX: u32 = 8;
@@ -250,6 +253,8 @@ struct Held<'r> {
     info: FrameInfo,
     /// Until then, a newer frame may take its place even if its turn has come.
     settled_at: Instant,
+    /// Its turn came late, and `settled_at` allows for that.
+    is_late: bool,
 }
 
 /// What has become of a capture.
@@ -477,6 +482,10 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
         is_stream: bool,
     ) -> Captured<S::Error> {
         let clock = self.clock;
+        // A source that blocks leaves no other moment for that.
+        if self.turn().is_some_and(|turn| turn <= clock.now()) {
+            self.turn_has_come();
+        }
         let mut capture = pin!(source.capture(buf));
         let mut timeout = pin!(clock.sleep_until(clock.now() + self.config.timeout));
         loop {
@@ -487,12 +496,11 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
                     None => pending().await,
                 }
             };
-            // The turn comes first: a source may block.
             let no_demand = self.publisher.no_demand();
-            match select4(turn, capture.as_mut(), no_demand, timeout.as_mut()).await {
-                Either4::First(()) => self.publish_held(),
-                Either4::Second(captured) => return Captured::Done(captured),
-                Either4::Third(()) => return Captured::Unwanted,
+            match select4(capture.as_mut(), no_demand, turn, timeout.as_mut()).await {
+                Either4::First(captured) => return Captured::Done(captured),
+                Either4::Second(()) => return Captured::Unwanted,
+                Either4::Third(()) => self.turn_has_come(),
                 Either4::Fourth(()) => {
                     let limit = self.config.timeout;
                     let (secs, millis) = (limit.as_secs(), limit.subsec_millis());
@@ -516,30 +524,32 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
         is_stream: bool,
     ) -> Result<Option<Grant<'r>>, CommitError> {
         let Some(grant) = slot else { return Err(CommitError::TooLong) };
-        let Some(pacer) = self.pacer.as_mut().filter(|_| is_stream) else {
+        if !is_stream || self.pacer.is_none() {
             self.publish(grant, info)?;
             self.revoke();
             return Ok(None);
-        };
+        }
         if info.len > grant.len() {
             return Err(CommitError::TooLong);
         }
         let now = self.clock.now();
         self.status.passed_over(now);
         // First the old one gives its slot up.
-        let settled_at = self.held.take().map(|held| held.settled_at);
+        let (settled_at, is_late) = match self.held.take() {
+            Some(Held { settled_at, is_late, .. }) => (settled_at, is_late),
+            None => (now + self.settling_time(), false),
+        };
         if let Ok(another) = self.publisher.try_grant() {
-            let settled_at = settled_at.unwrap_or(now + self.settling_time());
-            self.held = Some(Held { grant, info, settled_at });
+            self.held = Some(Held { grant, info, settled_at, is_late });
             return Ok(Some(another));
         }
         // With one slot for both this frame and the next, it is now or never.
-        if pacer.admit(now).is_none() {
-            return Ok(Some(grant));
+        if self.is_admitted(now) {
+            self.publish(grant, info)?;
+            self.revoke();
+            return Ok(None);
         }
-        self.publish(grant, info)?;
-        self.revoke();
-        Ok(None)
+        Ok(Some(grant))
     }
 
     /// When the frame that is held is to be published.
@@ -552,11 +562,21 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
         self.config.rate.map_or(SETTLING_TIME, |rate| SETTLING_TIME.min(rate.period() / 4))
     }
 
+    /// Publishes the frame that is held. If that should have been done before, this task was kept
+    /// from running, and there may be newer ones.
+    fn turn_has_come(&mut self) {
+        let (turn, now, time) = (self.turn(), self.clock.now(), self.settling_time());
+        match &mut self.held {
+            Some(held) if !held.is_late && turn.is_some_and(|turn| now > turn + LATE) => {
+                (held.is_late, held.settled_at) = (true, now + time);
+            }
+            _ => self.publish_held(),
+        }
+    }
+
     fn publish_held(&mut self) {
         let Some(Held { grant, info, .. }) = self.held.take() else { return };
-        if let Some(pacer) = &mut self.pacer {
-            pacer.admit(self.clock.now());
-        }
+        self.is_admitted(self.clock.now());
         let _ = self.publish(grant, info); // It was checked before.
     }
 
@@ -573,10 +593,14 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
         if self.publisher.ring().policy() == Policy::KeepAll {
             return; // A later one is published in its place.
         }
-        let now = self.clock.now();
-        if self.pacer.as_mut().is_none_or(|pacer| pacer.admit(now).is_some()) {
+        if self.is_admitted(self.clock.now()) {
             self.publisher.skip();
         }
+    }
+
+    /// Whether it is a frame's turn, by the rate. The next one's is a period later.
+    fn is_admitted(&mut self, now: Instant) -> bool {
+        self.pacer.as_mut().is_none_or(|pacer| pacer.admit(now).is_some())
     }
 
     /// Whether a stream may lose frames because the ring is full. On a ring that keeps all it may

@@ -344,6 +344,27 @@ mod pace {
         }
     }
 
+    /// The relay itself stands still: it has a frame of before, and many that wait to be read.
+    #[test]
+    fn after_a_stall_of_the_relay_the_newest_frame_is_shown() {
+        for rate in ["1", "5"] {
+            for stall in 1..40 {
+                let mut rig = Rig::with_rate(Some(rate));
+                let got = rig.viewer();
+                rig.frames(50, ms(67));
+                let before = got.borrow().len();
+                for _ in 0..stall {
+                    rig.sim.stall(ms(67));
+                    rig.peer.frame();
+                }
+                rig.sim.run();
+                rig.frames(20, ms(67));
+                let behind: Vec<_> = got.borrow()[before..].iter().map(|got| got.1).collect();
+                assert!(behind.iter().all(|behind| *behind <= 1), "{rate}, {stall}: {behind:?}");
+            }
+        }
+    }
+
     /// A camera that sends its frames in bunches.
     #[test]
     fn last_frame_of_a_bunch_is_shown() {
