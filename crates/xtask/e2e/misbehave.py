@@ -165,7 +165,11 @@ def number_of(jpeg):
 def message(jpeg):
     """A binary message of a WebSocket server, in one frame."""
     size = len(jpeg)
-    return b"\x82" + (b"\x7e%b" % size.to_bytes(2) if size < 65536 else b"\x7f%b" % size.to_bytes(8)) + jpeg
+    if size < 126:
+        return b"\x82" + size.to_bytes(1) + jpeg
+    if size < 65536:
+        return b"\x82\x7e" + size.to_bytes(2) + jpeg
+    return b"\x82\x7f" + size.to_bytes(8) + jpeg
 
 
 def marked(jpeg, number=None, timestamp=None):
