@@ -11,6 +11,7 @@ pub mod jpeg;
 mod pace;
 mod pattern;
 mod random;
+mod repeat;
 mod resolution;
 mod source;
 mod time;
@@ -21,6 +22,9 @@ pub use control::{
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
 pub use pattern::{TestPattern, TestSource};
 pub use random::Random;
+pub use repeat::RepeatFilter;
 pub use resolution::{ParseResolutionError, Resolution};
-pub use source::{Blocking, BlockingFrameSource, CaptureError, FrameInfo, FrameSource, Upstream};
+pub use source::{
+    Blocking, BlockingFrameSource, CaptureError, Flow, FrameInfo, FrameSource, Upstream,
+};
 pub use time::{Clock, Instant};

@@ -3,7 +3,7 @@
 mod common;
 
 use camwire_multipart::{
-    Boundary, Config, ContentType, Decoder, Encoder, Limits, PartHead, Quirks, WrongLength,
+    Boundary, Config, ContentType, Decoder, Encoder, Event, Limits, PartHead, Quirks, WrongLength,
 };
 use common::{Seen, decode, naive, pictures};
 use proptest::prelude::*;
@@ -166,6 +166,55 @@ proptest! {
         prop_assert_eq!(heads, expected.iter().map(|(head, _)| *head).collect::<Vec<_>>());
         let payloads: Vec<_> = expected.into_iter().map(|(_, payload)| payload).collect();
         prop_assert_eq!(pictures(&seen), payloads);
+    }
+
+    /// From the start of a part on; or from its end, when some of what came behind was taken for
+    /// payload.
+    #[test]
+    fn distrusted_lengths_do_not_matter(
+        parts in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 1..40), 1u64..100, any::<bool>()),
+            1..6,
+        ),
+        cuts in proptest::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let boundary = Boundary::new("frame").unwrap();
+        let encoder = Encoder::with_predictable_boundary(&boundary);
+        let mut body = encoder.opening().to_vec();
+        let mut payloads = Vec::new();
+        for (payload, length, at_end) in &parts {
+            // No delimiter, and no half of one at its end.
+            let payload: Vec<u8> = payload.iter().map(|b| b | 0x40).collect();
+            let length = if *at_end { payload.len() as u64 + length } else { *length };
+            let head = PartHead { content_length: Some(length), ..PartHead::default() };
+            body.extend_from_slice(head.encode(&mut [0; PartHead::MAX_LEN]));
+            body.extend_from_slice(&payload);
+            body.extend_from_slice(encoder.tail());
+            payloads.push((payload, *at_end));
+        }
+        let mut decoder = Decoder::new(&boundary, Config::default());
+        let (mut found, mut taken) = (Vec::new(), Vec::new());
+        // Bytes that are decoded again come before those that are still to come.
+        let mut rest: Vec<&[u8]> = cut(&body, &cuts);
+        rest.reverse();
+        while let Some(mut piece) = rest.pop() {
+            while let Some(event) = decoder.next(&mut piece).unwrap() {
+                match event {
+                    Event::PartStart { .. } => taken.clear(),
+                    Event::Payload(bytes) => taken.extend_from_slice(bytes),
+                    Event::PartEnd => found.push(taken.clone()),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+                let Some((payload, at_end)) = payloads.get(found.len()) else { continue };
+                let again = taken.len().saturating_sub(payload.len());
+                if (!at_end || taken.len() >= payload.len()) && decoder.distrust_length(again) {
+                    rest.push(piece);
+                    piece = taken.split_off(taken.len() - again).leak();
+                }
+            }
+        }
+        prop_assert_eq!(found, payloads.into_iter().map(|(payload, _)| payload).collect::<Vec<_>>());
+        prop_assert_eq!(decoder.offset(), body.len() as u64);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use core::ops::Range;
 
-use camwire_frame::{CaptureError, Clock, FrameInfo, FrameSource, Instant};
+use camwire_frame::{CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, RepeatFilter};
 use camwire_websocket::{
     Client as ClientRole, ControlFrame, Kind, Mask, RequestError, ResponseError, Uri,
 };
@@ -27,8 +27,13 @@ const SAID: usize = 32 + ControlFrame::MAX_LEN;
 /// - A picture is read to where it belongs, but for the first bytes of each.
 /// - A message that is no whole picture is [`CaptureError::Broken`], one that does not fit its memory
 ///   [`CaptureError::TooLarge`]; the next capture goes on behind it.
+/// - A frame that the server sends again, with the same number and time, is
+///   [`CaptureError::Repeat`], as [`RepeatFilter`] has it. Of a server that does not speak
+///   `camwire.v1`, every frame is new.
 /// - After any other error the connection is of no use. To connect again is the caller's work, as is
-///   to disconnect for a pause: `pause` and `resume` do nothing.
+///   to disconnect for a pause. Hand the new source the [`repeat_filter`](Self::repeat_filter) of
+///   the old one, except after a pause: those who come then have not had the last frame.
+/// - It is a [`Flow::Stream`] until the connection is of no use.
 ///
 /// # Cancel safety
 ///
@@ -49,6 +54,8 @@ pub struct WebSocketSource<R, W, C, K> {
     /// What is to be said, and how much of it was written.
     said: heapless::Vec<u8, SAID>,
     written: usize,
+    /// The connection is of no use any more.
+    is_lost: bool,
 }
 
 /// Why no pictures come.
@@ -116,6 +123,7 @@ where
             arrived: Instant::ZERO,
             said: heapless::Vec::new(),
             written: 0,
+            is_lost: false,
         };
         let len = client::write_request(uri, authorization.as_ref(), nonce, &mut this.buffer);
         let mut request = this.buffer.get(..len.map_err(PullError::Request)?).unwrap_or_default();
@@ -145,6 +153,20 @@ where
                 return Ok(this);
             }
         }
+    }
+
+    /// Goes on after a connection that was lost: the frame that was its last is not new. By
+    /// default every first frame is.
+    #[must_use]
+    pub fn with_repeat_filter(mut self, filter: RepeatFilter) -> Self {
+        self.intake.set_repeat_filter(filter);
+        self
+    }
+
+    /// What is known of the last frame, for the next connection.
+    #[must_use]
+    pub fn repeat_filter(&self) -> RepeatFilter {
+        self.intake.repeat_filter()
     }
 
     /// Takes note of what must be said about what has come.
@@ -247,12 +269,23 @@ where
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>> {
         loop {
-            match self.next(buf).await?.outcome {
+            let arrival = self.next(buf).await;
+            self.is_lost |= arrival.is_err();
+            match arrival?.outcome {
                 Outcome::Picture(info) => return Ok(info),
+                Outcome::Repeat => return Err(CaptureError::Repeat),
                 Outcome::Broken(_) => return Err(CaptureError::Broken),
                 Outcome::TooLarge(needed) => return Err(CaptureError::TooLarge { needed }),
                 Outcome::Unwanted | Outcome::Other => {}
             }
         }
+    }
+
+    fn flow(&self) -> Flow {
+        if self.is_lost { Flow::OnDemand } else { Flow::Stream }
+    }
+
+    async fn pause(&mut self) {
+        self.intake.set_repeat_filter(RepeatFilter::new());
     }
 }
