@@ -284,7 +284,7 @@ fn one_damaged_frame_costs_no_other() {
             (0..4).map(|n| part(Some(good[n].len()), n as u64, &good[n])).collect();
         parts.insert(2, bad.clone());
         for piece in [3, 100, 999, 5000, 100_000] {
-            let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+            let decoder = Decoder::new(&boundary(), Config::default());
             let reader = Reader { rest: body(&parts), piece, direct: 0, pending: None };
             let mut source: MultipartSource<_, _, 1024> =
                 MultipartSource::new(reader, decoder, Ticks::default());
@@ -452,7 +452,7 @@ fn marked(sequence: Option<u64>, timestamp_us: Option<u64>, payload: &[u8]) -> V
     let content_length = Some(payload.len() as u64);
     let head = PartHead { content_length, timestamp_us, sequence, missed: None };
     let head = head.encode(&mut [0; PartHead::MAX_LEN]).to_vec();
-    [&head, payload, Encoder::default().tail()].concat()
+    [&head, payload, encoder().tail()].concat()
 }
 
 /// What comes of a body: the picture, or whether it was a repeat. Panics at any other error.
@@ -617,7 +617,7 @@ impl embedded_io::Read for Failing<'_> {
 fn it_is_no_stream_while_reading_fails() {
     let p = picture(1);
     let body = body(&[part(Some(p.len()), 1, &p), part(Some(p.len()), 2, &p)]);
-    let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+    let decoder = Decoder::new(&boundary(), Config::default());
     let reader = Failing(&body, false);
     let mut source: MultipartSource<_, _, 8192> =
         MultipartSource::new(reader, decoder, Ticks::default());
