@@ -8,7 +8,7 @@ use camwire::server::{PullError, WebSocketSource};
 use camwire::websocket::Uri;
 
 use crate::clock::HostClock;
-use crate::dial::{Incoming, Outgoing, dial, random};
+use crate::dial::{Incoming, Outgoing, RANDOM, dial};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebSocketError {
@@ -28,7 +28,7 @@ const CREDIT: &str = "credit=4";
 /// How long a camera may be silent before it is asked anew.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Stream = WebSocketSource<Incoming, Outgoing, HostClock, fn() -> [u8; 4]>;
+type Stream = WebSocketSource<Incoming, Outgoing, HostClock>;
 
 /// Connects when pictures are wanted, and again when the connection is lost; the capture loop
 /// waits between attempts.
@@ -66,9 +66,8 @@ impl WebSocketRelay {
         let (read, write, _) =
             connected.map_err(|error| WebSocketError::Connect(self.name(), error))?;
         let token = self.token.as_deref();
-        let random: fn() -> [u8; 4] = random;
         let stream =
-            WebSocketSource::connect(read, write, &self.uri, token, self.clock, random).await;
+            WebSocketSource::connect(read, write, &self.uri, token, self.clock, RANDOM).await;
         stream.map(Box::new).map_err(|error| WebSocketError::Stream(self.name(), error))
     }
 
