@@ -172,7 +172,7 @@ fn a_relay_that_is_known_by_its_name() {
         to.authorization = Authorization::bearer("T").ok();
         let told = move |end, wait: Duration| tell.borrow_mut().push((end, wait.as_millis()));
         tasks.spawn(async move {
-            push(server, stack, to, &mut PushMemory::<5760>::new(), || 0, told).await;
+            push(server, stack, to, &mut PushMemory::<5760>::new(), told).await;
         });
     });
     let next = |world: &mut World| {

@@ -207,6 +207,7 @@ impl<const N: usize> Text<N> {
         Self { bytes: [0; N], len: 0 }
     }
 
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     const fn push(&mut self, mut text: &[u8]) {
         while let [first, rest @ ..] = text {
             if (self.len as usize) < N {
@@ -218,6 +219,7 @@ impl<const N: usize> Text<N> {
     }
 
     /// All but so many bytes at the start and at the end.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     const fn get(&self, start: usize, end: usize) -> &[u8] {
         match self.bytes.split_at_checked((self.len as usize).saturating_sub(end)) {
             Some((text, _)) => match text.split_at_checked(start) {

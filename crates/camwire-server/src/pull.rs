@@ -1,6 +1,8 @@
 use core::ops::Range;
 
-use camwire_frame::{CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, RepeatFilter};
+use camwire_frame::{
+    CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, Random, RepeatFilter,
+};
 use camwire_websocket::{
     Client as ClientRole, ControlFrame, Kind, Mask, RequestError, ResponseError, Uri,
 };
@@ -40,11 +42,11 @@ const SAID: usize = 32 + ControlFrame::MAX_LEN;
 /// If [`capture`](FrameSource::capture) is dropped, the picture under way is lost, and the next
 /// capture returns the one after it, provided that `read` and `write` lose no bytes when dropped.
 #[derive(Debug)]
-pub struct WebSocketSource<R, W, C, K> {
+pub struct WebSocketSource<R, W, C> {
     read: R,
     write: W,
     clock: C,
-    keys: K,
+    random: Random,
     intake: Intake<ClientRole>,
     buffer: [u8; BUFFER],
     /// What of the buffer is still to be decoded.
@@ -85,16 +87,14 @@ pub enum PullError<E> {
     Transport(E),
 }
 
-impl<R, W, C, K> WebSocketSource<R, W, C, K>
+impl<R, W, C> WebSocketSource<R, W, C>
 where
     R: Read,
     W: Write<Error = R::Error>,
     C: Clock,
-    K: FnMut() -> [u8; 4],
 {
-    /// Asks the server for its pictures, over a connection to it. `authorization` is what the server
-    /// asks for, if it asks; `keys` gives random bytes that nobody can predict (RFC 6455, section
-    /// 10.3).
+    /// Asks the server for its frames, over a connection to it. `authorization` is what the server
+    /// asks for, if it asks; `random` makes the masking keys (RFC 6455, section 10.3).
     ///
     /// # Errors
     ///
@@ -109,14 +109,14 @@ where
         uri: &Uri<'_>,
         authorization: Option<Authorization<'_>>,
         clock: C,
-        mut keys: K,
+        random: Random,
     ) -> Result<Self, PullError<R::Error>> {
-        let nonce = client::nonce(&mut keys);
+        let nonce = random.bytes();
         let mut this = Self {
             read,
             write,
             clock,
-            keys,
+            random,
             intake: Intake::new(Protocol::Bare),
             buffer: [0; BUFFER],
             undecoded: 0..0,
@@ -171,7 +171,7 @@ where
 
     /// Takes note of what must be said about what has come.
     fn note(&mut self, arrival: Option<&Arrival>) {
-        let key = (self.keys)();
+        let key = self.random.bytes();
         if let Some(sequence) = arrival.and_then(|arrival| arrival.sequence) {
             let mut message = v1::acknowledgement(sequence);
             if let Ok(head) = self.intake.socket().message(Kind::Binary, message.len(), key) {
@@ -180,7 +180,7 @@ where
                 self.say(&message);
             }
         }
-        let key = (self.keys)();
+        let key = self.random.bytes();
         if let Some(frame) = self.intake.answer(key) {
             self.say(frame.as_bytes());
         }
@@ -258,12 +258,11 @@ where
     }
 }
 
-impl<R, W, C, K> FrameSource for WebSocketSource<R, W, C, K>
+impl<R, W, C> FrameSource for WebSocketSource<R, W, C>
 where
     R: Read,
     W: Write<Error = R::Error>,
     C: Clock,
-    K: FnMut() -> [u8; 4],
 {
     type Error = PullError<R::Error>;
 

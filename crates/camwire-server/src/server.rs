@@ -51,8 +51,9 @@ impl<'s, C: Clock> Server<'s, C> {
     /// The ring needs a place for each viewer, and a few more, so that `/capture` is answered
     /// while every viewer's place is taken.
     ///
-    /// `random` makes the boundary of each stream. It must be unpredictable, or a frame can run a script
-    /// in the browsers of those that watch ([`Random`] says where to get it).
+    /// `random` makes the boundary of each stream, and the masking keys of a [`push`](Self::push). It must
+    /// be unpredictable, or a frame can run a script in the browsers of those that watch ([`Random`]
+    /// says where to get it).
     #[must_use]
     pub fn new(
         ring: &'s FrameRing<'s>,
@@ -108,6 +109,12 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The generator that it was given, for what a program needs besides.
+    #[must_use]
+    pub fn random(&self) -> Random {
+        self.random
     }
 
     /// Serves one connection: one request, and its answer until that has ended.

@@ -14,7 +14,7 @@ use harness::camera::{jpeg, message};
 use harness::relay::Relay;
 use harness::websocket::Got;
 use harness::wire::{Broken, Fault, wire};
-use harness::{World, ms, secs};
+use harness::{RANDOM, World, ms, secs};
 use proptest::prelude::*;
 
 type Error = CaptureError<PullError<Broken>>;
@@ -33,12 +33,11 @@ fn pull(world: &mut World, login: Option<Authorization<'static>>, patience: u64)
     let (to, clock) = (captured.clone(), world.clock);
     let pulled = world.sim.spawn(async move {
         let uri = Uri::parse("ws://cam.example/ws?credit=2").unwrap();
-        let keys = || [1, 2, 3, 4];
-        let mut source = match WebSocketSource::connect(read, write, &uri, login, clock, keys).await
-        {
-            Ok(source) => source,
-            Err(error) => return error,
-        };
+        let mut source =
+            match WebSocketSource::connect(read, write, &uri, login, clock, RANDOM).await {
+                Ok(source) => source,
+                Err(error) => return error,
+            };
         let mut slots = [vec![0; 1000], vec![0; 1000]];
         for n in 0.. {
             let slot: &mut Vec<u8> = &mut slots[n % 2];
@@ -234,8 +233,7 @@ fn it_is_a_stream_until_the_connection_is_lost() {
     let to = seen.clone();
     let pulled = world.sim.spawn(async move {
         let uri = Uri::parse("ws://cam.example/ws").unwrap();
-        let keys = || [1, 2, 3, 4];
-        let source = WebSocketSource::connect(read, write, &uri, None, clock, keys).await;
+        let source = WebSocketSource::connect(read, write, &uri, None, clock, RANDOM).await;
         let mut source = source.unwrap();
         let mut slot = [0; 1000];
         for _ in 0..4 {

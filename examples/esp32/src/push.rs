@@ -1,7 +1,6 @@
 //! Pictures to a relay, for a camera that nobody outside can connect to: `CAMWIRE_PUSH` says where it
 //! is, when the firmware is built.
 
-use crate::network::RANDOM;
 use crate::settings::{PUSH, PUSH_TOKEN};
 use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push};
 use camwire::server::{Authorization, Push, Server};
@@ -34,5 +33,5 @@ async fn run(
     let told = |end: PushEnd, wait: Duration| {
         println!("push: {end}; again in {} ms", wait.as_millis());
     };
-    push(server, stack, to, &mut PushMemory::<5760>::new(), || RANDOM.word(), told).await;
+    push(server, stack, to, &mut PushMemory::<5760>::new(), told).await;
 }

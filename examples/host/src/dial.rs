@@ -67,11 +67,6 @@ async fn encrypted(_: TcpStream, _: &str) -> io::Result<(Incoming, Outgoing)> {
 pub(crate) const RANDOM: Random =
     Random::new(|| getrandom::u32().expect("the system has random numbers"));
 
-/// Four bytes that nobody can predict.
-pub(crate) fn random() -> [u8; 4] {
-    RANDOM.bytes()
-}
-
 impl ErrorType for Incoming {
     type Error = io::Error;
 }

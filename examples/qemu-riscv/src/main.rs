@@ -150,7 +150,7 @@ async fn connection(server: &'static CameraServer, stack: Stack<'static>, port: 
 async fn relay(server: &'static CameraServer, stack: Stack<'static>, to: Push<'static>) {
     let told =
         |end: PushEnd, wait: Duration| println!("push: {end}; again in {} ms", wait.as_millis());
-    push(server, stack, to, &mut PushMemory::<4096>::new(), || RANDOM.word(), told).await;
+    push(server, stack, to, &mut PushMemory::<4096>::new(), told).await;
 }
 
 #[embassy_executor::task]

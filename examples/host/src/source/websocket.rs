@@ -8,7 +8,7 @@ use camwire::server::{PullError, WebSocketSource};
 use camwire::websocket::{Security, Uri};
 
 use crate::clock::HostClock;
-use crate::dial::{Incoming, Outgoing, dial, random};
+use crate::dial::{Incoming, Outgoing, RANDOM, dial};
 use crate::login::{Rejected, ServerLogin};
 
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ const CREDIT: &str = "credit=4";
 /// How long a camera may be silent before it is asked anew.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Stream = WebSocketSource<Incoming, Outgoing, HostClock, fn() -> [u8; 4]>;
+type Stream = WebSocketSource<Incoming, Outgoing, HostClock>;
 
 /// Connects when pictures are wanted, and again when the connection is lost; the capture loop
 /// waits between attempts.
@@ -72,9 +72,8 @@ impl WebSocketRelay {
         let (read, write, _) =
             connected.map_err(|error| WebSocketError::Connect(self.name(), error))?;
         let login = self.login.as_ref().map(ServerLogin::authorization);
-        let random: fn() -> [u8; 4] = random;
         let stream =
-            WebSocketSource::connect(read, write, &self.uri, login, self.clock, random).await;
+            WebSocketSource::connect(read, write, &self.uri, login, self.clock, RANDOM).await;
         stream.map_err(|error| match error {
             PullError::Refused { status: 401 } => {
                 let scheme = if self.uri.security == Security::Tls { "wss" } else { "ws" };

@@ -4,7 +4,8 @@ use camwire_multipart::{Config, Decoder, Encoder, MultipartSource, PartHead};
 
 /// Everything that a server needs, with a boundary that is made at run time.
 pub fn encode() {
-    let encoder = opaque(&Encoder::new(opaque([0; 16])));
+    let encoder = Encoder::new(opaque([0; 16]));
+    let encoder = opaque(&encoder);
     opaque(opaque(encoder.content_type()).as_str());
     opaque((encoder.opening(), encoder.tail(), encoder.closing()));
     opaque((encoder.advance_opening(), encoder.advance_tail()));
