@@ -104,8 +104,8 @@ fn a_connection_moves_between_threads() {
     assert_eq!(stream.numbers(), [1, 2, 3]);
 }
 
-/// design.md wants 2 KiB on riscv32imc, where pointers are half as long. This is the alarm for
-/// leaps, not the measurement.
+/// The budget is 2 KiB on riscv32imc, where pointers are half as long: `cargo run -p camwire-size`
+/// measures it. This test finds leaps.
 #[test]
 fn the_size_of_a_connection() {
     let world = Plan::default().build();

@@ -506,8 +506,7 @@ mod all {
         }
     }
 
-    /// design.md, "Policy and mode": on a dropping ring, `mode=all` means in order from the
-    /// oldest still held.
+    /// On a ring that drops, `mode=all` means in order from the oldest frame still held.
     #[test]
     fn it_begins_with_the_oldest_still_held() {
         let mut world = World::new();
