@@ -92,6 +92,12 @@ const HOST: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "relay_freshness",
+        about: "relays with a rate limit, after damaged frames, and of frames that are sent again",
+        programs: &[],
+        python_packages: false,
+    },
+    Theme {
         name: "view",
         about: "camwire-host view: figures, files and JSON, and what it says without a display",
         programs: &[&MOSQUITTO],
