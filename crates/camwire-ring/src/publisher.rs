@@ -5,9 +5,10 @@ use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
 
-use crate::ring::{FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after};
+use crate::ring::{FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after};
 use crate::slot::{Meta, Slot};
 use crate::sync::{Ordering, fence};
+use crate::waker::Event;
 
 /// No slot is free, and by the ring's policy none can be made free now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,17 +119,21 @@ impl<'r> Publisher<'r> {
     pub fn grant(&mut self) -> impl Future<Output = Grant<'r>> {
         // Not an `async fn`, here and elsewhere in the ring: each of those has a panic in it, for
         // being polled after its end.
-        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.try_grant().ok()))
+        poll_fn(|cx| self.poll_until(cx, Event::SLOT, |publisher| publisher.try_grant().ok()))
     }
 
     /// Waits until there is a reader. Cancel-safe.
     pub fn demand(&mut self) -> impl Future<Output = ()> {
-        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.has_demand().then_some(())))
+        poll_fn(|cx| {
+            self.poll_until(cx, Event::DEMAND, |publisher| publisher.has_demand().then_some(()))
+        })
     }
 
     /// Waits until there is no reader. Cancel-safe.
     pub fn no_demand(&mut self) -> impl Future<Output = ()> {
-        poll_fn(|cx| self.poll_until(cx, |publisher| (!publisher.has_demand()).then_some(())))
+        poll_fn(|cx| {
+            self.poll_until(cx, Event::DEMAND, |publisher| (!publisher.has_demand()).then_some(()))
+        })
     }
 
     /// Whether there is any reader.
@@ -141,14 +146,15 @@ impl<'r> Publisher<'r> {
     fn poll_until<T>(
         &mut self,
         cx: &mut Context<'_>,
+        event: Event,
         mut attempt: impl FnMut(&mut Self) -> Option<T>,
     ) -> Poll<T> {
         if let Some(done) = attempt(self) {
             return Poll::Ready(done);
         }
-        self.ring.publisher_waker.register(cx.waker());
-        self.ring.publisher_waiting.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        // SAFETY: there is one publisher, which is borrowed mutably; the one before it has left
+        // with Release before this one came with Acquire.
+        unsafe { self.ring.publisher_waker.register(cx.waker(), event) };
         match attempt(self) {
             Some(done) => Poll::Ready(done),
             None => Poll::Pending,
@@ -261,7 +267,7 @@ impl<'r> Publisher<'r> {
             if lease(reader).is_some_and(|(_, slot)| slot == oldest) {
                 reader.revoked.store(true, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
-                reader.wake(FOR_REVOCATION);
+                reader.waker.wake(Event::REVOCATION);
                 asked = asked.saturating_add(1);
             }
         }
@@ -301,18 +307,21 @@ impl<'r> Publisher<'r> {
     /// # assert!(waiting.poll(&mut context).is_pending());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub fn detach(self) {
+    pub fn detach(mut self) {
         self.leave();
         core::mem::forget(self);
     }
 
     /// Lets another publisher in. This one must do nothing more.
-    fn leave(&self) {
+    fn leave(&mut self) {
+        // SAFETY: as in `poll_until`.
+        let wakers = unsafe { self.ring.publisher_waker.clear() };
         let halves = [self.next_sequence as u32, (self.next_sequence >> 32) as u32];
         for (half, value) in self.ring.next_sequence.iter().zip(halves) {
             half.store(value, Ordering::Relaxed);
         }
         self.ring.has_publisher.store(false, Ordering::Release);
+        drop(wakers); // Last, since a waker may panic.
     }
 }
 
@@ -326,7 +335,7 @@ impl Drop for Publisher<'_> {
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
         self.slot.abort();
-        self.ring.wake_publisher();
+        self.ring.wake_publisher(Event::SLOT);
     }
 }
 

@@ -5,11 +5,11 @@ use core::task::{Context, Poll};
 use camwire_frame::FrameInfo;
 
 use crate::ring::{
-    AWAKE, FOR_PICTURE, FOR_REVOCATION, Follow, FrameRing, LEASED, LIVE, ORDERED, Policy,
-    ReaderSlot, TooManyReaders, VACANT, is_after,
+    Follow, FrameRing, LEASED, LIVE, ORDERED, Policy, ReaderSlot, TooManyReaders, VACANT, is_after,
 };
 use crate::slot::Slot;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
+use crate::waker::Event;
 
 /// One of the many ends of a [`FrameRing`] through which pictures go out.
 ///
@@ -73,7 +73,6 @@ impl<'r> Reader<'r> {
             .ok_or(TooManyReaders)?;
         entry.lease.store(0, Ordering::Relaxed);
         entry.revoked.store(false, Ordering::Relaxed);
-        entry.asleep.store(AWAKE, Ordering::Relaxed);
         entry.cursor.store(ring.head.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
         // Release: a publisher that sees the kind sees the cursor.
         entry.kind.store(kind, Ordering::Release);
@@ -81,7 +80,7 @@ impl<'r> Reader<'r> {
         ring.reader_count.fetch_add(1, Ordering::Relaxed);
         // From here on the publisher either sees this reader before it withdraws anything, or has
         // published what the next line finds.
-        ring.wake_publisher();
+        ring.wake_publisher(Event::DEMAND);
         let head = ring.head.load(Ordering::Acquire);
         let tail = ring.tail.load(Ordering::Acquire);
         let cursor = if is_after(head, tail) { head.wrapping_sub(1) } else { head };
@@ -237,9 +236,9 @@ impl<'r> Reader<'r> {
         if let Some(taken) = self.take(which) {
             return Poll::Ready(Some(taken));
         }
-        self.entry.waker.register(cx.waker());
-        self.entry.asleep.store(FOR_PICTURE, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        // SAFETY: the place is this reader's, which is borrowed mutably; the one before it has
+        // left with Release before this one came with Acquire.
+        unsafe { self.entry.waker.register(cx.waker(), Event::ITEM) };
         // Closed first: what was published before that must still be taken.
         let closed = self.ring.is_closed();
         match self.take(which) {
@@ -264,11 +263,12 @@ impl<'r> Reader<'r> {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        self.entry.asleep.store(AWAKE, Ordering::Relaxed);
-        self.entry.waker.take();
+        // SAFETY: as in `poll_take`.
+        let wakers = unsafe { self.entry.waker.clear() };
         self.entry.kind.store(VACANT, Ordering::Release);
         self.ring.reader_count.fetch_sub(1, Ordering::Relaxed);
-        self.ring.wake_publisher();
+        self.ring.wake_publisher(Event::READER_GONE);
+        drop(wakers); // Last, since a waker may panic.
     }
 }
 
@@ -292,20 +292,59 @@ impl FrameLease<'_, '_> {
         self.missed
     }
 
+    /// The picture's bytes, and what says whether the lease is asked back, to use both at once:
+    /// for instance to send the bytes until then.
+    #[must_use]
+    pub fn split(&mut self) -> (&[u8], Revocation<'_>) {
+        (&**self, Revocation { reader: self.reader.entry })
+    }
+
+    /// Whether the lease is asked back. See [`revoked`](Self::revoked).
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.reader.entry.revoked.load(Ordering::Relaxed)
+    }
+
     /// Waits until the ring wants the slot back, since it has none left for new pictures and
     /// this lease is the oldest. See [`Publisher::revoke_oldest`](crate::Publisher::revoke_oldest).
     ///
+    /// Only one task can wait, since only one would be woken. To read the bytes meanwhile, use
+    /// [`split`](Self::split).
+    ///
     /// Cancel-safe.
-    pub fn revoked(&self) -> impl Future<Output = ()> {
-        let entry = self.reader.entry;
-        poll_fn(|cx| {
-            if !entry.revoked.load(Ordering::Relaxed) {
-                entry.waker.register(cx.waker());
-                entry.asleep.store(FOR_REVOCATION, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-            }
-            if entry.revoked.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
-        })
+    pub fn revoked(&mut self) -> impl Future<Output = ()> {
+        let mut revocation = self.split().1;
+        poll_fn(move |cx| revocation.poll(cx))
+    }
+}
+
+/// Whether a lease is asked back, apart from its bytes: see [`FrameLease::split`].
+#[derive(Debug)]
+pub struct Revocation<'l> {
+    reader: &'l ReaderSlot,
+}
+
+impl Revocation<'_> {
+    /// As [`FrameLease::is_revoked`].
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.reader.revoked.load(Ordering::Relaxed)
+    }
+
+    /// As [`FrameLease::revoked`].
+    ///
+    /// Cancel-safe.
+    pub fn revoked(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|cx| self.poll(cx))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_revoked() {
+            // SAFETY: the place is the reader's, which the lease borrows, so it waits for nothing
+            // else; and the lease is borrowed mutably. Else as in `Reader::poll_take`.
+            unsafe { self.reader.waker.register(cx.waker(), Event::REVOCATION) };
+        }
+        if self.is_revoked() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::publisher::Publisher;
 use crate::reader::Reader;
 use crate::slot::{Released, Slot, const_unless_loom};
 use crate::sync::{AtomicBool, AtomicU32, Ordering, fence};
-use crate::waker::AtomicWaker;
+use crate::waker::{Event, WakerCell};
 
 /// What becomes of pictures when the ring is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +39,7 @@ pub struct ReaderSlot {
     pub(crate) kind: AtomicU32,
     /// The next position this reader wants; read by the publisher if ORDERED.
     pub(crate) cursor: AtomicU32,
-    /// What the reader sleeps for: [`AWAKE`], [`FOR_PICTURE`] or [`FOR_REVOCATION`].
-    pub(crate) asleep: AtomicU32,
-    pub(crate) waker: AtomicWaker,
+    pub(crate) waker: WakerCell,
     /// `LEASED | slot number` while the reader holds a lease.
     pub(crate) lease: AtomicU32,
     /// When the publisher first saw the lease, in its milliseconds; 0 for not yet. The reader has
@@ -54,9 +52,6 @@ pub struct ReaderSlot {
 pub(crate) const VACANT: u32 = 0;
 pub(crate) const LIVE: u32 = 1;
 pub(crate) const ORDERED: u32 = 2;
-pub(crate) const AWAKE: u32 = 0;
-pub(crate) const FOR_PICTURE: u32 = 1;
-pub(crate) const FOR_REVOCATION: u32 = 2;
 pub(crate) const LEASED: u32 = 1 << 31;
 
 impl ReaderSlot {
@@ -67,22 +62,11 @@ impl ReaderSlot {
             Self {
                 kind: AtomicU32::new(VACANT),
                 cursor: AtomicU32::new(0),
-                asleep: AtomicU32::new(AWAKE),
-                waker: AtomicWaker::new(),
+                waker: WakerCell::new(),
                 lease: AtomicU32::new(0),
                 seen_at: AtomicU32::new(0),
                 revoked: AtomicBool::new(false),
             }
-        }
-    }
-
-    /// Wakes the reader if it sleeps for `reason`. The caller has made its change visible with a
-    /// SeqCst fence; the reader says that it sleeps, fences, and looks again before it does.
-    #[inline]
-    pub(crate) fn wake(&self, reason: u32) {
-        if self.asleep.load(Ordering::Relaxed) == reason {
-            self.asleep.store(AWAKE, Ordering::Relaxed);
-            self.waker.wake();
         }
     }
 }
@@ -211,9 +195,7 @@ pub struct FrameRing<'m> {
     pub(crate) has_publisher: AtomicBool,
     /// No publisher any more: readers are told that the stream has ended.
     pub(crate) closed: AtomicBool,
-    /// The publisher sleeps and must be woken when a slot or a reader comes or goes.
-    pub(crate) publisher_waiting: AtomicBool,
-    pub(crate) publisher_waker: AtomicWaker,
+    pub(crate) publisher_waker: WakerCell,
 
     memory: PhantomData<&'m mut [u8]>,
 }
@@ -303,8 +285,7 @@ impl<'m> FrameRing<'m> {
             reader_places: AtomicU32::new(0),
             has_publisher: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            publisher_waiting: AtomicBool::new(false),
-            publisher_waker: AtomicWaker::new(),
+            publisher_waker: WakerCell::new(),
             memory: PhantomData,
         }
     }
@@ -330,7 +311,7 @@ impl<'m> FrameRing<'m> {
     pub(crate) fn wake_readers(&self) {
         fence(Ordering::SeqCst);
         for reader in self.reader_slots() {
-            reader.wake(FOR_PICTURE);
+            reader.waker.wake(Event::ITEM);
         }
     }
 
@@ -440,18 +421,14 @@ impl<'m> FrameRing<'m> {
             Released::Leased => {}
             // The publisher never waits for a picture that it may withdraw.
             Released::Held if self.policy == Policy::DropOldest => {}
-            Released::Held | Released::Free => self.wake_publisher(),
+            Released::Held | Released::Free => self.wake_publisher(Event::SLOT),
         }
     }
 
-    /// Wakes the publisher if it sleeps. The fence orders the caller's change before the look at
-    /// the flag; the publisher sets the flag, fences, and looks again before it sleeps.
-    pub(crate) fn wake_publisher(&self) {
+    /// Wakes the publisher if it waits for `event`, which the caller has made happen.
+    pub(crate) fn wake_publisher(&self, event: Event) {
         fence(Ordering::SeqCst);
-        if self.publisher_waiting.load(Ordering::Relaxed) {
-            self.publisher_waiting.store(false, Ordering::Relaxed);
-            self.publisher_waker.wake();
-        }
+        self.publisher_waker.wake(event);
     }
 
     /// The places that readers have or had.

@@ -34,3 +34,24 @@ mod real {
 }
 
 pub(crate) use real::*;
+
+/// Runs a case in all interleavings with at most so many preemptions, and says how many those were.
+///
+/// The first number is for every run; the second, for when `CAMWIRE_DEEP` is set, takes up to half
+/// an hour. Without a bound all but the smallest cases would take days.
+#[cfg(all(test, loom))]
+pub(crate) fn model(name: &str, bounds: (usize, usize), case: impl Fn() + Send + Sync + 'static) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let mut builder = loom::model::Builder::new();
+    let is_deep = std::env::var_os("CAMWIRE_DEEP").is_some();
+    builder.preemption_bound = Some(if is_deep { bounds.1 } else { bounds.0 });
+    builder.max_branches = 10_000;
+    let (cases, began) = (std::sync::Arc::new(AtomicUsize::new(0)), std::time::Instant::now());
+    let count = cases.clone();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        case();
+    });
+    let (bound, cases) = (builder.preemption_bound, cases.load(Ordering::Relaxed));
+    std::println!("model {name}: {bound:?} preemptions, {cases} cases, {:?}", began.elapsed());
+}

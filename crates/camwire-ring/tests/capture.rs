@@ -104,7 +104,7 @@ fn hold_until_revoked(rig: &mut Rig, follow: Follow) -> Spawned<(Instant, u64)> 
     let (ring, clock) = (rig.ring, rig.clock);
     rig.sim.spawn(async move {
         let mut reader = ring.subscribe(follow).unwrap();
-        let lease = reader.next().await.unwrap();
+        let mut lease = reader.next().await.unwrap();
         lease.revoked().await;
         (clock.now(), lease.sequence())
     })
@@ -654,7 +654,7 @@ mod drop_oldest {
             let mut reader = ring.subscribe(Follow::Live).unwrap();
             drop(reader.latest().await);
             clock.sleep(ms(8950)).await;
-            let again = reader.repeat().unwrap();
+            let mut again = reader.repeat().unwrap();
             let since = clock.now();
             again.revoked().await;
             clock.now().saturating_since(since)

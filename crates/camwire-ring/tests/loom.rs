@@ -206,7 +206,7 @@ fn a_lease_is_asked_back() {
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
         assert!(publish(&mut publisher, 1));
-        let lease = reader.try_latest().unwrap();
+        let mut lease = reader.try_latest().unwrap();
         let thread = thread::spawn(move || {
             assert!(publish(&mut publisher, 2));
             assert!(!publish(&mut publisher, 3), "both slots are taken");

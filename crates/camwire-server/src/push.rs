@@ -302,7 +302,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         messages: &mut Messages<ClientRole>,
-        (lease, missed): (FrameLease<'_, '_>, u64),
+        (mut lease, missed): (FrameLease<'_, '_>, u64),
         key: [u8; 4],
     ) -> Result<(), Disconnect<W::Error>> {
         let now = self.server.clock.now();
@@ -319,7 +319,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         {
             let Self { out, viewer, memory, .. } = self;
             let sending = async {
-                let mut rest: &[u8] = &lease;
+                let (mut rest, mut revocation) = lease.split();
                 loop {
                     let room = memory.get_mut(filled..).unwrap_or_default();
                     let fits = room.len().min(rest.len());
@@ -328,7 +328,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                     room.copy_from_slice(piece);
                     mask.apply(room);
                     let bytes = memory.get(..filled.saturating_add(fits)).unwrap_or_default();
-                    out.send(&mut [bytes], by, Some(&lease), Some(viewer)).await?;
+                    out.send(&mut [bytes], by, Some(&mut revocation), Some(viewer)).await?;
                     if after.is_empty() {
                         return Ok::<_, Disconnect<W::Error>>(());
                     }
