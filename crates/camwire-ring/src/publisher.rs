@@ -70,27 +70,43 @@ impl<'r> Publisher<'r> {
     #[inline]
     pub fn try_grant(&mut self) -> Result<Grant<'r>, Full> {
         let ring = self.ring;
-        let grant = |number: u32, slot| Ok(Grant { ring, slot, number });
         let head = ring.head.load(Ordering::Relaxed);
-        let mut tail = ring.tail.load(Ordering::Relaxed);
+        let tail = ring.tail.load(Ordering::Relaxed);
         // When the ring offers as many pictures as there are slots, none can be free.
-        if (head.wrapping_sub(tail) as usize) < ring.slots.len()
-            && let Some((number, slot)) = ring.numbered_slots().find(|(_, slot)| slot.take())
-        {
-            return grant(number, slot);
-        }
-        let keep = self.keep_from(head);
+        let may_be_free = (head.wrapping_sub(tail) as usize) < ring.slots.len();
+        let slot = may_be_free
+            .then(|| self.take_free())
+            .flatten()
+            .or_else(|| self.withdraw_before(self.keep_from(head)))
+            // A lease may have moved meanwhile, from a slot that was leased when it was looked at
+            // to one that was withdrawn afterwards. It cannot move on to another of those.
+            .or_else(|| self.take_free());
+        let (number, slot) = slot.ok_or(Full)?;
+        Ok(Grant { ring, slot, number })
+    }
+
+    /// Takes a slot that is free.
+    #[inline]
+    fn take_free(&self) -> Option<(u32, &'r Slot)> {
+        self.ring.numbered_slots().find(|(_, slot)| slot.take())
+    }
+
+    /// Withdraws pictures before the position `keep`, the oldest first, until that frees a slot,
+    /// which is taken.
+    fn withdraw_before(&self, keep: u32) -> Option<(u32, &'r Slot)> {
+        let ring = self.ring;
+        let mut tail = ring.tail.load(Ordering::Relaxed);
         while is_after(keep, tail) {
             let number = ring.slot_at(tail);
             tail = tail.wrapping_add(1);
             // First the tail, then the withdrawal: a reader that is refused finds the new tail.
             ring.tail.store(tail, Ordering::Release);
             let slot = number.and_then(|n| Some((n, ring.slots.get(n as usize)?)));
-            if let Some((number, slot)) = slot.filter(|(_, slot)| slot.withdraw()) {
-                return grant(number, slot);
+            if let Some(taken) = slot.filter(|(_, slot)| slot.withdraw()) {
+                return Some(taken);
             }
         }
-        Err(Full)
+        None
     }
 
     /// The first position that must not be withdrawn.
@@ -207,14 +223,8 @@ impl<'r> Publisher<'r> {
     /// Withdraws every picture, so that nobody who comes later gets an old one. Leases stay valid.
     pub fn clear(&mut self) {
         let head = self.ring.head.load(Ordering::Relaxed);
-        let mut tail = self.ring.tail.load(Ordering::Relaxed);
-        while tail != head {
-            let slot = self.ring.slot_at(tail).and_then(|n| self.ring.slots.get(n as usize));
-            tail = tail.wrapping_add(1);
-            self.ring.tail.store(tail, Ordering::Release);
-            if let Some(slot) = slot.filter(|slot| slot.withdraw()) {
-                slot.abort();
-            }
+        while let Some((_, slot)) = self.withdraw_before(head) {
+            slot.abort();
         }
     }
 
@@ -343,6 +353,7 @@ impl Deref for Grant<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        self.slot.is_read();
         // SAFETY: the slot's memory is the grant's alone until it is consumed: `Slot::take` and
         // `Slot::withdraw` gave it to one grant and nobody leases it. `picture` is in bounds for
         // `slot_bytes` bytes, which were initialised when the ring was made.
@@ -357,6 +368,7 @@ impl Deref for Grant<'_> {
 
 impl DerefMut for Grant<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
+        self.slot.is_written();
         // SAFETY: as in `deref`, and `&mut self` makes this the only slice of it.
         unsafe {
             core::slice::from_raw_parts_mut(

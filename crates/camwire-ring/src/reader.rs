@@ -352,6 +352,7 @@ impl Deref for FrameLease<'_, '_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        self.slot.is_read();
         let len = self.slot.meta(|meta| meta.info.len);
         // SAFETY: while this lease is out nobody writes the slot (see `slot.rs`). `picture` is in
         // bounds for `slot_bytes` initialised bytes, and `commit` let no longer picture in.

@@ -52,6 +52,9 @@ pub struct Slot {
     /// `2n`: thus two places in each slot are enough.
     pub(crate) order: [AtomicU32; 2],
     meta: UnsafeCell<Meta>,
+    /// Stands for the picture's memory, which loom does not watch.
+    #[cfg(loom)]
+    shadow: UnsafeCell<()>,
 }
 
 // SAFETY: the one field that is not Sync already is `meta`. It is written only by `publish`, for
@@ -76,6 +79,8 @@ impl Slot {
             Self {
                 state: AtomicU32::new(0),
                 order: [AtomicU32::new(0), AtomicU32::new(0)],
+                #[cfg(loom)]
+                shadow: UnsafeCell::new(()),
                 meta: UnsafeCell::new(Meta {
                     position: 0,
                     sequence: 0,
@@ -192,6 +197,20 @@ impl Slot {
         // SAFETY: `meta` is written only in `publish`, in state GRANT, which cannot come while
         // leases are out. A lease was taken with Acquire after that write.
         self.meta.with(|cell| get(unsafe { &*cell }))
+    }
+
+    /// Notes for loom that the picture is read.
+    #[inline]
+    pub(crate) fn is_read(&self) {
+        #[cfg(loom)]
+        self.shadow.with(|_| ());
+    }
+
+    /// Notes for loom that the picture is written.
+    #[inline]
+    pub(crate) fn is_written(&self) {
+        #[cfg(loom)]
+        self.shadow.with_mut(|_| ());
     }
 
     /// Whether nobody leases the slot, and no grant has it.

@@ -17,12 +17,26 @@ fn info() -> FrameInfo {
     FrameInfo { len: LEN, captured_at: Instant::ZERO, ..FrameInfo::default() }
 }
 
-/// All interleavings with at most two preemptions. That is where bugs live, as experience has it;
-/// without a bound the larger cases would take days.
-fn model(case: impl Fn() + Send + Sync + 'static) {
+/// Runs a case in all interleavings with at most so many preemptions, and says how many those were.
+///
+/// The first number is for every run; the second, for when `CAMWIRE_DEEP` is set, takes up to half
+/// an hour. Without a bound all but the smallest cases would take days.
+fn model(bounds: (usize, usize), case: impl Fn() + Send + Sync + 'static) {
+    use std::sync::{Arc, atomic};
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
-    builder.check(case);
+    let is_deep = std::env::var_os("CAMWIRE_DEEP").is_some();
+    let bound = if is_deep { bounds.1 } else { bounds.0 };
+    builder.preemption_bound = Some(bound);
+    builder.max_branches = 10_000;
+    let (cases, began) = (Arc::new(atomic::AtomicUsize::new(0)), std::time::Instant::now());
+    let count = cases.clone();
+    builder.check(move || {
+        count.fetch_add(1, atomic::Ordering::Relaxed);
+        case();
+    });
+    let (name, cases) = (std::thread::current(), cases.load(atomic::Ordering::Relaxed));
+    let name = name.name().unwrap_or_default().to_owned();
+    println!("{name}: {bound} preemptions, {cases} cases, {:.1?}", began.elapsed());
 }
 
 /// Publishes a picture that is its own sequence number in each byte.
@@ -43,7 +57,7 @@ fn check(lease: &FrameLease<'_, '_>) -> u64 {
 /// Two slots, one lease: the newest is never torn, and a slot that is leased is not reused.
 #[test]
 fn latest_is_whole() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
@@ -71,7 +85,7 @@ fn latest_is_whole() {
 /// A reader that sleeps is woken, however publication and sleep interleave.
 #[test]
 fn no_wake_is_lost() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(3, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
@@ -93,7 +107,7 @@ fn no_wake_is_lost() {
 /// With two slots the publisher must wait for the reader, and the reader for the publisher.
 #[test]
 fn keep_all_keeps_all() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::KeepAll);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Ordered).unwrap();
@@ -115,7 +129,7 @@ fn keep_all_keeps_all() {
 /// A reader that comes while pictures are published is either waited for, or starts later.
 #[test]
 fn keep_all_and_a_late_reader() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(3, 1, Policy::KeepAll);
         let mut publisher = ring.publisher().unwrap();
         assert!(publish(&mut publisher, 1));
@@ -143,7 +157,7 @@ fn keep_all_and_a_late_reader() {
 /// Two readers of one picture; the last to let go frees the slot.
 #[test]
 fn two_readers_share_a_slot() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 2, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         assert!(publish(&mut publisher, 1));
@@ -167,7 +181,7 @@ fn two_readers_share_a_slot() {
 /// The publisher sleeps until there is demand, and until there is none.
 #[test]
 fn demand_comes_and_goes() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let thread = thread::spawn(move || {
@@ -189,7 +203,7 @@ fn demand_comes_and_goes() {
 
 #[test]
 fn the_first_reader_wakes_the_publisher() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let thread = thread::spawn(move || ring.subscribe(Follow::Live).unwrap());
@@ -201,7 +215,7 @@ fn the_first_reader_wakes_the_publisher() {
 /// A holder of the oldest lease that sleeps until it is asked for it is woken.
 #[test]
 fn a_lease_is_asked_back() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
@@ -218,5 +232,28 @@ fn a_lease_is_asked_back() {
         drop(lease);
         let mut publisher = thread.join().unwrap();
         assert!(publish(&mut publisher, 3));
+    });
+}
+
+/// One lease at a time and three slots: there is always a slot for the next picture, even while the
+/// lease moves from one slot to another.
+#[test]
+fn a_lease_and_two_more_slots_are_enough() {
+    model((3, 4), || {
+        let ring = ring(3, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        for number in 1..=3 {
+            assert!(publish(&mut publisher, number));
+        }
+        let thread = thread::spawn(move || {
+            drop(reader.try_next());
+            // Kept until the end.
+            std::mem::forget(reader.try_next());
+        });
+        for number in 4..=5 {
+            assert!(publish(&mut publisher, number), "no slot for {number}");
+        }
+        thread.join().unwrap();
     });
 }
