@@ -159,7 +159,10 @@ impl<'r> Reader<'r> {
             // The head first: the tail read after it may be past that head, never the other way.
             let head = ring.head.load(Ordering::Acquire);
             let tail = ring.tail.load(Ordering::Acquire);
-            let cursor = if is_after(tail, self.cursor) { tail } else { self.cursor };
+            // The cursor was never past a head. If it seems to be, that head is at least 2^31
+            // positions further on, and so long ago that the reader has lost its place.
+            let is_lost = is_after(self.cursor, head);
+            let cursor = if is_lost || is_after(tail, self.cursor) { tail } else { self.cursor };
             if cursor == head {
                 return None;
             }
@@ -406,6 +409,58 @@ mod shared {
             let ring = self.reader.ring;
             let (slot, number, len) = (self.slot, self.number, self.len());
             slot.lease_again().then(|| bytes::Bytes::from_owner(Shared { ring, slot, number, len }))
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Publisher, RingMemory};
+
+    fn publish(publisher: &mut Publisher<'_>) -> u64 {
+        let grant = publisher.try_grant().unwrap();
+        publisher.commit(grant, FrameInfo::default()).unwrap()
+    }
+
+    /// Moves a reader back, as if so many more pictures had been published since it last asked.
+    fn move_back(reader: &mut Reader<'_>, pictures: u32) {
+        reader.cursor = reader.cursor.wrapping_sub(pictures);
+        reader.last = reader.last.wrapping_sub(u64::from(pictures));
+    }
+
+    /// However far behind a reader is, it goes on with what the ring offers.
+    #[test]
+    fn a_reader_far_behind_goes_on_with_what_there_is() {
+        let around = |middle: u32| (0..9).map(move |n| middle.wrapping_add(n).wrapping_sub(4));
+        for behind in [1, 1 << 16, 1 << 31, 0].into_iter().flat_map(around) {
+            let mut memory = RingMemory::<3, 8, 2>::new();
+            let ring = memory.ring(Policy::DropOldest);
+            let mut publisher = ring.publisher().unwrap();
+            let [mut next, mut latest] = [(); 2].map(|()| ring.subscribe(Follow::Live).unwrap());
+            for _ in 0..10 {
+                publish(&mut publisher);
+            }
+            for reader in [&mut next, &mut latest] {
+                drop(reader.try_latest().unwrap());
+                move_back(reader, behind);
+            }
+            let number = [(); 3].map(|()| publish(&mut publisher))[2];
+            let newest = latest.try_latest().map(|lease| lease.sequence());
+            let mut last = 0;
+            while let Some(lease) = next.try_next() {
+                assert!(lease.sequence() > last && lease.sequence() > number - 3);
+                last = lease.sequence();
+            }
+            // After 2^32 pictures a reader is where it was, and seems to have had these.
+            if behind <= u32::MAX - 4 {
+                assert_eq!((newest, last), (Some(number), number), "{behind} behind");
+            }
+            assert!(latest.try_latest().is_none() && next.try_next().is_none());
+            let number = publish(&mut publisher);
+            for lease in [latest.try_latest(), next.try_next()] {
+                assert_eq!(lease.map(|lease| lease.sequence()), Some(number), "{behind} behind");
+            }
         }
     }
 }
