@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
 
-use crate::ring::{FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after};
+use crate::ring::{FrameRing, ORDERED, Policy, is_after};
 use crate::slot::{Meta, Slot};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::waker::Event;
 
 /// No slot is free, and by the ring's policy none can be made free now.
@@ -34,7 +34,6 @@ pub enum CommitError {
 #[derive(Debug)]
 pub struct Publisher<'r> {
     ring: &'r FrameRing<'r>,
-    next_sequence: u64,
 }
 
 /// A slot that its owner has for itself, to write a picture into.
@@ -51,8 +50,7 @@ pub struct Grant<'r> {
 
 impl<'r> Publisher<'r> {
     pub(crate) fn new(ring: &'r FrameRing<'r>) -> Self {
-        let [low, high] = ring.next_sequence.each_ref().map(|half| half.load(Ordering::Relaxed));
-        Self { ring, next_sequence: u64::from(high) << 32 | u64::from(low) }
+        Self { ring }
     }
 
     /// The ring it publishes to.
@@ -202,7 +200,7 @@ impl<'r> Publisher<'r> {
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
-        ring.wake_readers();
+        ring.wake_readers(Event::ITEM);
         Ok(sequence)
     }
 
@@ -215,8 +213,8 @@ impl<'r> Publisher<'r> {
     }
 
     fn number(&mut self) -> u64 {
-        let sequence = self.next_sequence;
-        self.next_sequence = sequence.wrapping_add(1);
+        let sequence = self.ring.next_sequence.load();
+        self.ring.next_sequence.store(sequence.wrapping_add(1));
         sequence
     }
 
@@ -228,60 +226,69 @@ impl<'r> Publisher<'r> {
         }
     }
 
-    /// If there is no slot left for the next picture, asks back the picture that has been leased
-    /// the longest, provided that is at least `grace`. Returns how many leases were asked back.
+    /// If there is no slot left for the next picture, asks back the leases of one that the ring has
+    /// wanted back the longest, provided that is at least `grace`. Returns how many leases were asked
+    /// back.
     ///
-    /// Their holders see it in [`FrameLease::revoked`](crate::FrameLease::revoked) and should let
-    /// go, for a viewer by closing its connection. Under [`Policy::KeepAll`] only those of
-    /// [`Follow::Live`](crate::Follow::Live) readers are asked back: for the others the publisher
-    /// waits.
+    /// A slot is wanted back from when the ring no longer offers its picture. The ring has no clock,
+    /// so that counts from the first call that sees it; a lease has at least that time. When no slot
+    /// is left, what the policy gives up is withdrawn here already. Holders of a lease see in
+    /// [`FrameLease::revoked`](crate::FrameLease::revoked) that it is asked back, and should end it,
+    /// for a viewer by closing its connection.
     ///
-    /// Call it after each commit, so that there is time for that before the next picture, and
-    /// while there is no slot. The ring has no clock: a lease's age counts from the first call
-    /// that saw it.
+    /// Those who do not end it do not protect the others: after another `grace` the next longest are
+    /// asked.
+    ///
+    /// Under [`Policy::KeepAll`] the publisher waits for the leases of
+    /// [`Follow::Ordered`](crate::Follow::Ordered) readers, and does not ask for them, but for
+    /// those of [`Reader::repeat`](crate::Reader::repeat).
+    ///
+    /// Call it after each commit, so that there is time for that before the next picture, and while
+    /// there is no slot.
     pub fn revoke_oldest(&mut self, now: Instant, grace: Duration) -> usize {
+        let (now, grace) = (now.as_micros() / 1000, millis(grace));
+        if self.has_spare_slot(now) {
+            return 0;
+        }
+        let head = self.ring.head.load(Ordering::Relaxed);
+        if let Some((_, slot)) = self.withdraw_before(self.keep_from(head)) {
+            slot.abort();
+            return 0;
+        }
+        if self.has_spare_slot(now) {
+            return 0;
+        }
+        let mut oldest = None;
+        for slot in self.ring.slots {
+            let Some(since) = slot.wanted_since(now) else { continue };
+            let is_due = now.saturating_sub(since) >= grace;
+            if slot.is_revoked() {
+                if !is_due {
+                    return 0; // It may yet come.
+                }
+            } else if is_due && oldest.is_none_or(|(_, earliest)| since < earliest) {
+                oldest = Some((slot, since));
+            }
+        }
+        let asked = oldest.map_or(0, |(slot, _)| slot.revoke(now));
+        if asked > 0 {
+            self.ring.wake_readers(Event::REVOCATION);
+        }
+        asked as usize
+    }
+
+    /// Whether there is a slot that no lease keeps from the next picture: it is free, or could be
+    /// made so, or the policy keeps its picture. Notes which slots are wanted back.
+    fn has_spare_slot(&self, now: u64) -> bool {
         let ring = self.ring;
-        let now = millis(now).max(1);
-        for reader in ring.reader_slots() {
-            let leased = reader.lease.load(Ordering::Relaxed) & LEASED != 0;
-            if leased && reader.seen_at.load(Ordering::Relaxed) == 0 {
-                // Should the reader have begun another lease just now, that is of now as well.
-                reader.seen_at.store(now, Ordering::Relaxed);
-            }
+        let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
+        let newest = if head == tail { None } else { ring.slot_at(head.wrapping_sub(1)) };
+        let mut is_spare = false;
+        for (number, slot) in ring.numbered_slots() {
+            slot.wanted_since(now);
+            is_spare |= slot.is_unused() && Some(number) != newest;
         }
-        // A slot that nobody leases is free or could be made so; if the policy keeps its picture,
-        // that is not the fault of any lease.
-        let newest = ring.slot_at(ring.head.load(Ordering::Relaxed).wrapping_sub(1));
-        let is_spare = |(number, slot): (u32, &Slot)| Some(number) != newest && slot.is_unused();
-        if ring.numbered_slots().any(is_spare) {
-            return 0;
-        }
-        let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        // What a reader leases, and for how long, if it may be asked for it.
-        let lease = |reader: &ReaderSlot| {
-            let lease = reader.lease.load(Ordering::Relaxed);
-            let slot = lease & !LEASED;
-            let seen_at = reader.seen_at.load(Ordering::Relaxed);
-            let age = if seen_at == 0 { 0 } else { now.wrapping_sub(seen_at) };
-            let waited_for =
-                ring.policy() == Policy::KeepAll && reader.kind.load(Ordering::Relaxed) == ORDERED;
-            (lease & LEASED != 0 && Some(slot) != newest && age >= grace && !waited_for)
-                .then_some((age, slot))
-        };
-        let readers = ring.reader_slots();
-        let Some((_, oldest)) = readers.iter().filter_map(lease).max_by_key(|(age, _)| *age) else {
-            return 0;
-        };
-        let mut asked = 0usize;
-        for reader in readers {
-            if lease(reader).is_some_and(|(_, slot)| slot == oldest) {
-                reader.revoked.store(true, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-                reader.waker.wake(Event::REVOCATION);
-                asked = asked.saturating_add(1);
-            }
-        }
-        asked
+        is_spare
     }
 
     /// Tells the readers that no more pictures come: each gets what the ring still offers, then
@@ -326,10 +333,6 @@ impl<'r> Publisher<'r> {
     fn leave(&mut self) {
         // SAFETY: as in `poll_until`.
         let wakers = unsafe { self.ring.publisher_waker.clear() };
-        let halves = [self.next_sequence as u32, (self.next_sequence >> 32) as u32];
-        for (half, value) in self.ring.next_sequence.iter().zip(halves) {
-            half.store(value, Ordering::Relaxed);
-        }
         self.ring.has_publisher.store(false, Ordering::Release);
         drop(wakers); // Last, since a waker may panic.
     }
@@ -379,7 +382,7 @@ impl DerefMut for Grant<'_> {
     }
 }
 
-/// Milliseconds of a moment, wrapping around; ages of less than 49 days come out right.
-fn millis(at: Instant) -> u32 {
-    (at.as_micros() / 1000) as u32
+/// Milliseconds of a time. Not `Duration::as_millis`: its 128 bits are costly on a 32-bit core.
+fn millis(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1000).saturating_add(u64::from(time.subsec_millis()))
 }

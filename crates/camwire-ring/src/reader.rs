@@ -5,11 +5,11 @@ use core::task::{Context, Poll};
 use camwire_frame::FrameInfo;
 
 use crate::ring::{
-    Follow, FrameRing, LEASED, LIVE, ORDERED, Policy, ReaderSlot, TooManyReaders, VACANT, is_after,
+    Follow, FrameRing, LIVE, ORDERED, Policy, ReaderSlot, TooManyReaders, VACANT, is_after,
 };
 use crate::slot::Slot;
 use crate::sync::Ordering;
-use crate::waker::Event;
+use crate::waker::{Event, WakerCell};
 
 /// One of the many ends of a [`FrameRing`] through which pictures go out.
 ///
@@ -71,8 +71,6 @@ impl<'r> Reader<'r> {
             .zip(ring.readers)
             .find(|(_, entry)| claim(entry))
             .ok_or(TooManyReaders)?;
-        entry.lease.store(0, Ordering::Relaxed);
-        entry.revoked.store(false, Ordering::Relaxed);
         entry.cursor.store(ring.head.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
         // Release: a publisher that sees the kind sees the cursor.
         entry.kind.store(kind, Ordering::Release);
@@ -85,7 +83,7 @@ impl<'r> Reader<'r> {
         let tail = ring.tail.load(Ordering::Acquire);
         let cursor = if is_after(head, tail) { head.wrapping_sub(1) } else { head };
         let reader = Self { ring, entry, cursor, last: 0 };
-        reader.show_cursor();
+        reader.show_done();
         Ok(reader)
     }
 
@@ -107,7 +105,6 @@ impl<'r> Reader<'r> {
         }
         self.last = 0;
         self.cursor = self.ring.tail.load(Ordering::Acquire);
-        self.show_cursor();
     }
 
     /// The next picture in order: the oldest that the ring still offers and that this reader has
@@ -193,32 +190,43 @@ impl<'r> Reader<'r> {
             0 => 0,
             last => sequence.wrapping_sub(last).wrapping_sub(1),
         };
+        let has_passed_others = position != self.cursor;
         self.last = sequence;
         self.cursor = position.wrapping_add(1);
-        self.show_cursor();
+        match self.ring.policy() {
+            Policy::DropOldest => return missed,
+            Policy::DropNewest => self.show_passed(),
+            // With this one it is done when the lease ends.
+            Policy::KeepAll => self.entry.cursor.store(position, Ordering::Relaxed),
+        }
+        if has_passed_others {
+            // No lease of them will end, so the publisher would not hear of it otherwise.
+            self.ring.wake_publisher(Event::SLOT);
+        }
         missed
     }
 
-    /// Tells the publisher how far this reader is, where the policy makes that matter.
-    #[inline]
-    fn show_cursor(&self) {
-        match self.ring.policy() {
-            Policy::DropOldest => {}
-            Policy::DropNewest => {
-                let mut passed = self.ring.passed.load(Ordering::Relaxed);
-                while is_after(self.cursor, passed) && self.last != 0 {
-                    match self.ring.passed.compare_exchange_weak(
-                        passed,
-                        self.cursor,
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                    ) {
-                        Ok(_) => break,
-                        Err(now) => passed = now,
-                    }
-                }
+    /// Under DropNewest, shows the publisher what was taken or passed by.
+    fn show_passed(&self) {
+        let mut passed = self.ring.passed.load(Ordering::Relaxed);
+        while is_after(self.cursor, passed) {
+            match self.ring.passed.compare_exchange_weak(
+                passed,
+                self.cursor,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => passed = now,
             }
-            Policy::KeepAll => self.entry.cursor.store(self.cursor, Ordering::Relaxed),
+        }
+    }
+
+    /// Under KeepAll, shows the publisher that this reader is done with all before its cursor.
+    #[inline]
+    fn show_done(&self) {
+        if self.ring.policy() == Policy::KeepAll {
+            self.entry.cursor.store(self.cursor, Ordering::Relaxed);
         }
     }
 
@@ -254,12 +262,6 @@ impl<'r> Reader<'r> {
     #[inline]
     fn lend(&mut self, taken: Taken<'r>) -> FrameLease<'_, 'r> {
         let Taken { slot, number, missed } = taken;
-        let entry = self.entry;
-        if entry.revoked.load(Ordering::Relaxed) {
-            entry.revoked.store(false, Ordering::Relaxed);
-        }
-        entry.seen_at.store(0, Ordering::Relaxed);
-        entry.lease.store(LEASED | number, Ordering::Relaxed);
         FrameLease { reader: self, slot, number, missed }
     }
 }
@@ -299,13 +301,13 @@ impl FrameLease<'_, '_> {
     /// for instance to send the bytes until then.
     #[must_use]
     pub fn split(&mut self) -> (&[u8], Revocation<'_>) {
-        (&**self, Revocation { reader: self.reader.entry })
+        (&**self, Revocation { slot: self.slot, waker: &self.reader.entry.waker })
     }
 
     /// Whether the lease is asked back. See [`revoked`](Self::revoked).
     #[must_use]
     pub fn is_revoked(&self) -> bool {
-        self.reader.entry.revoked.load(Ordering::Relaxed)
+        self.slot.is_revoked()
     }
 
     /// Waits until the ring wants the slot back, since it has none left for new pictures and
@@ -324,14 +326,15 @@ impl FrameLease<'_, '_> {
 /// Whether a lease is asked back, apart from its bytes: see [`FrameLease::split`].
 #[derive(Debug)]
 pub struct Revocation<'l> {
-    reader: &'l ReaderSlot,
+    slot: &'l Slot,
+    waker: &'l WakerCell,
 }
 
 impl Revocation<'_> {
     /// As [`FrameLease::is_revoked`].
     #[must_use]
     pub fn is_revoked(&self) -> bool {
-        self.reader.revoked.load(Ordering::Relaxed)
+        self.slot.is_revoked()
     }
 
     /// As [`FrameLease::revoked`].
@@ -345,7 +348,7 @@ impl Revocation<'_> {
         if !self.is_revoked() {
             // SAFETY: the place is the reader's, which the lease borrows, so it waits for nothing
             // else; and the lease is borrowed mutably. Else as in `Reader::poll_take`.
-            unsafe { self.reader.waker.register(cx.waker(), Event::REVOCATION) };
+            unsafe { self.waker.register(cx.waker(), Event::REVOCATION) };
         }
         if self.is_revoked() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -365,7 +368,7 @@ impl Deref for FrameLease<'_, '_> {
 
 impl Drop for FrameLease<'_, '_> {
     fn drop(&mut self) {
-        self.reader.entry.lease.store(0, Ordering::Relaxed);
+        self.reader.show_done();
         self.reader.ring.release(self.slot);
     }
 }

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use crate::publisher::Publisher;
 use crate::reader::Reader;
 use crate::slot::{Released, Slot, const_unless_loom};
-use crate::sync::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU32, Halves, Ordering, fence};
 use crate::waker::{Event, WakerCell};
 
 /// What becomes of pictures when the ring is full.
@@ -37,22 +37,14 @@ pub enum Follow {
 pub struct ReaderSlot {
     /// [`VACANT`], [`LIVE`] or [`ORDERED`].
     pub(crate) kind: AtomicU32,
-    /// The next position this reader wants; read by the publisher if ORDERED.
+    /// The first position that this reader is not done with; read by the publisher if ORDERED.
     pub(crate) cursor: AtomicU32,
     pub(crate) waker: WakerCell,
-    /// `LEASED | slot number` while the reader holds a lease.
-    pub(crate) lease: AtomicU32,
-    /// When the publisher first saw the lease, in its milliseconds; 0 for not yet. The reader has
-    /// no clock, and the publisher looks after each picture.
-    pub(crate) seen_at: AtomicU32,
-    /// The ring wants the lease back.
-    pub(crate) revoked: AtomicBool,
 }
 
 pub(crate) const VACANT: u32 = 0;
 pub(crate) const LIVE: u32 = 1;
 pub(crate) const ORDERED: u32 = 2;
-pub(crate) const LEASED: u32 = 1 << 31;
 
 impl ReaderSlot {
     const_unless_loom! {
@@ -63,9 +55,6 @@ impl ReaderSlot {
                 kind: AtomicU32::new(VACANT),
                 cursor: AtomicU32::new(0),
                 waker: WakerCell::new(),
-                lease: AtomicU32::new(0),
-                seen_at: AtomicU32::new(0),
-                revoked: AtomicBool::new(false),
             }
         }
     }
@@ -185,8 +174,8 @@ pub struct FrameRing<'m> {
     /// Pictures that were dropped because there was no slot for them.
     pub(crate) dropped: AtomicU32,
 
-    /// The sequence number of the next picture, in two halves; the publisher's while there is one.
-    pub(crate) next_sequence: [AtomicU32; 2],
+    /// The sequence number of the next picture; the publisher's.
+    pub(crate) next_sequence: Halves,
 
     /// Readers there are, and one more than the highest place ever taken by one.
     pub(crate) reader_count: AtomicU32,
@@ -280,7 +269,7 @@ impl<'m> FrameRing<'m> {
             tail: AtomicU32::new(start),
             passed: AtomicU32::new(start),
             dropped: AtomicU32::new(0),
-            next_sequence: [AtomicU32::new(1), AtomicU32::new(0)],
+            next_sequence: Halves::new(1),
             reader_count: AtomicU32::new(0),
             reader_places: AtomicU32::new(0),
             has_publisher: AtomicBool::new(false),
@@ -304,14 +293,14 @@ impl<'m> FrameRing<'m> {
     pub fn close(&self) {
         // Release: who sees this sees the last picture.
         self.closed.store(true, Ordering::Release);
-        self.wake_readers();
+        self.wake_readers(Event::ITEM);
     }
 
-    /// Wakes those who wait for a picture.
-    pub(crate) fn wake_readers(&self) {
+    /// Wakes the readers that wait for `event`, which the caller has made happen.
+    pub(crate) fn wake_readers(&self, event: Event) {
         fence(Ordering::SeqCst);
         for reader in self.reader_slots() {
-            reader.waker.wake(Event::ITEM);
+            reader.waker.wake(event);
         }
     }
 

@@ -35,6 +35,32 @@ mod real {
 
 pub(crate) use real::*;
 
+/// A number of 64 bits that only one thread at a time reads and writes, on chips whose atomics have
+/// 32.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    low: AtomicU32,
+    high: AtomicU32,
+}
+
+impl Halves {
+    crate::slot::const_unless_loom! {
+        pub(crate) fn new(value: u64) -> Self {
+            Self { low: AtomicU32::new(value as u32), high: AtomicU32::new((value >> 32) as u32) }
+        }
+    }
+
+    pub(crate) fn load(&self) -> u64 {
+        let [low, high] = [&self.low, &self.high].map(|half| half.load(Ordering::Relaxed));
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    pub(crate) fn store(&self, value: u64) {
+        self.low.store(value as u32, Ordering::Relaxed);
+        self.high.store((value >> 32) as u32, Ordering::Relaxed);
+    }
+}
+
 /// Runs a case in all interleavings with at most so many preemptions, and says how many those were.
 ///
 /// The first number is for every run; the second, for when `CAMWIRE_DEEP` is set, takes up to half

@@ -5,6 +5,8 @@
 use camwire_frame::{FrameInfo, Instant};
 use camwire_ring::{Follow, FrameLease, FrameRing, Policy, Publisher};
 use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 const LEN: usize = 4;
@@ -256,4 +258,99 @@ fn a_lease_and_two_more_slots_are_enough() {
         }
         thread.join().unwrap();
     });
+}
+
+/// A reader goes from the one picture to the newest while the publisher asks for the first.
+#[test]
+fn the_newest_picture_is_not_asked_back_in_place_of_another() {
+    model((3, 5), || {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        assert!(publish(&mut publisher, 1));
+        let leased = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let leased = leased.clone();
+            move || {
+                let lease = reader.try_next();
+                leased.store(true, Ordering::Release);
+                drop(lease);
+                if let Some(lease) = reader.try_latest() {
+                    assert!(!lease.is_revoked());
+                }
+            }
+        });
+        while !leased.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        assert!(publish(&mut publisher, 2));
+        publisher.revoke_oldest(Instant::ZERO, core::time::Duration::ZERO);
+        thread.join().unwrap();
+    });
+}
+
+/// A reader leases the same picture once more while the publisher asks for those who have had it for
+/// long.
+#[test]
+fn a_fresh_lease_is_not_asked_back_in_place_of_another() {
+    const GRACE: core::time::Duration = core::time::Duration::from_secs(1);
+    model((3, 5), || {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        assert!(publish(&mut publisher, 1));
+        // The reader leases; the publisher looks.
+        let steps = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let thread = thread::spawn({
+            let steps = steps.clone();
+            move || {
+                let lease = reader.try_next();
+                steps[0].store(true, Ordering::Release);
+                drop(lease);
+                let is_fresh = steps[1].load(Ordering::Acquire);
+                if let Some(lease) = reader.repeat() {
+                    assert!(!is_fresh || !lease.is_revoked());
+                }
+            }
+        });
+        while !steps[0].load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        assert!(publish(&mut publisher, 2));
+        publisher.revoke_oldest(Instant::ZERO, GRACE);
+        steps[1].store(true, Ordering::Release);
+        publisher.revoke_oldest(Instant::ZERO + 2 * GRACE, GRACE);
+        thread.join().unwrap();
+    });
+}
+
+/// Where the publisher may have to wait for readers, a reader that passes pictures by gives it their
+/// slots, although it leases only the newest.
+fn pictures_passed_by_make_room(policy: Policy) {
+    model((3, 5), move || {
+        let ring = ring(2, 1, policy);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Ordered).unwrap();
+        assert!(publish(&mut publisher, 1) && publish(&mut publisher, 2));
+        let thread = thread::spawn(move || {
+            let lease = reader.try_latest().unwrap();
+            assert_eq!(check(&lease), 2);
+            // It does not end.
+            std::mem::forget(lease);
+            reader
+        });
+        let grant = block_on(publisher.grant());
+        publisher.commit(grant, info()).unwrap();
+        drop(thread.join().unwrap());
+    });
+}
+
+#[test]
+fn pictures_passed_by_make_room_on_a_ring_that_keeps_all() {
+    pictures_passed_by_make_room(Policy::KeepAll);
+}
+
+#[test]
+fn pictures_passed_by_make_room_on_a_ring_that_drops_the_newest() {
+    pictures_passed_by_make_room(Policy::DropNewest);
 }
