@@ -3,7 +3,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use camwire_frame::{Clock, Instant};
-use camwire_ring::FrameLease;
+use camwire_ring::Revocation;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 
@@ -69,12 +69,12 @@ pub(crate) type Text = heapless::String<512>;
 
 impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
     /// Sends all of `pieces`, for as long as there is progress, `by` at the latest; gives up when
-    /// `lease` is wanted back. A viewer's bytes are counted as they go.
+    /// the lease of what it sends is asked back. A viewer's bytes are counted as they go.
     pub(crate) async fn send(
         &mut self,
         pieces: &mut [&[u8]],
         by: Instant,
-        lease: Option<&FrameLease<'_, '_>>,
+        mut revocation: Option<&mut Revocation<'_>>,
         viewer: Option<&Viewer<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
         // Transports that take only so many pieces at once must not be given the empty ones first.
@@ -88,8 +88,8 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
                 if by < stalled_at { Disconnect::TooSlow } else { Disconnect::Stalled }
             };
             let revoked = async {
-                match lease {
-                    Some(lease) => lease.revoked().await,
+                match &mut revocation {
+                    Some(revocation) => revocation.revoked().await,
                     None => core::future::pending().await,
                 }
             };

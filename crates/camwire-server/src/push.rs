@@ -301,7 +301,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         messages: &mut Messages<ClientRole>,
-        (lease, missed): (FrameLease<'_, '_>, u64),
+        (mut lease, missed): (FrameLease<'_, '_>, u64),
     ) -> Result<(), Disconnect<W::Error>> {
         let (now, key) = (self.server.clock.now(), self.key());
         let by = now + self.server.config.picture_timeout;
@@ -317,7 +317,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         {
             let Self { out, viewer, memory, .. } = self;
             let sending = async {
-                let mut rest: &[u8] = &lease;
+                let (mut rest, mut revocation) = lease.split();
                 loop {
                     let room = memory.get_mut(filled..).unwrap_or_default();
                     let fits = room.len().min(rest.len());
@@ -326,7 +326,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                     room.copy_from_slice(piece);
                     mask.apply(room);
                     let bytes = memory.get(..filled.saturating_add(fits)).unwrap_or_default();
-                    out.send(&mut [bytes], by, Some(&lease), Some(viewer)).await?;
+                    out.send(&mut [bytes], by, Some(&mut revocation), Some(viewer)).await?;
                     if after.is_empty() {
                         return Ok::<_, Disconnect<W::Error>>(());
                     }

@@ -275,7 +275,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         out: &mut Outlet<'_, W, C>,
         read: &mut R,
         framing: &mut Framing,
-        (lease, missed): (FrameLease<'_, '_>, u64),
+        (mut lease, missed): (FrameLease<'_, '_>, u64),
         viewer: &Viewer<'_>,
         now: Instant,
     ) -> Result<(), Disconnect<W::Error>> {
@@ -300,8 +300,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         };
         let by = now + self.config.picture_timeout;
         {
-            let pieces = &mut [head, &lease, tail];
-            let mut sending = pin!(out.send(pieces, by, Some(&lease), Some(viewer)));
+            let (picture, mut revocation) = lease.split();
+            let pieces = &mut [head, picture, tail];
+            let mut sending = pin!(out.send(pieces, by, Some(&mut revocation), Some(viewer)));
             // What the viewer says meanwhile is answered afterwards.
             loop {
                 match select(sending.as_mut(), hear(messages.as_deref_mut(), read)).await {
@@ -377,7 +378,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     async fn send_capture<W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        lease: FrameLease<'_, '_>,
+        mut lease: FrameLease<'_, '_>,
     ) -> Result<(), Disconnect<W::Error>> {
         let timestamp = Instant::from_micros(self.timestamp_us(lease.info().captured_at));
         let head = out.head(
@@ -390,9 +391,10 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 lease.sequence()
             ),
         );
-        let body: &[u8] = if out.with_body { &lease } else { &[] };
+        let (picture, mut revocation) = lease.split();
+        let body = if out.with_body { picture } else { &[] };
         let by = out.picture_deadline();
-        out.send(&mut [head.as_bytes(), body], by, Some(&lease), None).await?;
+        out.send(&mut [head.as_bytes(), body], by, Some(&mut revocation), None).await?;
         drop(lease);
         out.flush().await
     }
