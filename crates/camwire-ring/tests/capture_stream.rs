@@ -419,7 +419,7 @@ mod pace {
         let ring = rig.ring;
         let holder = rig.sim.spawn(async move {
             let mut reader = ring.subscribe(Follow::Live).unwrap();
-            let lease = reader.next().await.unwrap();
+            let mut lease = reader.next().await.unwrap();
             lease.revoked().await;
         });
         let got = rig.viewer();
@@ -746,7 +746,7 @@ mod full_ring {
         let hold = |rig: &mut Rig| {
             rig.sim.spawn(async move {
                 let mut reader = ring.subscribe(Follow::Live).unwrap();
-                let lease = reader.next().await.unwrap();
+                let mut lease = reader.next().await.unwrap();
                 lease.revoked().await;
             })
         };
