@@ -510,7 +510,7 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         };
         for message in messages {
             // The camera has no other slot, and the rest of this one would come late anyway.
-            if let Either::First(()) = at_once(picture.revoked()).await {
+            if picture.is_revoked() {
                 return Ok(());
             }
             match self.publish_part(connection, &message).await {

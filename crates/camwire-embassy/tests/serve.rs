@@ -13,7 +13,7 @@ use std::time::Duration;
 use camwire_embassy::{EmbassyClock, serve};
 #[cfg(feature = "push")]
 use camwire_embassy::{PushEnd, PushMemory, push};
-use camwire_frame::{Clock, FrameInfo, Upstream};
+use camwire_frame::{Clock, FrameInfo, Random, Upstream};
 use camwire_ring::{FrameRing, Policy, SourceStatus};
 use camwire_server::{
     Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
@@ -172,7 +172,7 @@ fn a_relay_that_is_known_by_its_name() {
         to.authorization = Authorization::bearer("T").ok();
         let told = move |end, wait: Duration| tell.borrow_mut().push((end, wait.as_millis()));
         tasks.spawn(async move {
-            push(server, stack, to, &mut PushMemory::<5760>::new(), || 0, told).await;
+            push(server, stack, to, &mut PushMemory::<5760>::new(), told).await;
         });
     });
     let next = |world: &mut World| {
@@ -314,7 +314,7 @@ impl World {
         let ring = FrameRing::leak(3, PICTURE_BYTES, 4, Policy::DropOldest).unwrap();
         let viewers = Box::leak(Box::new([const { ViewerSlot::new() }; 3]));
         let status = Box::leak(Box::new(SourceStatus::new("test")));
-        let server = Server::new(ring, status, viewers, EmbassyClock, config);
+        let server = Server::new(ring, status, viewers, EmbassyClock, Random::new(|| 4), config);
         let server = Box::leak(Box::new(server.with_application(Slow)));
         tasks.spawn(camera(ring));
         start(&mut tasks, server, server_stack);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camwire_esp32cam::{Board, Config as CameraConfig, EspError, RestartingCamera};
-use camwire_frame::{Blocking, Clock, Instant, Resolution, SettingName, jpeg};
+use camwire_frame::{Blocking, Clock, Instant, Random, Resolution, SettingName, jpeg};
 use camwire_multipart::{Config as DecoderConfig, Decoder, Event};
 use camwire_ring::{
     CaptureConfig, FrameRing, Policy, Settings, SourceStatus, capture_loop_with_settings,
@@ -116,7 +116,8 @@ impl World {
     }
 
     fn server(&self) -> Server<'_, Time> {
-        Server::new(self.ring, &self.status, &self.viewers, Time, Config::default())
+        let random = Random::new(|| 4);
+        Server::new(self.ring, &self.status, &self.viewers, Time, random, Config::default())
             .with_settings(&self.settings)
     }
 

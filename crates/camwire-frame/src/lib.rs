@@ -10,6 +10,8 @@ mod control;
 pub mod jpeg;
 mod pace;
 mod pattern;
+mod random;
+mod repeat;
 mod resolution;
 mod source;
 mod time;
@@ -19,6 +21,10 @@ pub use control::{
 };
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
 pub use pattern::{TestPattern, TestSource};
+pub use random::Random;
+pub use repeat::RepeatFilter;
 pub use resolution::{ParseResolutionError, Resolution};
-pub use source::{Blocking, BlockingFrameSource, CaptureError, FrameInfo, FrameSource, Upstream};
+pub use source::{
+    Blocking, BlockingFrameSource, CaptureError, Flow, FrameInfo, FrameSource, Upstream,
+};
 pub use time::{Clock, Instant};

@@ -25,7 +25,7 @@ pub use boundary::{Boundary, BoundaryError};
 pub use config::{Config, Limits, Quirks, WrongLength};
 pub use content_type::ContentTypeError;
 pub use decode::Decoder;
-pub use encode::Encoder;
+pub use encode::{Encoder, MediaType};
 pub use event::{DecodeError, DecodeErrorKind, DropReason, Dropped, Event};
 pub use field::ContentType;
 pub use head::PartHead;

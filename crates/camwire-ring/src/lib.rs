@@ -10,6 +10,7 @@ extern crate std;
 // What many places use is inlined on 64-bit machines, where calls cost more than code, and not on
 // 32-bit ones, where flash is scarce: hence the attributes with `target_pointer_width`.
 
+mod atomic_waker;
 #[cfg(feature = "std")]
 mod blocking;
 mod capture;
@@ -26,7 +27,7 @@ mod waker;
 pub use blocking::block_on;
 pub use capture::{CaptureConfig, capture_loop, capture_loop_with_settings};
 pub use publisher::{CommitError, Full, Grant, Publisher};
-pub use reader::{FrameLease, Reader};
+pub use reader::{FrameLease, Reader, Revocation};
 pub use ring::{Follow, FrameRing, MemoryError, Policy, ReaderSlot, RingMemory, TooManyReaders};
 pub use settings::{SetError, Settings};
 pub use slot::Slot;

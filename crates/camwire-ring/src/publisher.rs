@@ -5,9 +5,10 @@ use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
 
-use crate::ring::{FOR_REVOCATION, FrameRing, LEASED, ORDERED, Policy, ReaderSlot, is_after};
+use crate::ring::{FrameRing, ORDERED, Policy, is_after};
 use crate::slot::{Meta, Slot};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
+use crate::waker::Event;
 
 /// No slot is free, and by the ring's policy none can be made free now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +34,6 @@ pub enum CommitError {
 #[derive(Debug)]
 pub struct Publisher<'r> {
     ring: &'r FrameRing<'r>,
-    next_sequence: u64,
 }
 
 /// A slot that its owner has for itself, to write a picture into.
@@ -50,8 +50,7 @@ pub struct Grant<'r> {
 
 impl<'r> Publisher<'r> {
     pub(crate) fn new(ring: &'r FrameRing<'r>) -> Self {
-        let [low, high] = ring.next_sequence.each_ref().map(|half| half.load(Ordering::Relaxed));
-        Self { ring, next_sequence: u64::from(high) << 32 | u64::from(low) }
+        Self { ring }
     }
 
     /// The ring it publishes to.
@@ -69,27 +68,43 @@ impl<'r> Publisher<'r> {
     #[inline]
     pub fn try_grant(&mut self) -> Result<Grant<'r>, Full> {
         let ring = self.ring;
-        let grant = |number: u32, slot| Ok(Grant { ring, slot, number });
         let head = ring.head.load(Ordering::Relaxed);
-        let mut tail = ring.tail.load(Ordering::Relaxed);
+        let tail = ring.tail.load(Ordering::Relaxed);
         // When the ring offers as many pictures as there are slots, none can be free.
-        if (head.wrapping_sub(tail) as usize) < ring.slots.len()
-            && let Some((number, slot)) = ring.numbered_slots().find(|(_, slot)| slot.take())
-        {
-            return grant(number, slot);
-        }
-        let keep = self.keep_from(head);
+        let may_be_free = (head.wrapping_sub(tail) as usize) < ring.slots.len();
+        let slot = may_be_free
+            .then(|| self.take_free())
+            .flatten()
+            .or_else(|| self.withdraw_before(self.keep_from(head)))
+            // A lease may have moved meanwhile, from a slot that was leased when it was looked at
+            // to one that was withdrawn afterwards. It cannot move on to another of those.
+            .or_else(|| self.take_free());
+        let (number, slot) = slot.ok_or(Full)?;
+        Ok(Grant { ring, slot, number })
+    }
+
+    /// Takes a slot that is free.
+    #[inline]
+    fn take_free(&self) -> Option<(u32, &'r Slot)> {
+        self.ring.numbered_slots().find(|(_, slot)| slot.take())
+    }
+
+    /// Withdraws pictures before the position `keep`, the oldest first, until that frees a slot,
+    /// which is taken.
+    fn withdraw_before(&self, keep: u32) -> Option<(u32, &'r Slot)> {
+        let ring = self.ring;
+        let mut tail = ring.tail.load(Ordering::Relaxed);
         while is_after(keep, tail) {
             let number = ring.slot_at(tail);
             tail = tail.wrapping_add(1);
             // First the tail, then the withdrawal: a reader that is refused finds the new tail.
             ring.tail.store(tail, Ordering::Release);
             let slot = number.and_then(|n| Some((n, ring.slots.get(n as usize)?)));
-            if let Some((number, slot)) = slot.filter(|(_, slot)| slot.withdraw()) {
-                return grant(number, slot);
+            if let Some(taken) = slot.filter(|(_, slot)| slot.withdraw()) {
+                return Some(taken);
             }
         }
-        Err(Full)
+        None
     }
 
     /// The first position that must not be withdrawn.
@@ -118,17 +133,21 @@ impl<'r> Publisher<'r> {
     pub fn grant(&mut self) -> impl Future<Output = Grant<'r>> {
         // Not an `async fn`, here and elsewhere in the ring: each of those has a panic in it, for
         // being polled after its end.
-        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.try_grant().ok()))
+        poll_fn(|cx| self.poll_until(cx, Event::SLOT, |publisher| publisher.try_grant().ok()))
     }
 
     /// Waits until there is a reader. Cancel-safe.
     pub fn demand(&mut self) -> impl Future<Output = ()> {
-        poll_fn(|cx| self.poll_until(cx, |publisher| publisher.has_demand().then_some(())))
+        poll_fn(|cx| {
+            self.poll_until(cx, Event::DEMAND, |publisher| publisher.has_demand().then_some(()))
+        })
     }
 
     /// Waits until there is no reader. Cancel-safe.
     pub fn no_demand(&mut self) -> impl Future<Output = ()> {
-        poll_fn(|cx| self.poll_until(cx, |publisher| (!publisher.has_demand()).then_some(())))
+        poll_fn(|cx| {
+            self.poll_until(cx, Event::DEMAND, |publisher| (!publisher.has_demand()).then_some(()))
+        })
     }
 
     /// Whether there is any reader.
@@ -141,14 +160,15 @@ impl<'r> Publisher<'r> {
     fn poll_until<T>(
         &mut self,
         cx: &mut Context<'_>,
+        event: Event,
         mut attempt: impl FnMut(&mut Self) -> Option<T>,
     ) -> Poll<T> {
         if let Some(done) = attempt(self) {
             return Poll::Ready(done);
         }
-        self.ring.publisher_waker.register(cx.waker());
-        self.ring.publisher_waiting.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        // SAFETY: there is one publisher, which is borrowed mutably; the one before it has left
+        // with Release before this one came with Acquire.
+        unsafe { self.ring.publisher_waker.register(cx.waker(), event) };
         match attempt(self) {
             Some(done) => Poll::Ready(done),
             None => Poll::Pending,
@@ -180,7 +200,7 @@ impl<'r> Publisher<'r> {
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
-        ring.wake_readers();
+        ring.wake_readers(Event::ITEM);
         Ok(sequence)
     }
 
@@ -193,79 +213,82 @@ impl<'r> Publisher<'r> {
     }
 
     fn number(&mut self) -> u64 {
-        let sequence = self.next_sequence;
-        self.next_sequence = sequence.wrapping_add(1);
+        let sequence = self.ring.next_sequence.load();
+        self.ring.next_sequence.store(sequence.wrapping_add(1));
         sequence
     }
 
     /// Withdraws every picture, so that nobody who comes later gets an old one. Leases stay valid.
     pub fn clear(&mut self) {
         let head = self.ring.head.load(Ordering::Relaxed);
-        let mut tail = self.ring.tail.load(Ordering::Relaxed);
-        while tail != head {
-            let slot = self.ring.slot_at(tail).and_then(|n| self.ring.slots.get(n as usize));
-            tail = tail.wrapping_add(1);
-            self.ring.tail.store(tail, Ordering::Release);
-            if let Some(slot) = slot.filter(|slot| slot.withdraw()) {
-                slot.abort();
-            }
+        while let Some((_, slot)) = self.withdraw_before(head) {
+            slot.abort();
         }
     }
 
-    /// If there is no slot left for the next picture, asks back the picture that has been leased
-    /// the longest, provided that is at least `grace`. Returns how many leases were asked back.
+    /// If there is no slot left for the next picture, asks back the leases of one that the ring has
+    /// wanted back the longest, provided that is at least `grace`. Returns how many leases were asked
+    /// back.
     ///
-    /// Their holders see it in [`FrameLease::revoked`](crate::FrameLease::revoked) and should let
-    /// go, for a viewer by closing its connection. Under [`Policy::KeepAll`] only those of
-    /// [`Follow::Live`](crate::Follow::Live) readers are asked back: for the others the publisher
-    /// waits.
+    /// A slot is wanted back from when the ring no longer offers its picture. The ring has no clock,
+    /// so that counts from the first call that sees it; a lease has at least that time. When no slot
+    /// is left, what the policy gives up is withdrawn here already. Holders of a lease see in
+    /// [`FrameLease::revoked`](crate::FrameLease::revoked) that it is asked back, and should end it,
+    /// for a viewer by closing its connection.
     ///
-    /// Call it after each commit, so that there is time for that before the next picture, and
-    /// while there is no slot. The ring has no clock: a lease's age counts from the first call
-    /// that saw it.
+    /// Those who do not end it do not protect the others: after another `grace` the next longest are
+    /// asked.
+    ///
+    /// Under [`Policy::KeepAll`] the publisher waits for the leases of
+    /// [`Follow::Ordered`](crate::Follow::Ordered) readers, and does not ask for them, but for
+    /// those of [`Reader::repeat`](crate::Reader::repeat).
+    ///
+    /// Call it after each commit, so that there is time for that before the next picture, and while
+    /// there is no slot.
     pub fn revoke_oldest(&mut self, now: Instant, grace: Duration) -> usize {
+        let (now, grace) = (now.as_micros() / 1000, millis(grace));
+        if self.has_spare_slot(now) {
+            return 0;
+        }
+        let head = self.ring.head.load(Ordering::Relaxed);
+        if let Some((_, slot)) = self.withdraw_before(self.keep_from(head)) {
+            slot.abort();
+            return 0;
+        }
+        if self.has_spare_slot(now) {
+            return 0;
+        }
+        let mut oldest = None;
+        for slot in self.ring.slots {
+            let Some(since) = slot.wanted_since(now) else { continue };
+            let is_due = now.saturating_sub(since) >= grace;
+            if slot.is_revoked() {
+                if !is_due {
+                    return 0; // It may yet come.
+                }
+            } else if is_due && oldest.is_none_or(|(_, earliest)| since < earliest) {
+                oldest = Some((slot, since));
+            }
+        }
+        let asked = oldest.map_or(0, |(slot, _)| slot.revoke(now));
+        if asked > 0 {
+            self.ring.wake_readers(Event::REVOCATION);
+        }
+        asked as usize
+    }
+
+    /// Whether there is a slot that no lease keeps from the next picture: it is free, or could be
+    /// made so, or the policy keeps its picture. Notes which slots are wanted back.
+    fn has_spare_slot(&self, now: u64) -> bool {
         let ring = self.ring;
-        let now = millis(now).max(1);
-        for reader in ring.reader_slots() {
-            let leased = reader.lease.load(Ordering::Relaxed) & LEASED != 0;
-            if leased && reader.seen_at.load(Ordering::Relaxed) == 0 {
-                // Should the reader have begun another lease just now, that is of now as well.
-                reader.seen_at.store(now, Ordering::Relaxed);
-            }
+        let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
+        let newest = if head == tail { None } else { ring.slot_at(head.wrapping_sub(1)) };
+        let mut is_spare = false;
+        for (number, slot) in ring.numbered_slots() {
+            slot.wanted_since(now);
+            is_spare |= slot.is_unused() && Some(number) != newest;
         }
-        // A slot that nobody leases is free or could be made so; if the policy keeps its picture,
-        // that is not the fault of any lease.
-        let newest = ring.slot_at(ring.head.load(Ordering::Relaxed).wrapping_sub(1));
-        let is_spare = |(number, slot): (u32, &Slot)| Some(number) != newest && slot.is_unused();
-        if ring.numbered_slots().any(is_spare) {
-            return 0;
-        }
-        let grace = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        // What a reader leases, and for how long, if it may be asked for it.
-        let lease = |reader: &ReaderSlot| {
-            let lease = reader.lease.load(Ordering::Relaxed);
-            let slot = lease & !LEASED;
-            let seen_at = reader.seen_at.load(Ordering::Relaxed);
-            let age = if seen_at == 0 { 0 } else { now.wrapping_sub(seen_at) };
-            let waited_for =
-                ring.policy() == Policy::KeepAll && reader.kind.load(Ordering::Relaxed) == ORDERED;
-            (lease & LEASED != 0 && Some(slot) != newest && age >= grace && !waited_for)
-                .then_some((age, slot))
-        };
-        let readers = ring.reader_slots();
-        let Some((_, oldest)) = readers.iter().filter_map(lease).max_by_key(|(age, _)| *age) else {
-            return 0;
-        };
-        let mut asked = 0usize;
-        for reader in readers {
-            if lease(reader).is_some_and(|(_, slot)| slot == oldest) {
-                reader.revoked.store(true, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-                reader.wake(FOR_REVOCATION);
-                asked = asked.saturating_add(1);
-            }
-        }
-        asked
+        is_spare
     }
 
     /// Tells the readers that no more pictures come: each gets what the ring still offers, then
@@ -301,18 +324,17 @@ impl<'r> Publisher<'r> {
     /// # assert!(waiting.poll(&mut context).is_pending());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub fn detach(self) {
+    pub fn detach(mut self) {
         self.leave();
         core::mem::forget(self);
     }
 
     /// Lets another publisher in. This one must do nothing more.
-    fn leave(&self) {
-        let halves = [self.next_sequence as u32, (self.next_sequence >> 32) as u32];
-        for (half, value) in self.ring.next_sequence.iter().zip(halves) {
-            half.store(value, Ordering::Relaxed);
-        }
+    fn leave(&mut self) {
+        // SAFETY: as in `poll_until`.
+        let wakers = unsafe { self.ring.publisher_waker.clear() };
         self.ring.has_publisher.store(false, Ordering::Release);
+        drop(wakers); // Last, since a waker may panic.
     }
 }
 
@@ -326,7 +348,7 @@ impl Drop for Publisher<'_> {
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
         self.slot.abort();
-        self.ring.wake_publisher();
+        self.ring.wake_publisher(Event::SLOT);
     }
 }
 
@@ -334,6 +356,7 @@ impl Deref for Grant<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        self.slot.is_read();
         // SAFETY: the slot's memory is the grant's alone until it is consumed: `Slot::take` and
         // `Slot::withdraw` gave it to one grant and nobody leases it. `picture` is in bounds for
         // `slot_bytes` bytes, which were initialised when the ring was made.
@@ -348,6 +371,7 @@ impl Deref for Grant<'_> {
 
 impl DerefMut for Grant<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
+        self.slot.is_written();
         // SAFETY: as in `deref`, and `&mut self` makes this the only slice of it.
         unsafe {
             core::slice::from_raw_parts_mut(
@@ -358,7 +382,7 @@ impl DerefMut for Grant<'_> {
     }
 }
 
-/// Milliseconds of a moment, wrapping around; ages of less than 49 days come out right.
-fn millis(at: Instant) -> u32 {
-    (at.as_micros() / 1000) as u32
+/// Milliseconds of a time. Not `Duration::as_millis`: its 128 bits are costly on a 32-bit core.
+fn millis(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1000).saturating_add(u64::from(time.subsec_millis()))
 }

@@ -5,11 +5,11 @@ use core::task::{Context, Poll};
 use camwire_frame::FrameInfo;
 
 use crate::ring::{
-    AWAKE, FOR_PICTURE, FOR_REVOCATION, Follow, FrameRing, LEASED, LIVE, ORDERED, Policy,
-    ReaderSlot, TooManyReaders, VACANT, is_after,
+    Follow, FrameRing, LIVE, ORDERED, Policy, ReaderSlot, TooManyReaders, VACANT, is_after,
 };
 use crate::slot::Slot;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
+use crate::waker::{Event, WakerCell};
 
 /// One of the many ends of a [`FrameRing`] through which pictures go out.
 ///
@@ -71,9 +71,6 @@ impl<'r> Reader<'r> {
             .zip(ring.readers)
             .find(|(_, entry)| claim(entry))
             .ok_or(TooManyReaders)?;
-        entry.lease.store(0, Ordering::Relaxed);
-        entry.revoked.store(false, Ordering::Relaxed);
-        entry.asleep.store(AWAKE, Ordering::Relaxed);
         entry.cursor.store(ring.head.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
         // Release: a publisher that sees the kind sees the cursor.
         entry.kind.store(kind, Ordering::Release);
@@ -81,12 +78,12 @@ impl<'r> Reader<'r> {
         ring.reader_count.fetch_add(1, Ordering::Relaxed);
         // From here on the publisher either sees this reader before it withdraws anything, or has
         // published what the next line finds.
-        ring.wake_publisher();
+        ring.wake_publisher(Event::DEMAND);
         let head = ring.head.load(Ordering::Acquire);
         let tail = ring.tail.load(Ordering::Acquire);
         let cursor = if is_after(head, tail) { head.wrapping_sub(1) } else { head };
         let reader = Self { ring, entry, cursor, last: 0 };
-        reader.show_cursor();
+        reader.show_done();
         Ok(reader)
     }
 
@@ -108,7 +105,6 @@ impl<'r> Reader<'r> {
         }
         self.last = 0;
         self.cursor = self.ring.tail.load(Ordering::Acquire);
-        self.show_cursor();
     }
 
     /// The next picture in order: the oldest that the ring still offers and that this reader has
@@ -160,7 +156,10 @@ impl<'r> Reader<'r> {
             // The head first: the tail read after it may be past that head, never the other way.
             let head = ring.head.load(Ordering::Acquire);
             let tail = ring.tail.load(Ordering::Acquire);
-            let cursor = if is_after(tail, self.cursor) { tail } else { self.cursor };
+            // The cursor was never past a head. If it seems to be, that head is at least 2^31
+            // positions further on, and so long ago that the reader has lost its place.
+            let is_lost = is_after(self.cursor, head);
+            let cursor = if is_lost || is_after(tail, self.cursor) { tail } else { self.cursor };
             if cursor == head {
                 return None;
             }
@@ -191,32 +190,43 @@ impl<'r> Reader<'r> {
             0 => 0,
             last => sequence.wrapping_sub(last).wrapping_sub(1),
         };
+        let has_passed_others = position != self.cursor;
         self.last = sequence;
         self.cursor = position.wrapping_add(1);
-        self.show_cursor();
+        match self.ring.policy() {
+            Policy::DropOldest => return missed,
+            Policy::DropNewest => self.show_passed(),
+            // With this one it is done when the lease ends.
+            Policy::KeepAll => self.entry.cursor.store(position, Ordering::Relaxed),
+        }
+        if has_passed_others {
+            // No lease of them will end, so the publisher would not hear of it otherwise.
+            self.ring.wake_publisher(Event::SLOT);
+        }
         missed
     }
 
-    /// Tells the publisher how far this reader is, where the policy makes that matter.
-    #[inline]
-    fn show_cursor(&self) {
-        match self.ring.policy() {
-            Policy::DropOldest => {}
-            Policy::DropNewest => {
-                let mut passed = self.ring.passed.load(Ordering::Relaxed);
-                while is_after(self.cursor, passed) && self.last != 0 {
-                    match self.ring.passed.compare_exchange_weak(
-                        passed,
-                        self.cursor,
-                        Ordering::Relaxed,
-                        Ordering::Relaxed,
-                    ) {
-                        Ok(_) => break,
-                        Err(now) => passed = now,
-                    }
-                }
+    /// Under DropNewest, shows the publisher what was taken or passed by.
+    fn show_passed(&self) {
+        let mut passed = self.ring.passed.load(Ordering::Relaxed);
+        while is_after(self.cursor, passed) {
+            match self.ring.passed.compare_exchange_weak(
+                passed,
+                self.cursor,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => passed = now,
             }
-            Policy::KeepAll => self.entry.cursor.store(self.cursor, Ordering::Relaxed),
+        }
+    }
+
+    /// Under KeepAll, shows the publisher that this reader is done with all before its cursor.
+    #[inline]
+    fn show_done(&self) {
+        if self.ring.policy() == Policy::KeepAll {
+            self.entry.cursor.store(self.cursor, Ordering::Relaxed);
         }
     }
 
@@ -237,9 +247,9 @@ impl<'r> Reader<'r> {
         if let Some(taken) = self.take(which) {
             return Poll::Ready(Some(taken));
         }
-        self.entry.waker.register(cx.waker());
-        self.entry.asleep.store(FOR_PICTURE, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        // SAFETY: the place is this reader's, which is borrowed mutably; the one before it has
+        // left with Release before this one came with Acquire.
+        unsafe { self.entry.waker.register(cx.waker(), Event::ITEM) };
         // Closed first: what was published before that must still be taken.
         let closed = self.ring.is_closed();
         match self.take(which) {
@@ -252,23 +262,18 @@ impl<'r> Reader<'r> {
     #[inline]
     fn lend(&mut self, taken: Taken<'r>) -> FrameLease<'_, 'r> {
         let Taken { slot, number, missed } = taken;
-        let entry = self.entry;
-        if entry.revoked.load(Ordering::Relaxed) {
-            entry.revoked.store(false, Ordering::Relaxed);
-        }
-        entry.seen_at.store(0, Ordering::Relaxed);
-        entry.lease.store(LEASED | number, Ordering::Relaxed);
         FrameLease { reader: self, slot, number, missed }
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        self.entry.asleep.store(AWAKE, Ordering::Relaxed);
-        self.entry.waker.take();
+        // SAFETY: as in `poll_take`.
+        let wakers = unsafe { self.entry.waker.clear() };
         self.entry.kind.store(VACANT, Ordering::Release);
         self.ring.reader_count.fetch_sub(1, Ordering::Relaxed);
-        self.ring.wake_publisher();
+        self.ring.wake_publisher(Event::READER_GONE);
+        drop(wakers); // Last, since a waker may panic.
     }
 }
 
@@ -292,20 +297,60 @@ impl FrameLease<'_, '_> {
         self.missed
     }
 
+    /// The picture's bytes, and what says whether the lease is asked back, to use both at once:
+    /// for instance to send the bytes until then.
+    #[must_use]
+    pub fn split(&mut self) -> (&[u8], Revocation<'_>) {
+        (&**self, Revocation { slot: self.slot, waker: &self.reader.entry.waker })
+    }
+
+    /// Whether the lease is asked back. See [`revoked`](Self::revoked).
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.slot.is_revoked()
+    }
+
     /// Waits until the ring wants the slot back, since it has none left for new pictures and
     /// this lease is the oldest. See [`Publisher::revoke_oldest`](crate::Publisher::revoke_oldest).
     ///
+    /// Only one task can wait, since only one would be woken. To read the bytes meanwhile, use
+    /// [`split`](Self::split).
+    ///
     /// Cancel-safe.
-    pub fn revoked(&self) -> impl Future<Output = ()> {
-        let entry = self.reader.entry;
-        poll_fn(|cx| {
-            if !entry.revoked.load(Ordering::Relaxed) {
-                entry.waker.register(cx.waker());
-                entry.asleep.store(FOR_REVOCATION, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-            }
-            if entry.revoked.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
-        })
+    pub fn revoked(&mut self) -> impl Future<Output = ()> {
+        let mut revocation = self.split().1;
+        poll_fn(move |cx| revocation.poll(cx))
+    }
+}
+
+/// Whether a lease is asked back, apart from its bytes: see [`FrameLease::split`].
+#[derive(Debug)]
+pub struct Revocation<'l> {
+    slot: &'l Slot,
+    waker: &'l WakerCell,
+}
+
+impl Revocation<'_> {
+    /// As [`FrameLease::is_revoked`].
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.slot.is_revoked()
+    }
+
+    /// As [`FrameLease::revoked`].
+    ///
+    /// Cancel-safe.
+    pub fn revoked(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|cx| self.poll(cx))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_revoked() {
+            // SAFETY: the place is the reader's, which the lease borrows, so it waits for nothing
+            // else; and the lease is borrowed mutably. Else as in `Reader::poll_take`.
+            unsafe { self.waker.register(cx.waker(), Event::REVOCATION) };
+        }
+        if self.is_revoked() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -313,6 +358,7 @@ impl Deref for FrameLease<'_, '_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        self.slot.is_read();
         let len = self.slot.meta(|meta| meta.info.len);
         // SAFETY: while this lease is out nobody writes the slot (see `slot.rs`). `picture` is in
         // bounds for `slot_bytes` initialised bytes, and `commit` let no longer picture in.
@@ -322,7 +368,7 @@ impl Deref for FrameLease<'_, '_> {
 
 impl Drop for FrameLease<'_, '_> {
     fn drop(&mut self) {
-        self.reader.entry.lease.store(0, Ordering::Relaxed);
+        self.reader.show_done();
         self.reader.ring.release(self.slot);
     }
 }
@@ -366,6 +412,58 @@ mod shared {
             let ring = self.reader.ring;
             let (slot, number, len) = (self.slot, self.number, self.len());
             slot.lease_again().then(|| bytes::Bytes::from_owner(Shared { ring, slot, number, len }))
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Publisher, RingMemory};
+
+    fn publish(publisher: &mut Publisher<'_>) -> u64 {
+        let grant = publisher.try_grant().unwrap();
+        publisher.commit(grant, FrameInfo::default()).unwrap()
+    }
+
+    /// Moves a reader back, as if so many more pictures had been published since it last asked.
+    fn move_back(reader: &mut Reader<'_>, pictures: u32) {
+        reader.cursor = reader.cursor.wrapping_sub(pictures);
+        reader.last = reader.last.wrapping_sub(u64::from(pictures));
+    }
+
+    /// However far behind a reader is, it goes on with what the ring offers.
+    #[test]
+    fn a_reader_far_behind_goes_on_with_what_there_is() {
+        let around = |middle: u32| (0..9).map(move |n| middle.wrapping_add(n).wrapping_sub(4));
+        for behind in [1, 1 << 16, 1 << 31, 0].into_iter().flat_map(around) {
+            let mut memory = RingMemory::<3, 8, 2>::new();
+            let ring = memory.ring(Policy::DropOldest);
+            let mut publisher = ring.publisher().unwrap();
+            let [mut next, mut latest] = [(); 2].map(|()| ring.subscribe(Follow::Live).unwrap());
+            for _ in 0..10 {
+                publish(&mut publisher);
+            }
+            for reader in [&mut next, &mut latest] {
+                drop(reader.try_latest().unwrap());
+                move_back(reader, behind);
+            }
+            let number = [(); 3].map(|()| publish(&mut publisher))[2];
+            let newest = latest.try_latest().map(|lease| lease.sequence());
+            let mut last = 0;
+            while let Some(lease) = next.try_next() {
+                assert!(lease.sequence() > last && lease.sequence() > number - 3);
+                last = lease.sequence();
+            }
+            // After 2^32 pictures a reader is where it was, and seems to have had these.
+            if behind <= u32::MAX - 4 {
+                assert_eq!((newest, last), (Some(number), number), "{behind} behind");
+            }
+            assert!(latest.try_latest().is_none() && next.try_next().is_none());
+            let number = publish(&mut publisher);
+            for lease in [latest.try_latest(), next.try_next()] {
+                assert_eq!(lease.map(|lease| lease.sequence()), Some(number), "{behind} behind");
+            }
         }
     }
 }

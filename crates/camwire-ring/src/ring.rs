@@ -4,8 +4,8 @@ use core::ptr::NonNull;
 use crate::publisher::Publisher;
 use crate::reader::Reader;
 use crate::slot::{Released, Slot, const_unless_loom};
-use crate::sync::{AtomicBool, AtomicU32, Ordering, fence};
-use crate::waker::AtomicWaker;
+use crate::sync::{AtomicBool, AtomicU32, Halves, Ordering, fence};
+use crate::waker::{Event, WakerCell};
 
 /// What becomes of pictures when the ring is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,27 +37,14 @@ pub enum Follow {
 pub struct ReaderSlot {
     /// [`VACANT`], [`LIVE`] or [`ORDERED`].
     pub(crate) kind: AtomicU32,
-    /// The next position this reader wants; read by the publisher if ORDERED.
+    /// The first position that this reader is not done with; read by the publisher if ORDERED.
     pub(crate) cursor: AtomicU32,
-    /// What the reader sleeps for: [`AWAKE`], [`FOR_PICTURE`] or [`FOR_REVOCATION`].
-    pub(crate) asleep: AtomicU32,
-    pub(crate) waker: AtomicWaker,
-    /// `LEASED | slot number` while the reader holds a lease.
-    pub(crate) lease: AtomicU32,
-    /// When the publisher first saw the lease, in its milliseconds; 0 for not yet. The reader has
-    /// no clock, and the publisher looks after each picture.
-    pub(crate) seen_at: AtomicU32,
-    /// The ring wants the lease back.
-    pub(crate) revoked: AtomicBool,
+    pub(crate) waker: WakerCell,
 }
 
 pub(crate) const VACANT: u32 = 0;
 pub(crate) const LIVE: u32 = 1;
 pub(crate) const ORDERED: u32 = 2;
-pub(crate) const AWAKE: u32 = 0;
-pub(crate) const FOR_PICTURE: u32 = 1;
-pub(crate) const FOR_REVOCATION: u32 = 2;
-pub(crate) const LEASED: u32 = 1 << 31;
 
 impl ReaderSlot {
     const_unless_loom! {
@@ -67,22 +54,8 @@ impl ReaderSlot {
             Self {
                 kind: AtomicU32::new(VACANT),
                 cursor: AtomicU32::new(0),
-                asleep: AtomicU32::new(AWAKE),
-                waker: AtomicWaker::new(),
-                lease: AtomicU32::new(0),
-                seen_at: AtomicU32::new(0),
-                revoked: AtomicBool::new(false),
+                waker: WakerCell::new(),
             }
-        }
-    }
-
-    /// Wakes the reader if it sleeps for `reason`. The caller has made its change visible with a
-    /// SeqCst fence; the reader says that it sleeps, fences, and looks again before it does.
-    #[inline]
-    pub(crate) fn wake(&self, reason: u32) {
-        if self.asleep.load(Ordering::Relaxed) == reason {
-            self.asleep.store(AWAKE, Ordering::Relaxed);
-            self.waker.wake();
         }
     }
 }
@@ -201,8 +174,8 @@ pub struct FrameRing<'m> {
     /// Pictures that were dropped because there was no slot for them.
     pub(crate) dropped: AtomicU32,
 
-    /// The sequence number of the next picture, in two halves; the publisher's while there is one.
-    pub(crate) next_sequence: [AtomicU32; 2],
+    /// The sequence number of the next picture; the publisher's.
+    pub(crate) next_sequence: Halves,
 
     /// Readers there are, and one more than the highest place ever taken by one.
     pub(crate) reader_count: AtomicU32,
@@ -211,9 +184,7 @@ pub struct FrameRing<'m> {
     pub(crate) has_publisher: AtomicBool,
     /// No publisher any more: readers are told that the stream has ended.
     pub(crate) closed: AtomicBool,
-    /// The publisher sleeps and must be woken when a slot or a reader comes or goes.
-    pub(crate) publisher_waiting: AtomicBool,
-    pub(crate) publisher_waker: AtomicWaker,
+    pub(crate) publisher_waker: WakerCell,
 
     memory: PhantomData<&'m mut [u8]>,
 }
@@ -298,13 +269,12 @@ impl<'m> FrameRing<'m> {
             tail: AtomicU32::new(start),
             passed: AtomicU32::new(start),
             dropped: AtomicU32::new(0),
-            next_sequence: [AtomicU32::new(1), AtomicU32::new(0)],
+            next_sequence: Halves::new(1),
             reader_count: AtomicU32::new(0),
             reader_places: AtomicU32::new(0),
             has_publisher: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            publisher_waiting: AtomicBool::new(false),
-            publisher_waker: AtomicWaker::new(),
+            publisher_waker: WakerCell::new(),
             memory: PhantomData,
         }
     }
@@ -323,14 +293,14 @@ impl<'m> FrameRing<'m> {
     pub fn close(&self) {
         // Release: who sees this sees the last picture.
         self.closed.store(true, Ordering::Release);
-        self.wake_readers();
+        self.wake_readers(Event::ITEM);
     }
 
-    /// Wakes those who wait for a picture.
-    pub(crate) fn wake_readers(&self) {
+    /// Wakes the readers that wait for `event`, which the caller has made happen.
+    pub(crate) fn wake_readers(&self, event: Event) {
         fence(Ordering::SeqCst);
         for reader in self.reader_slots() {
-            reader.wake(FOR_PICTURE);
+            reader.waker.wake(event);
         }
     }
 
@@ -440,18 +410,14 @@ impl<'m> FrameRing<'m> {
             Released::Leased => {}
             // The publisher never waits for a picture that it may withdraw.
             Released::Held if self.policy == Policy::DropOldest => {}
-            Released::Held | Released::Free => self.wake_publisher(),
+            Released::Held | Released::Free => self.wake_publisher(Event::SLOT),
         }
     }
 
-    /// Wakes the publisher if it sleeps. The fence orders the caller's change before the look at
-    /// the flag; the publisher sets the flag, fences, and looks again before it sleeps.
-    pub(crate) fn wake_publisher(&self) {
+    /// Wakes the publisher if it waits for `event`, which the caller has made happen.
+    pub(crate) fn wake_publisher(&self, event: Event) {
         fence(Ordering::SeqCst);
-        if self.publisher_waiting.load(Ordering::Relaxed) {
-            self.publisher_waiting.store(false, Ordering::Relaxed);
-            self.publisher_waker.wake();
-        }
+        self.publisher_waker.wake(event);
     }
 
     /// The places that readers have or had.

@@ -4,9 +4,9 @@ use core::task::{Context, Poll};
 
 use camwire_frame::{Setting, SettingName};
 
+use crate::atomic_waker::AtomicWaker;
 use crate::slot::const_unless_loom;
 use crate::sync::{AtomicU32, Ordering};
-use crate::waker::AtomicWaker;
 
 /// What a source is set to, for everybody to see, and the mailbox by which they change it.
 ///

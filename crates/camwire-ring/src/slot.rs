@@ -1,27 +1,30 @@
 use camwire_frame::FrameInfo;
 
-use crate::sync::{AtomicU32, Ordering, UnsafeCell};
+use crate::sync::{AtomicU32, Halves, Ordering, UnsafeCell};
 
 /// The state of one slot, in one word, so that every change of it is one atomic step:
 ///
 /// ```text
-///  31        18   17      16   15         0
-/// +------------+-------+------+------------+
-/// |    tag     | GRANT | HELD |   leases   |
-/// +------------+-------+------+------------+
+///  31     19     18       17      16   15         0
+/// +---------+---------+-------+------+------------+
+/// |   tag   | REVOKED | GRANT | HELD |   leases   |
+/// +---------+---------+-------+------+------------+
 /// ```
 ///
 /// - free: neither bit, no leases. Only the publisher leaves this state.
 /// - `GRANT`: one [`Grant`](crate::Grant) has the slot for itself.
 /// - `HELD`: the ring offers the picture; a lease may be added.
-/// - neither, but leases: the ring no longer offers it; the last lease to end frees it.
+/// - neither, but leases: the picture was withdrawn; the last lease to end frees the slot.
+/// - `REVOKED` beside that: these leases are asked back. No other can begin, so none is asked back
+///   by mistake.
 ///
 /// The tag is the low bits of the picture's position, so that a reader who slept between reading
 /// the position and adding its lease does not get a later picture of the same slot by accident.
 const LEASES: u32 = 0xffff;
 const HELD: u32 = 1 << 16;
 const GRANT: u32 = 1 << 17;
-const TAG_SHIFT: u32 = 18;
+const REVOKED: u32 = 1 << 18;
+const TAG_SHIFT: u32 = 19;
 
 /// What is known of the picture in a slot.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +54,13 @@ pub struct Slot {
     /// places, so that positions may wrap around, and no power of two from `n` up is larger than
     /// `2n`: thus two places in each slot are enough.
     pub(crate) order: [AtomicU32; 2],
+    /// When the publisher first saw that the slot was wanted back, or when it asked for it, in its
+    /// milliseconds and one more; 0 for not yet. The publisher's.
+    wanted_since: Halves,
     meta: UnsafeCell<Meta>,
+    /// Stands for the picture's memory, which loom does not watch.
+    #[cfg(loom)]
+    shadow: UnsafeCell<()>,
 }
 
 // SAFETY: the one field that is not Sync already is `meta`. It is written only by `publish`, for
@@ -76,6 +85,9 @@ impl Slot {
             Self {
                 state: AtomicU32::new(0),
                 order: [AtomicU32::new(0), AtomicU32::new(0)],
+                wanted_since: Halves::new(0),
+                #[cfg(loom)]
+                shadow: UnsafeCell::new(()),
                 meta: UnsafeCell::new(Meta {
                     position: 0,
                     sequence: 0,
@@ -113,6 +125,7 @@ impl Slot {
         // SAFETY: the slot is in state GRANT, and the one grant of it was consumed by the caller,
         // so nobody else reads or writes `meta`: readers do so only with a lease.
         self.meta.with_mut(|cell| unsafe { *cell = meta });
+        self.wanted_since.store(0);
         self.state.store(HELD | (meta.position << TAG_SHIFT), Ordering::Release);
     }
 
@@ -194,9 +207,54 @@ impl Slot {
         self.meta.with(|cell| get(unsafe { &*cell }))
     }
 
-    /// Whether nobody leases the slot, and no grant has it.
+    /// Notes for loom that the picture is read.
+    #[inline]
+    pub(crate) fn is_read(&self) {
+        #[cfg(loom)]
+        self.shadow.with(|_| ());
+    }
+
+    /// Notes for loom that the picture is written.
+    #[inline]
+    pub(crate) fn is_written(&self) {
+        #[cfg(loom)]
+        self.shadow.with_mut(|_| ());
+    }
+
+    /// Whether no lease and no grant has the slot. It may have a picture that the ring offers.
     pub(crate) fn is_unused(&self) -> bool {
         self.state.load(Ordering::Relaxed) & (LEASES | GRANT) == 0
+    }
+
+    /// Since when the slot is wanted back, if only leases keep it. `now` is in milliseconds. For
+    /// the publisher.
+    pub(crate) fn wanted_since(&self, now: u64) -> Option<u64> {
+        let state = self.state.load(Ordering::Relaxed);
+        if state & (HELD | GRANT) != 0 || state & LEASES == 0 {
+            return None;
+        }
+        if self.wanted_since.load() == 0 {
+            self.wanted_since.store(now.saturating_add(1));
+        }
+        Some(self.wanted_since.load().saturating_sub(1))
+    }
+
+    /// Asks the leases of a withdrawn picture back, and says how many those are. For the publisher.
+    pub(crate) fn revoke(&self, now: u64) -> u32 {
+        self.wanted_since.store(now.saturating_add(1));
+        // Ordering: the flag says nothing of anything else.
+        let leases = |state: &u32| state & (HELD | GRANT) == 0 && state & LEASES != 0;
+        let revoke = |state: u32| Some(state).filter(leases).map(|state| state | REVOKED);
+        match self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, revoke) {
+            Ok(before) => before & LEASES,
+            Err(_) => 0,
+        }
+    }
+
+    /// Whether the leases of the slot are asked back.
+    #[inline]
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & REVOKED != 0
     }
 }
 

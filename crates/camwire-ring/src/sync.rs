@@ -34,3 +34,50 @@ mod real {
 }
 
 pub(crate) use real::*;
+
+/// A number of 64 bits that only one thread at a time reads and writes, on chips whose atomics have
+/// 32.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    low: AtomicU32,
+    high: AtomicU32,
+}
+
+impl Halves {
+    crate::slot::const_unless_loom! {
+        pub(crate) fn new(value: u64) -> Self {
+            Self { low: AtomicU32::new(value as u32), high: AtomicU32::new((value >> 32) as u32) }
+        }
+    }
+
+    pub(crate) fn load(&self) -> u64 {
+        let [low, high] = [&self.low, &self.high].map(|half| half.load(Ordering::Relaxed));
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    pub(crate) fn store(&self, value: u64) {
+        self.low.store(value as u32, Ordering::Relaxed);
+        self.high.store((value >> 32) as u32, Ordering::Relaxed);
+    }
+}
+
+/// Runs a case in all interleavings with at most so many preemptions, and says how many those were.
+///
+/// The first number is for every run; the second, for when `CAMWIRE_DEEP` is set, takes up to half
+/// an hour. Without a bound all but the smallest cases would take days.
+#[cfg(all(test, loom))]
+pub(crate) fn model(name: &str, bounds: (usize, usize), case: impl Fn() + Send + Sync + 'static) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let mut builder = loom::model::Builder::new();
+    let is_deep = std::env::var_os("CAMWIRE_DEEP").is_some();
+    builder.preemption_bound = Some(if is_deep { bounds.1 } else { bounds.0 });
+    builder.max_branches = 10_000;
+    let (cases, began) = (std::sync::Arc::new(AtomicUsize::new(0)), std::time::Instant::now());
+    let count = cases.clone();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        case();
+    });
+    let (bound, cases) = (builder.preemption_bound, cases.load(Ordering::Relaxed));
+    std::println!("model {name}: {bound:?} preemptions, {cases} cases, {:?}", began.elapsed());
+}

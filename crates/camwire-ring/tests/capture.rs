@@ -104,7 +104,7 @@ fn hold_until_revoked(rig: &mut Rig, follow: Follow) -> Spawned<(Instant, u64)> 
     let (ring, clock) = (rig.ring, rig.clock);
     rig.sim.spawn(async move {
         let mut reader = ring.subscribe(follow).unwrap();
-        let lease = reader.next().await.unwrap();
+        let mut lease = reader.next().await.unwrap();
         lease.revoked().await;
         (clock.now(), lease.sequence())
     })
@@ -602,7 +602,10 @@ mod drop_oldest {
         assert_eq!(lease.sequence(), u64::from(numbers));
         assert_eq!(lease.missed(), lease.sequence() - 2);
         drop(lease);
-        rig.sim.advance(ms(1000));
+        // Its picture was the newest until then, so the grace of its lease begins only now.
+        rig.sim.advance(ms(900));
+        assert!(!third.is_done());
+        rig.sim.advance(ms(200));
         assert_eq!(third.take().map(|(_, sequence)| sequence), Some(2));
     }
 
@@ -654,7 +657,7 @@ mod drop_oldest {
             let mut reader = ring.subscribe(Follow::Live).unwrap();
             drop(reader.latest().await);
             clock.sleep(ms(8950)).await;
-            let again = reader.repeat().unwrap();
+            let mut again = reader.repeat().unwrap();
             let since = clock.now();
             again.revoked().await;
             clock.now().saturating_since(since)

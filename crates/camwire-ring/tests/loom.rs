@@ -5,6 +5,8 @@
 use camwire_frame::{FrameInfo, Instant};
 use camwire_ring::{Follow, FrameLease, FrameRing, Policy, Publisher};
 use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 const LEN: usize = 4;
@@ -17,12 +19,26 @@ fn info() -> FrameInfo {
     FrameInfo { len: LEN, captured_at: Instant::ZERO, ..FrameInfo::default() }
 }
 
-/// All interleavings with at most two preemptions. That is where bugs live, as experience has it;
-/// without a bound the larger cases would take days.
-fn model(case: impl Fn() + Send + Sync + 'static) {
+/// Runs a case in all interleavings with at most so many preemptions, and says how many those were.
+///
+/// The first number is for every run; the second, for when `CAMWIRE_DEEP` is set, takes up to half
+/// an hour. Without a bound all but the smallest cases would take days.
+fn model(bounds: (usize, usize), case: impl Fn() + Send + Sync + 'static) {
+    use std::sync::{Arc, atomic};
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
-    builder.check(case);
+    let is_deep = std::env::var_os("CAMWIRE_DEEP").is_some();
+    let bound = if is_deep { bounds.1 } else { bounds.0 };
+    builder.preemption_bound = Some(bound);
+    builder.max_branches = 10_000;
+    let (cases, began) = (Arc::new(atomic::AtomicUsize::new(0)), std::time::Instant::now());
+    let count = cases.clone();
+    builder.check(move || {
+        count.fetch_add(1, atomic::Ordering::Relaxed);
+        case();
+    });
+    let (name, cases) = (std::thread::current(), cases.load(atomic::Ordering::Relaxed));
+    let name = name.name().unwrap_or_default().to_owned();
+    println!("{name}: {bound} preemptions, {cases} cases, {:.1?}", began.elapsed());
 }
 
 /// Publishes a picture that is its own sequence number in each byte.
@@ -43,7 +59,7 @@ fn check(lease: &FrameLease<'_, '_>) -> u64 {
 /// Two slots, one lease: the newest is never torn, and a slot that is leased is not reused.
 #[test]
 fn latest_is_whole() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
@@ -71,7 +87,7 @@ fn latest_is_whole() {
 /// A reader that sleeps is woken, however publication and sleep interleave.
 #[test]
 fn no_wake_is_lost() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(3, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
@@ -93,7 +109,7 @@ fn no_wake_is_lost() {
 /// With two slots the publisher must wait for the reader, and the reader for the publisher.
 #[test]
 fn keep_all_keeps_all() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::KeepAll);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Ordered).unwrap();
@@ -115,7 +131,7 @@ fn keep_all_keeps_all() {
 /// A reader that comes while pictures are published is either waited for, or starts later.
 #[test]
 fn keep_all_and_a_late_reader() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(3, 1, Policy::KeepAll);
         let mut publisher = ring.publisher().unwrap();
         assert!(publish(&mut publisher, 1));
@@ -143,7 +159,7 @@ fn keep_all_and_a_late_reader() {
 /// Two readers of one picture; the last to let go frees the slot.
 #[test]
 fn two_readers_share_a_slot() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 2, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         assert!(publish(&mut publisher, 1));
@@ -167,7 +183,7 @@ fn two_readers_share_a_slot() {
 /// The publisher sleeps until there is demand, and until there is none.
 #[test]
 fn demand_comes_and_goes() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let thread = thread::spawn(move || {
@@ -189,7 +205,7 @@ fn demand_comes_and_goes() {
 
 #[test]
 fn the_first_reader_wakes_the_publisher() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let thread = thread::spawn(move || ring.subscribe(Follow::Live).unwrap());
@@ -201,12 +217,12 @@ fn the_first_reader_wakes_the_publisher() {
 /// A holder of the oldest lease that sleeps until it is asked for it is woken.
 #[test]
 fn a_lease_is_asked_back() {
-    model(|| {
+    model((2, 3), || {
         let ring = ring(2, 1, Policy::DropOldest);
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Live).unwrap();
         assert!(publish(&mut publisher, 1));
-        let lease = reader.try_latest().unwrap();
+        let mut lease = reader.try_latest().unwrap();
         let thread = thread::spawn(move || {
             assert!(publish(&mut publisher, 2));
             assert!(!publish(&mut publisher, 3), "both slots are taken");
@@ -219,4 +235,122 @@ fn a_lease_is_asked_back() {
         let mut publisher = thread.join().unwrap();
         assert!(publish(&mut publisher, 3));
     });
+}
+
+/// One lease at a time and three slots: there is always a slot for the next picture, even while the
+/// lease moves from one slot to another.
+#[test]
+fn a_lease_and_two_more_slots_are_enough() {
+    model((3, 4), || {
+        let ring = ring(3, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        for number in 1..=3 {
+            assert!(publish(&mut publisher, number));
+        }
+        let thread = thread::spawn(move || {
+            drop(reader.try_next());
+            // Kept until the end.
+            std::mem::forget(reader.try_next());
+        });
+        for number in 4..=5 {
+            assert!(publish(&mut publisher, number), "no slot for {number}");
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// A reader goes from the one picture to the newest while the publisher asks for the first.
+#[test]
+fn the_newest_picture_is_not_asked_back_in_place_of_another() {
+    model((3, 5), || {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        assert!(publish(&mut publisher, 1));
+        let leased = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let leased = leased.clone();
+            move || {
+                let lease = reader.try_next();
+                leased.store(true, Ordering::Release);
+                drop(lease);
+                if let Some(lease) = reader.try_latest() {
+                    assert!(!lease.is_revoked());
+                }
+            }
+        });
+        while !leased.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        assert!(publish(&mut publisher, 2));
+        publisher.revoke_oldest(Instant::ZERO, core::time::Duration::ZERO);
+        thread.join().unwrap();
+    });
+}
+
+/// A reader leases the same picture once more while the publisher asks for those who have had it for
+/// long.
+#[test]
+fn a_fresh_lease_is_not_asked_back_in_place_of_another() {
+    const GRACE: core::time::Duration = core::time::Duration::from_secs(1);
+    model((3, 5), || {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        assert!(publish(&mut publisher, 1));
+        // The reader leases; the publisher looks.
+        let steps = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let thread = thread::spawn({
+            let steps = steps.clone();
+            move || {
+                let lease = reader.try_next();
+                steps[0].store(true, Ordering::Release);
+                drop(lease);
+                let is_fresh = steps[1].load(Ordering::Acquire);
+                if let Some(lease) = reader.repeat() {
+                    assert!(!is_fresh || !lease.is_revoked());
+                }
+            }
+        });
+        while !steps[0].load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        assert!(publish(&mut publisher, 2));
+        publisher.revoke_oldest(Instant::ZERO, GRACE);
+        steps[1].store(true, Ordering::Release);
+        publisher.revoke_oldest(Instant::ZERO + 2 * GRACE, GRACE);
+        thread.join().unwrap();
+    });
+}
+
+/// Where the publisher may have to wait for readers, a reader that passes pictures by gives it their
+/// slots, although it leases only the newest.
+fn pictures_passed_by_make_room(policy: Policy) {
+    model((3, 5), move || {
+        let ring = ring(2, 1, policy);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Ordered).unwrap();
+        assert!(publish(&mut publisher, 1) && publish(&mut publisher, 2));
+        let thread = thread::spawn(move || {
+            let lease = reader.try_latest().unwrap();
+            assert_eq!(check(&lease), 2);
+            // It does not end.
+            std::mem::forget(lease);
+            reader
+        });
+        let grant = block_on(publisher.grant());
+        publisher.commit(grant, info()).unwrap();
+        drop(thread.join().unwrap());
+    });
+}
+
+#[test]
+fn pictures_passed_by_make_room_on_a_ring_that_keeps_all() {
+    pictures_passed_by_make_room(Policy::KeepAll);
+}
+
+#[test]
+fn pictures_passed_by_make_room_on_a_ring_that_drops_the_newest() {
+    pictures_passed_by_make_room(Policy::DropNewest);
 }

@@ -20,15 +20,6 @@ pub(crate) fn write_request(
     request.write(nonce, memory).map(<[u8]>::len)
 }
 
-/// The nonce of a handshake.
-pub(crate) fn nonce(keys: &mut impl FnMut() -> [u8; 4]) -> [u8; 16] {
-    let mut nonce = [0; 16];
-    for word in nonce.as_chunks_mut().0 {
-        *word = keys();
-    }
-    nonce
-}
-
 /// Whether the server speaks `camwire.v1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {

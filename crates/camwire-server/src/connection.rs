@@ -3,7 +3,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use camwire_frame::{Clock, Instant};
-use camwire_ring::FrameLease;
+use camwire_ring::Revocation;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 
@@ -69,12 +69,12 @@ pub(crate) type Text = heapless::String<512>;
 
 impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
     /// Sends all of `pieces`, for as long as there is progress, `by` at the latest; gives up when
-    /// `lease` is wanted back. A viewer's bytes are counted as they go.
+    /// the lease of what it sends is asked back. A viewer's bytes are counted as they go.
     pub(crate) async fn send(
         &mut self,
         pieces: &mut [&[u8]],
         by: Instant,
-        lease: Option<&FrameLease<'_, '_>>,
+        mut revocation: Option<&mut Revocation<'_>>,
         viewer: Option<&Viewer<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
         // Transports that take only so many pieces at once must not be given the empty ones first.
@@ -88,8 +88,8 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
                 if by < stalled_at { Disconnect::TooSlow } else { Disconnect::Stalled }
             };
             let revoked = async {
-                match lease {
-                    Some(lease) => lease.revoked().await,
+                match &mut revocation {
+                    Some(revocation) => revocation.revoked().await,
                     None => core::future::pending().await,
                 }
             };
@@ -132,10 +132,14 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
 
     /// A whole answer. Its head must fit a [`Text`].
     pub(crate) async fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Disconnect<W::Error>> {
-        let Answer { status, content_type, fields, body } = *answer;
+        let Answer { status, content_type, policy, fields, body } = *answer;
         let length = body.len();
-        let head =
-            self.head(status, content_type, format_args!("Content-Length: {length}\r\n{fields}"));
+        let head = self.head(
+            status,
+            content_type,
+            policy,
+            format_args!("Content-Length: {length}\r\n{fields}"),
+        );
         let by = self.picture_deadline();
         let body = if self.with_body { body } else { &[] };
         self.send(&mut [head.as_bytes(), body], by, None, None).await?;
@@ -149,17 +153,19 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
         opening: &[u8],
         viewer: Option<&Viewer<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
-        let head = self.head("200 OK", content_type, format_args!(""));
+        let head = self.head("200 OK", content_type, Answer::SANDBOX, format_args!(""));
         let by = self.picture_deadline();
         self.send(&mut [head.as_bytes(), opening], by, None, viewer).await?;
         self.flush().await
     }
 
-    /// The head of an answer.
+    /// The head of an answer, with its `Content-Security-Policy`. Every head is written here, so no
+    /// route can forget it.
     pub(crate) fn head(
         &self,
         status: &str,
         content_type: &str,
+        policy: &str,
         fields: fmt::Arguments<'_>,
     ) -> Text {
         let mut head = Text::new();
@@ -170,6 +176,8 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
                  Access-Control-Expose-Headers: X-Timestamp, X-Frame\r\n"
             }
         };
+        // An Upgrade that is asked for is an option of the connection (RFC 9110, section 7.8).
+        let upgrade = if status.starts_with("426 ") { "Upgrade, " } else { "" };
         // Content-Type first: some clients of streams read no further than they must. What is
         // written here always fits.
         let _ = write!(
@@ -177,8 +185,9 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
             "HTTP/1.1 {status}\r\n\
              Content-Type: {content_type}\r\n\
              Cache-Control: no-store\r\n\
-             Connection: close\r\n\
+             Connection: {upgrade}close\r\n\
              X-Content-Type-Options: nosniff\r\n\
+             Content-Security-Policy: {policy}\r\n\
              {cors}{fields}\r\n"
         );
         head

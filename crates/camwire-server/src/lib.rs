@@ -34,6 +34,8 @@ mod v1;
 mod viewers;
 mod websocket;
 
+pub use camwire_multipart::MediaType;
+
 pub use access::Credentials;
 pub use application::{Answer, Answered, Application, Exchange};
 pub use authorization::{Authorization, AuthorizationError};

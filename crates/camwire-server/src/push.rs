@@ -33,7 +33,6 @@ use crate::{Application, Authorization, Mode, StreamOptions};
 ///     server: &Server<'_, impl Clock>,
 ///     clock: impl Clock,
 ///     connect: impl AsyncFn(&str, u16) -> Option<(R, W)>,
-///     mut random: impl FnMut() -> u32, // a generator for cryptography
 /// ) {
 ///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
 ///     to.authorization = Authorization::bearer("T").ok();
@@ -41,12 +40,11 @@ use crate::{Application, Authorization, Mode, StreamOptions};
 ///     let mut backoff = Backoff::new();
 ///     loop {
 ///         let wait = match connect(to.uri.host, to.uri.port).await {
-///             None => backoff.failed(random()),
+///             None => backoff.failed(server.random().word()),
 ///             Some((read, write)) => {
-///                 let keys = || random().to_ne_bytes();
-///                 let end = server.push(read, Sequential(write), &to, keys, &mut memory).await;
+///                 let end = server.push(read, Sequential(write), &to, &mut memory).await;
 ///                 let Err(error) = end else { return }; // There will be no more pictures.
-///                 backoff.after(&error, random())
+///                 backoff.after(&error, server.random().word())
 ///             }
 ///         };
 ///         clock.sleep_until(clock.now() + wait).await;
@@ -117,8 +115,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     /// from the ring, so that the camera may rest. A server that does not speak it gets bare
     /// pictures, all the time.
     ///
-    /// `keys` gives random bytes that nobody can predict (RFC 6455, section 10.3): the handshake
-    /// takes sixteen, and each frame four. `memory` holds the handshake, and then each piece of a
+    /// Each message is masked with a key that nobody can predict (RFC 6455, section 10.3), by the
+    /// generator that the server was given. `memory` holds the handshake, and then each piece of a
     /// picture while it is masked, since the ring's bytes are shared: one copy of each byte, one
     /// write for each `N` bytes. With 1 KiB that is one write for each segment of TCP or less; on a
     /// computer take 16 KiB.
@@ -137,7 +135,6 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         mut read: R,
         write: W,
         to: &Push<'_>,
-        mut keys: impl FnMut() -> [u8; 4],
         memory: &mut [u8; N],
     ) -> Result<(), PushError<R::Error>>
     where
@@ -150,11 +147,11 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let out = Outlet { write, with_body: true, clock: &self.clock, config: &self.config };
         let mut pushing = Pushing { server: self, out, viewer, memory };
         let late = self.clock.sleep_until(self.clock.now() + self.config.head_timeout);
-        let opened = match select(pushing.open(&mut read, to, &mut keys), late).await {
+        let opened = match select(pushing.open(&mut read, to), late).await {
             Either::First(opened) => opened?,
             Either::Second(()) => return Err(PushError::NoAnswer(Disconnect::Silent)),
         };
-        pushing.pictures(&mut read, opened, &mut keys).await
+        pushing.pictures(&mut read, opened).await
     }
 }
 
@@ -172,9 +169,8 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         to: &Push<'_>,
-        keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<Messages<ClientRole>, PushError<W::Error>> {
-        let nonce = client::nonce(keys);
+        let nonce = self.server.random.bytes();
         let len = client::write_request(&to.uri, to.authorization.as_ref(), nonce, self.memory);
         let request = self.memory.get(..len.map_err(PushError::Request)?).unwrap_or_default();
         let by = self.out.picture_deadline();
@@ -214,7 +210,6 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         mut messages: Messages<ClientRole>,
-        keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<(), PushError<W::Error>> {
         let server = self.server;
         let clock = &server.clock;
@@ -224,7 +219,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         let mut missed = 0;
         let mut timer = pin!(clock.sleep_until(messages.due()));
         loop {
-            let answered = self.answer(&mut messages, keys).await;
+            let answered = self.answer(&mut messages).await;
             if matches!(answered, Err(Disconnect::Protocol)) {
                 // Or it might not get the Close.
                 let second = clock.sleep_until(clock.now() + Duration::from_secs(1));
@@ -254,23 +249,23 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                         // What the cap would have skipped anyway was not missed.
                         missed = missed.min(empty);
                     }
-                    let sent = self.send_picture(read, &mut messages, (lease, missed), keys());
+                    let sent = self.send_picture(read, &mut messages, (lease, missed));
                     sent.await.map_err(PushError::Lost)?;
                     missed = 0;
                 }
                 Either3::First(None) => {
-                    let ended = self.end(read, &mut messages, keys()).await;
+                    let ended = self.end(read, &mut messages).await;
                     return ended.map_err(PushError::Lost);
                 }
                 Either3::Second(Heard::Gone) => return Err(PushError::Lost(Disconnect::Closed)),
                 Either3::Second(Heard::Message) => {}
                 // Without credit no picture is waited for, so the end is seen here.
                 Either3::Third(()) if server.ring.is_closed() => {
-                    let ended = self.end(read, &mut messages, keys()).await;
+                    let ended = self.end(read, &mut messages).await;
                     return ended.map_err(PushError::Lost);
                 }
                 Either3::Third(()) => {
-                    let ping = messages.ping(clock.now(), &server.config, keys());
+                    let ping = messages.ping(clock.now(), &server.config, self.key());
                     if let Some(frame) = ping.map_err(PushError::Lost)? {
                         self.send(frame.as_bytes()).await.map_err(PushError::Lost)?;
                     }
@@ -280,13 +275,17 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         }
     }
 
+    /// The masking key of the next frame.
+    fn key(&self) -> [u8; 4] {
+        self.server.random.bytes()
+    }
+
     /// Sends what the relay is owed: a Pong, or a Close, which is the end.
     async fn answer(
         &mut self,
         messages: &mut Messages<ClientRole>,
-        keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<(), Disconnect<W::Error>> {
-        let Some(frame) = messages.answer(keys()) else { return Ok(()) };
+        let Some(frame) = messages.answer(self.key()) else { return Ok(()) };
         self.send(frame.as_bytes()).await?;
         messages.check_open()
     }
@@ -302,10 +301,9 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         messages: &mut Messages<ClientRole>,
-        (lease, missed): (FrameLease<'_, '_>, u64),
-        key: [u8; 4],
+        (mut lease, missed): (FrameLease<'_, '_>, u64),
     ) -> Result<(), Disconnect<W::Error>> {
-        let now = self.server.clock.now();
+        let (now, key) = (self.server.clock.now(), self.key());
         let by = now + self.server.config.picture_timeout;
         let captured_at = lease.info().captured_at;
         let head = self.server.picture_head(&lease, missed);
@@ -319,7 +317,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         {
             let Self { out, viewer, memory, .. } = self;
             let sending = async {
-                let mut rest: &[u8] = &lease;
+                let (mut rest, mut revocation) = lease.split();
                 loop {
                     let room = memory.get_mut(filled..).unwrap_or_default();
                     let fits = room.len().min(rest.len());
@@ -328,7 +326,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                     room.copy_from_slice(piece);
                     mask.apply(room);
                     let bytes = memory.get(..filled.saturating_add(fits)).unwrap_or_default();
-                    out.send(&mut [bytes], by, Some(&lease), Some(viewer)).await?;
+                    out.send(&mut [bytes], by, Some(&mut revocation), Some(viewer)).await?;
                     if after.is_empty() {
                         return Ok::<_, Disconnect<W::Error>>(());
                     }
@@ -356,9 +354,8 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         messages: &mut Messages<ClientRole>,
-        key: [u8; 4],
     ) -> Result<(), Disconnect<W::Error>> {
-        if let Some(close) = messages.going_away(key) {
+        if let Some(close) = messages.going_away(self.key()) {
             self.send(close.as_bytes()).await?;
         }
         // If the connection were closed on unread bytes, many systems would throw the Close away.

@@ -44,13 +44,13 @@ pub fn start(server: &'static Server<'static, Clock>, to: Push<'static>) -> io::
             let wait = match connect(server, &to) {
                 Err(error) => {
                     println!("push: {error}");
-                    backoff.failed(platform::random())
+                    backoff.failed(server.random().word())
                 }
                 Ok(socket) => match block_on(push(server, to, &socket, &mut memory)) {
                     Ok(()) => return,
                     Err(error) => {
                         println!("push: {error}");
-                        backoff.after(&error, platform::random())
+                        backoff.after(&error, server.random().word())
                     }
                 },
             };
@@ -81,6 +81,5 @@ async fn push(
     memory: &mut [u8; MASKED_BYTES],
 ) -> Result<(), PushError<io::Error>> {
     to.peer = socket.get_ref().peer_addr().ok();
-    let keys = || platform::random().to_ne_bytes();
-    server.push(Half(socket), Half(socket), &to, keys, memory).await
+    server.push(Half(socket), Half(socket), &to, memory).await
 }

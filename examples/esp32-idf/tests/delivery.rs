@@ -10,7 +10,7 @@ use std::{fs, thread};
 
 use camwire::frame::{
     BlockingFrameSource, CaptureError, Clock as _, Control, ControlError, FrameInfo, Instant,
-    Setting, SettingName,
+    Random, Setting, SettingName,
 };
 use camwire::ring::{FrameRing, Settings, SourceStatus};
 use camwire::server::{Authorization, Config, Push, Server, ViewerSlot};
@@ -91,7 +91,7 @@ impl Board {
         let mut config = Config::default();
         config.mode = delivery.mode();
         config.progress_timeout = delivery.patience();
-        let server: &_ = leak(Server::new(ring, status, places, clock, config));
+        let server: &_ = leak(Server::new(ring, status, places, clock, Random::new(|| 4), config));
         let camera = Camera { clock, number: 0, pause };
         camera::capture(camera, ring, clock, status, settings).unwrap();
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

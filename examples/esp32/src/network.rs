@@ -1,6 +1,7 @@
 //! Wi-Fi as a station, and the address in its network.
 
 use crate::settings::{ADDRESS, GATEWAY, PASSWORD, SSID};
+use camwire::frame::Random;
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
@@ -12,6 +13,9 @@ use esp_radio::wifi::{
     AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, Interface,
     WifiController,
 };
+
+/// The chip's generator. Nobody can predict it once Wi-Fi runs: the radio's noise feeds it.
+pub const RANDOM: Random = Random::new(|| Rng::new().random());
 
 /// How long to wait before connecting again: twice as long each time, up to the second.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -53,9 +57,7 @@ pub fn start<const SOCKETS: usize>(
             dns_servers: GATEWAY.into_iter().collect(),
         }),
     };
-    // Random once Wi-Fi runs: the radio's noise feeds it.
-    let rng = Rng::new();
-    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
+    let seed = u64::from_ne_bytes(RANDOM.bytes());
     let (stack, runner) = embassy_net::new(Interface::station(), address, sockets, seed);
     spawner.spawn(stay_connected(controller).expect("it is spawned once"));
     spawner.spawn(run(runner).expect("it is spawned once"));

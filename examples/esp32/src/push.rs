@@ -8,7 +8,6 @@ use camwire::websocket::Uri;
 use core::time::Duration;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
-use esp_hal::rng::Rng;
 use esp_println::println;
 
 /// Pushes, if there is a relay. It has one of the places for viewers.
@@ -31,10 +30,8 @@ async fn run(
     stack: Stack<'static>,
     to: Push<'static>,
 ) {
-    // Random while Wi-Fi runs: the radio's noise feeds it.
-    let random = Rng::new();
     let told = |end: PushEnd, wait: Duration| {
         println!("push: {end}; again in {} ms", wait.as_millis());
     };
-    push(server, stack, to, &mut PushMemory::<5760>::new(), || random.random(), told).await;
+    push(server, stack, to, &mut PushMemory::<5760>::new(), told).await;
 }

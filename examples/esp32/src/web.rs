@@ -58,7 +58,7 @@ pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(delivery::POLICY));
     spawner.spawn(capture(board.camera, ring, &STATUS, &SETTINGS).expect("it is spawned once"));
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, config());
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, network::RANDOM, config());
     let server = &*SERVER.init(server.with_settings(&SETTINGS));
 
     let sockets = RESOURCES.init(StackResources::new());

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::cli::{token, websocket_url};
 use crate::clock::HostClock;
-use crate::dial::{dial, random};
+use crate::dial::dial;
 use crate::login::{Login, Secret, ServerLogin};
 
 #[derive(Debug, Args)]
@@ -98,21 +98,20 @@ impl Pusher {
     pub(crate) async fn run(mut self, server: &Server<'static, HostClock>, clock: HostClock) {
         let mut memory = Box::new([0; PIECE]);
         let mut backoff = Backoff::new();
-        let number = || u32::from_ne_bytes(random());
         log::info!("pushing to {}", self.to.uri.authority);
         loop {
             let wait = match dial(&self.to.uri).await {
                 Err(error) => {
                     self.tell(format!("cannot connect: {error}"));
-                    backoff.failed(number())
+                    backoff.failed(server.random().word())
                 }
                 Ok((read, write, peer)) => {
                     self.to.peer = Some(peer);
-                    match server.push(read, write, &self.to, random, &mut memory).await {
+                    match server.push(read, write, &self.to, &mut memory).await {
                         Ok(()) => return,
                         Err(error) => {
                             self.tell(in_words(&error, self.login));
-                            backoff.after(&error, number())
+                            backoff.after(&error, server.random().word())
                         }
                     }
                 }

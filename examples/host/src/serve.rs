@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
+use crate::dial::RANDOM;
 use crate::mqtt;
 use crate::net;
 use crate::source::{AnySource, LARGEST_PICTURE, SourceError};
@@ -114,7 +115,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let config = configuration(args, &listeners)?;
     let has_password = config.credentials != Credentials::default();
     let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
-    let server = Server::new(ring, status, slots, clock, config);
+    let server = Server::new(ring, status, slots, clock, RANDOM, config);
     let server: Arc<HostServer> = Arc::new(match &source {
         Some(_) => server.with_settings(settings),
         None => server,

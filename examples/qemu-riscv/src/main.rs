@@ -13,7 +13,7 @@ mod pictures;
 mod robot;
 
 use arguments::Arguments;
-use board::{Board, Random, println};
+use board::{Board, RANDOM, println};
 use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push, serve};
 use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
 use camwire::ring::{
@@ -74,18 +74,17 @@ async fn firmware(spawner: Spawner, board: Board) {
     if arguments.server.credentials == Credentials::default() {
         println!("there is no password: whoever reaches this can watch");
     }
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, arguments.server);
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, RANDOM, arguments.server);
     let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
-    let mut random = board.random;
     let network = embassy_net::Config::dhcpv4(Default::default());
     let sockets = SOCKET_SET.init(StackResources::new());
-    let seed = u64::from(random.word()) << 32 | u64::from(random.word());
+    let seed = u64::from_ne_bytes(RANDOM.bytes());
     let (stack, runner) = embassy_net::new(board.network, network, sockets, seed);
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
     if arguments.mqtt.broker.is_some() {
-        let publish = mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt, random.word());
+        let publish = mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt, RANDOM.word());
         spawner.spawn(publish.expect("one task"));
     }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
@@ -102,7 +101,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     }
 
     if let Some(to) = arguments.push {
-        spawner.spawn(relay(server, stack, to, random).expect("one task"));
+        spawner.spawn(relay(server, stack, to).expect("one task"));
     }
 
     if let Some(seconds) = arguments.seconds {
@@ -148,15 +147,10 @@ async fn connection(server: &'static CameraServer, stack: Stack<'static>, port: 
 
 /// Pushes pictures to a relay. It has one of the places for viewers.
 #[embassy_executor::task]
-async fn relay(
-    server: &'static CameraServer,
-    stack: Stack<'static>,
-    to: Push<'static>,
-    mut random: Random,
-) {
+async fn relay(server: &'static CameraServer, stack: Stack<'static>, to: Push<'static>) {
     let told =
         |end: PushEnd, wait: Duration| println!("push: {end}; again in {} ms", wait.as_millis());
-    push(server, stack, to, &mut PushMemory::<4096>::new(), || random.word(), told).await;
+    push(server, stack, to, &mut PushMemory::<4096>::new(), told).await;
 }
 
 #[embassy_executor::task]

@@ -10,7 +10,7 @@
 mod jpeg;
 #[cfg(any(feature = "mqtt_sender", feature = "mqtt_receiver", feature = "mqtt_control"))]
 mod mqtt;
-#[cfg(any(feature = "encoder", feature = "boundary", feature = "decoder", feature = "source"))]
+#[cfg(any(feature = "encoder", feature = "decoder", feature = "source"))]
 mod multipart;
 #[cfg(any(feature = "ring", feature = "capture_loop"))]
 mod ring;
@@ -40,8 +40,6 @@ fn firmware() {
     ring::capture();
     #[cfg(feature = "encoder")]
     multipart::encode();
-    #[cfg(feature = "boundary")]
-    multipart::encode_with_boundary();
     #[cfg(feature = "decoder")]
     multipart::decode();
     #[cfg(feature = "source")]

@@ -1,22 +1,13 @@
 use crate::surroundings::{AnyClock, AnyConnection, opaque, run};
 use camwire_frame::FrameSource;
-use camwire_multipart::{Boundary, Config, Decoder, Encoder, MultipartSource, PartHead};
+use camwire_multipart::{Config, Decoder, Encoder, MultipartSource, PartHead};
 
-static ENCODER: Encoder = Encoder::new(&Boundary::DEFAULT);
-
-/// Everything that a server needs.
+/// Everything that a server needs, with a boundary that is made at run time.
 pub fn encode() {
-    with(opaque(&ENCODER));
-}
-
-/// The same with a boundary that is not known before.
-pub fn encode_with_boundary() {
-    let Ok(boundary) = Boundary::new(opaque("x")) else { return };
-    with(opaque(&Encoder::new(&boundary)));
-}
-
-fn with(encoder: &Encoder) {
-    opaque((encoder.content_type(), encoder.opening(), encoder.tail(), encoder.closing()));
+    let encoder = Encoder::new(opaque([0; 16]));
+    let encoder = opaque(&encoder);
+    opaque(opaque(encoder.content_type()).as_str());
+    opaque((encoder.opening(), encoder.tail(), encoder.closing()));
     opaque((encoder.advance_opening(), encoder.advance_tail()));
     opaque(opaque(PartHead::default()).encode(&mut [0; PartHead::MAX_LEN]));
 }

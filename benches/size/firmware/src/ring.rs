@@ -38,7 +38,7 @@ fn read(ring: &FrameRing<'_>) {
     opaque(reader.try_latest());
     run(async { opaque(reader.next().await).is_some() });
     run(async { opaque(reader.latest().await).is_some() });
-    if let Some(lease) = reader.repeat() {
+    if let Some(mut lease) = reader.repeat() {
         opaque((lease.first(), lease.info(), lease.sequence(), lease.missed()));
         run(lease.revoked());
     }

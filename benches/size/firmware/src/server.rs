@@ -1,4 +1,5 @@
 use crate::surroundings::{AnyClock, AnyConnection, opaque, run};
+use camwire_frame::Random;
 use camwire_ring::{Policy, ReaderSlot, RingMemory, Slot, SourceStatus};
 use camwire_server::{Config, Sequential, Server, ViewerSlot};
 use core::mem::MaybeUninit;
@@ -9,7 +10,8 @@ pub fn all() {
     let mut memory = RingMemory::<2, 64, 2>::new();
     let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
     let viewers = [ViewerSlot::new()];
-    let server = Server::new(&ring, &STATUS, &viewers, AnyClock, opaque(Config::default()));
+    let random = opaque(Random::new(|| opaque(0)));
+    let server = Server::new(&ring, &STATUS, &viewers, AnyClock, random, opaque(Config::default()));
     let _ = opaque(run(server.serve(AnyConnection, Sequential(AnyConnection), opaque(None))));
 }
 

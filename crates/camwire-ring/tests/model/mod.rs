@@ -30,6 +30,8 @@ struct ModelReader {
     ordered: bool,
     last: u64,
     started: bool,
+    /// It leases `last`.
+    leases: bool,
 }
 
 impl Model {
@@ -49,7 +51,9 @@ impl Model {
                     Policy::DropOldest => false,
                     Policy::DropNewest => oldest > self.passed,
                     Policy::KeepAll => {
-                        self.readers.iter().flatten().any(|r| r.ordered && r.last < oldest)
+                        let is_done =
+                            |r: &ModelReader| r.last > oldest || (r.last == oldest && !r.leases);
+                        self.readers.iter().flatten().any(|r| r.ordered && !is_done(r))
                     }
                 };
             if kept {
@@ -74,13 +78,16 @@ impl Model {
         let mut fresh = self.offered.iter().copied().filter(|p| *p > state.last);
         let picture = if latest { fresh.next_back() } else { fresh.next() }?;
         let missed = if state.started { picture - state.last - 1 } else { 0 };
-        (state.last, state.started) = (picture, true);
+        (state.last, state.started, state.leases) = (picture, true, true);
         self.passed = self.passed.max(picture);
         self.leased.push(picture);
         Some((picture, missed))
     }
 
-    fn release(&mut self, picture: u64) {
+    fn release(&mut self, reader: usize, picture: u64) {
+        if let Some(state) = self.readers[reader].as_mut() {
+            state.leases = false;
+        }
         let at = self.leased.iter().position(|p| *p == picture).expect("it was leased");
         self.leased.swap_remove(at);
     }
@@ -161,8 +168,9 @@ impl Run<'_, '_> {
                     self.readers[reader] = Some(self.ring.subscribe(follow).expect("a place"));
                     let newest = self.model.offered.back();
                     let last = newest.map_or(self.model.next - 1, |newest| newest - 1);
-                    let started = false;
-                    self.model.readers[reader] = Some(ModelReader { ordered, last, started });
+                    let (started, leases) = (false, false);
+                    self.model.readers[reader] =
+                        Some(ModelReader { ordered, last, started, leases });
                 }
                 10 if self.readers[reader].is_some() => {
                     self.readers[reader] = None;
@@ -193,7 +201,7 @@ impl Run<'_, '_> {
                 let length = sequence as usize % LEN;
                 assert_eq!(*lease, vec![sequence as u8; length][..], "it stayed as it was");
                 assert_eq!(lease.info().captured_at, Instant::from_micros(sequence));
-                self.model.release(sequence);
+                self.model.release(number, sequence);
                 Some((sequence, missed))
             }
         };

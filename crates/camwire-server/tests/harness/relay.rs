@@ -38,14 +38,8 @@ impl World {
     pub fn push_with<const N: usize>(&mut self, to: Push<'static>) -> Relay {
         let (read, write, peer) = wire();
         let server = self.server;
-        let pushed = self.sim.spawn(async move {
-            let mut number = 0_u32;
-            let keys = || {
-                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                number.to_be_bytes()
-            };
-            server.push(read, write, &to, keys, &mut [0; N]).await
-        });
+        let pushed =
+            self.sim.spawn(async move { server.push(read, write, &to, &mut [0; N]).await });
         Relay::new(peer, pushed)
     }
 

@@ -6,14 +6,21 @@ use crate::opaque::{
 };
 use camwire_frame::{
     Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, Instant, Pacer,
-    Quality, Ranged, Resolution, Setting, SettingName, TestPattern, TestSource,
+    Quality, Random, Ranged, Resolution, Setting, SettingName, TestPattern, TestSource,
     jpeg::{Scanner, Splitter},
 };
-use core::{fmt::Display, hint::black_box, ops::Add, str::FromStr, time::Duration};
+use core::{
+    fmt::{Debug, Display},
+    hint::black_box,
+    ops::Add,
+    str::FromStr,
+    time::Duration,
+};
 
 pub fn call_all() {
     settings();
     time();
+    random();
     pace();
     jpeg_structure();
     sources();
@@ -71,6 +78,16 @@ fn time() {
     black_box(<&Peer as Clock>::now(&&Peer));
     black_box(<&Peer as Clock>::unix_offset(&&Peer));
     black_box(<Bare as Clock>::unix_offset(&Bare));
+}
+
+fn random() {
+    let mut random = Random::new(any::<u32>);
+    changed(&mut random);
+    black_box(Random::word(random));
+    black_box(Random::bytes::<0>(random));
+    black_box(Random::bytes::<16>(random));
+    black_box(Random::bytes::<17>(random));
+    formatted(|f| <Random as Debug>::fmt(&random, f));
 }
 
 fn pace() {

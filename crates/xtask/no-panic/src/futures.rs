@@ -3,13 +3,13 @@
 
 use crate::{
     frame::{quality, resolution, setting},
-    multipart::{Source, config},
+    multipart::{Source, boundary, config},
     opaque::{Bare, Peer, any, bytes, changed, duration, formatted, instant, perhaps, poll},
     ring::policy,
     websocket::{close, fin, key, kind, limits, request},
 };
 use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource, TestSource};
-use camwire_multipart::{Boundary, Decoder, MultipartSource};
+use camwire_multipart::{Decoder, MultipartSource};
 use camwire_ring::{CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus};
 use camwire_websocket::{Refusal, Role, WebSocket};
 use core::{fmt::Display, hint::black_box};
@@ -50,7 +50,7 @@ fn test_source() {
 }
 
 fn multipart_source() {
-    let decoder = Decoder::new(&Boundary::DEFAULT, config());
+    let decoder = Decoder::new(&boundary(), config());
     let mut source: Source = MultipartSource::new(Peer, decoder, Peer);
     changed(&mut source);
     let capture = <MultipartSource<_, _, 512> as FrameSource>::capture(&mut source, bytes());

@@ -3,8 +3,8 @@
 use crate::opaque::{Peer, any, bytes, changed, formatted, one_of, perhaps, text};
 use camwire_frame::BlockingFrameSource;
 use camwire_multipart::{
-    Boundary, Config, Decoder, Encoder, Limits, MissingEoi, MultipartSource, PartHead, Quirks,
-    WrongLength,
+    Boundary, Config, Decoder, Encoder, Limits, MediaType, MissingEoi, MultipartSource, PartHead,
+    Quirks, WrongLength,
 };
 use core::{
     fmt::{Debug, Display},
@@ -12,13 +12,23 @@ use core::{
 };
 
 pub fn call_all() {
-    boundary();
+    boundaries();
     encoder();
     decoder();
     source();
 }
 
-fn boundary() {
+pub fn boundary() -> Boundary {
+    const X: Boundary = match Boundary::new("x") {
+        Ok(boundary) => boundary,
+        Err(_) => panic!("it is one"),
+    };
+    let mut boundary = X;
+    changed(&mut boundary);
+    boundary
+}
+
+fn boundaries() {
     let mut boundary = match Boundary::new(text()) {
         Ok(boundary) => boundary,
         Err(error) => return formatted(|f| Display::fmt(&error, f)),
@@ -29,21 +39,15 @@ fn boundary() {
     black_box(Boundary::needs_quotes(&boundary));
     formatted(|f| <Boundary as Display>::fmt(&boundary, f));
     formatted(|f| <Boundary as Debug>::fmt(&boundary, f));
-    black_box(<Boundary as Default>::default());
 }
 
 fn encoder() {
-    let mut boundary = Boundary::DEFAULT;
-    changed(&mut boundary);
-    let mut encoder = Encoder::new(&boundary);
-    changed(&mut encoder);
-    black_box(Encoder::content_type(&encoder));
-    black_box(Encoder::opening(&encoder));
-    black_box(Encoder::tail(&encoder));
-    black_box(Encoder::closing(&encoder));
-    black_box(Encoder::advance_opening(&encoder));
-    black_box(Encoder::advance_tail(&encoder));
-    black_box(<Encoder as Default>::default());
+    for mut encoder in
+        [Encoder::new(any::<u128>().to_ne_bytes()), Encoder::with_predictable_boundary(&boundary())]
+    {
+        changed(&mut encoder);
+        body(&encoder);
+    }
 
     let head = PartHead {
         content_length: perhaps(any()),
@@ -52,6 +56,19 @@ fn encoder() {
         missed: perhaps(any()),
     };
     black_box(PartHead::encode(&head, &mut [0; PartHead::MAX_LEN]));
+}
+
+fn body(encoder: &Encoder) {
+    let mut media_type = Encoder::content_type(encoder);
+    changed(&mut media_type);
+    black_box((MediaType::as_bytes(&media_type), MediaType::as_str(&media_type)));
+    formatted(|f| <MediaType as Display>::fmt(&media_type, f));
+    formatted(|f| <MediaType as Debug>::fmt(&media_type, f));
+    black_box(Encoder::opening(encoder));
+    black_box(Encoder::tail(encoder));
+    black_box(Encoder::closing(encoder));
+    black_box(Encoder::advance_opening(encoder));
+    black_box(Encoder::advance_tail(encoder));
 }
 
 pub fn config() -> Config {
@@ -89,7 +106,7 @@ fn decoder() {
         Ok(decoder) => decoder,
         Err(error) => {
             formatted(|f| Display::fmt(&error, f));
-            Decoder::new(&Boundary::DEFAULT, config())
+            Decoder::new(&boundary(), config())
         }
     };
     changed(&mut decoder);
@@ -111,7 +128,7 @@ fn decoder() {
 pub type Source = MultipartSource<Peer, Peer, 512>;
 
 fn source() {
-    let decoder = Decoder::new(&Boundary::DEFAULT, config());
+    let decoder = Decoder::new(&boundary(), config());
     let missing_eoi = one_of([MissingEoi::Broken, MissingEoi::Append]);
     let source: Source = MultipartSource::new(Peer, decoder, Peer);
     let mut source = MultipartSource::missing_eoi(source, missing_eoi);

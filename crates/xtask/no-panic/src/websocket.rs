@@ -179,6 +179,7 @@ fn accepted(acceptance: Result<Acceptance<'_>, Refusal>) {
         }
         Err(refusal) => {
             black_box((Refusal::status(refusal), Refusal::response(refusal)));
+            black_box((Refusal::status_text(refusal), Refusal::fields(refusal)));
             formatted(|f| Display::fmt(&refusal, f));
         }
     }

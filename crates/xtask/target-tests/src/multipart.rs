@@ -1,9 +1,7 @@
-use camwire::multipart::{
-    Boundary, Config, Decoder, DropReason, Dropped, Encoder, Event, PartHead,
-};
+use camwire::multipart::{Config, Decoder, DropReason, Dropped, Encoder, Event, PartHead};
 use heapless::Vec;
 
-static ENCODER: Encoder = Encoder::new(&Boundary::DEFAULT);
+static ENCODER: Encoder = Encoder::new(*b"any bytes, random");
 
 /// The second one holds what looks like a delimiter, and is none.
 const PICTURES: [&[u8]; 3] = [b"\xFF\xD8 one \xFF\xD9", b"\r\n--camwire\r\n--\r\n", b""];
@@ -66,7 +64,7 @@ pub fn lengths_beyond_32_bits() {
 }
 
 fn decoder() -> Decoder {
-    Decoder::from_content_type(ENCODER.content_type(), Config::default()).unwrap()
+    Decoder::from_content_type(ENCODER.content_type().as_bytes(), Config::default()).unwrap()
 }
 
 fn body(length: fn(&[u8]) -> Option<u64>) -> Body {
@@ -81,7 +79,9 @@ fn body(length: fn(&[u8]) -> Option<u64>) -> Body {
             body.extend_from_slice(piece).unwrap();
         }
     }
-    body.extend_from_slice(ENCODER.closing()).unwrap();
+    for piece in ENCODER.closing() {
+        body.extend_from_slice(piece).unwrap();
+    }
     body
 }
 

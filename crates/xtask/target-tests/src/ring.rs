@@ -112,7 +112,7 @@ pub fn leases_grow_old_after_32_bits() {
     let mut publisher = ring.publisher().unwrap();
     let mut reader = ring.subscribe(Follow::Live).unwrap();
     publish(&mut publisher);
-    let lease = reader.try_next().unwrap();
+    let mut lease = reader.try_next().unwrap();
     publish(&mut publisher); // Now there is no slot for a third.
     // Its age is counted in milliseconds, of which 32 bits are 49 days.
     let first_seen = Instant::from_micros(((1 << 32) - 500) * 1000);

@@ -1,5 +1,5 @@
 use crate::board::{self, wait};
-use camwire::frame::{Clock, FrameInfo, Instant};
+use camwire::frame::{Clock, FrameInfo, Instant, Random};
 use camwire::ring::{FrameRing, Policy, Publisher, RingMemory, SourceStatus};
 use camwire::server::{Config, Disconnect, Sequential, Server, ViewerSlot};
 use core::cell::RefCell;
@@ -37,7 +37,7 @@ pub fn a_stalled_viewer_as_time_goes_beyond_32_bits() {
     let server = server(clock, config);
     board::interrupt_in(10_000, publish);
     let request = Request(b"GET /stream HTTP/1.1\r\n\r\n");
-    let served = wait(server.serve(request, Sequential(Taking(&mut Vec::<u8, 256>::new())), None));
+    let served = wait(server.serve(request, Sequential(Taking(&mut Vec::<u8, 320>::new())), None));
     assert_eq!(served, Err(Disconnect::Stalled));
     let now = clock.now().as_micros() - (1 << 32);
     assert!((10_000..12_000).contains(&now), "dropped at {now} us");
@@ -52,7 +52,7 @@ fn server(clock: Machine, config: Config) -> Server<'static, Machine> {
     let ring = RING.init(MEMORY.take().ring(Policy::DropOldest));
     let camera = (ring.publisher().unwrap(), clock);
     critical_section::with(|cs| CAMERA.replace(cs, Some(camera)));
-    Server::new(ring, &STATUS, &PLACES, clock, config)
+    Server::new(ring, &STATUS, &PLACES, clock, Random::new(|| 4), config)
 }
 
 fn publish() {

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use camwire::frame::{
-    CaptureError, Control, ControlError, FrameInfo, FrameRate, FrameSource, Instant as Moment,
-    Setting, SettingName, TestSource, Upstream, jpeg,
+    CaptureError, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource,
+    Instant as Moment, Setting, SettingName, TestSource, Upstream, jpeg,
 };
 use camwire::ring::CaptureConfig;
 
@@ -64,6 +64,7 @@ pub(crate) struct AnySource {
     slot_bytes: usize,
     /// The error that was told last, and when.
     told: Option<(String, Instant)>,
+    damage: Damage,
     /// The counts that were told last, and when.
     told_counts: (SourceCounts, Instant),
 }
@@ -112,7 +113,7 @@ impl AnySource {
             }
         };
         let told_counts = (SourceCounts::default(), Instant::now());
-        Ok(Self { kind, slot_bytes, told: None, told_counts })
+        Ok(Self { kind, slot_bytes, told: None, damage: Damage::default(), told_counts })
     }
 
     /// A word for it in `/stats`.
@@ -205,6 +206,9 @@ impl AnySource {
 
     /// An error that repeats itself is told once in a while, not with every picture.
     fn log(&mut self, error: &CaptureError<AnyError>) {
+        if self.flow() == Flow::Stream {
+            return self.damage.note(error);
+        }
         let text = error.to_string();
         let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < SILENCE;
         if !self.told.as_ref().is_some_and(told) {
@@ -227,16 +231,61 @@ impl AnySource {
     }
 }
 
+/// What was wrong with the frames of a stream that goes on. Several hundred may come in a row, so
+/// they are counted, and reported together.
+#[derive(Debug, Default)]
+struct Damage {
+    /// Since the last report.
+    frames: u64,
+    /// What was wrong with the last of them.
+    error: String,
+    reported: Option<Instant>,
+}
+
+impl Damage {
+    fn note(&mut self, error: &CaptureError<AnyError>) {
+        self.frames += 1;
+        self.error = error.to_string();
+        self.report();
+    }
+
+    /// At once, unless the last report is too recent.
+    fn report(&mut self) {
+        let is_recent = self.reported.is_some_and(|at| at.elapsed() < SILENCE);
+        if self.frames == 0 || is_recent {
+            return;
+        }
+        match core::mem::take(&mut self.frames) {
+            1 => log::warn!("{}", self.error),
+            frames => log::warn!("{frames} frames were damaged; the last: {}", self.error),
+        }
+        self.reported = Some(Instant::now());
+    }
+}
+
 impl FrameSource for AnySource {
     type Error = AnyError;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<AnyError>> {
         let captured = self.next(buf).await;
-        if let Err(error) = &captured {
-            self.log(error);
+        match &captured {
+            Ok(_) | Err(CaptureError::Repeat) => self.damage.report(),
+            // The ring is full, and this frame was not wanted.
+            Err(CaptureError::TooLarge { needed })
+                if buf.is_empty() && *needed <= self.slot_bytes => {}
+            Err(error) => self.log(error),
         }
         self.log_counts();
         captured
+    }
+
+    fn flow(&self) -> Flow {
+        match &self.kind {
+            Kind::Relay(source) => source.flow(),
+            Kind::WebSocket(source) => source.flow(),
+            Kind::Mqtt(source) => source.flow(),
+            Kind::Test(_) | Kind::Directory(_) | Kind::File(_) => Flow::OnDemand,
+        }
     }
 
     async fn pause(&mut self) {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use camwire::frame::{CaptureError, Clock, FrameInfo};
+use camwire::frame::{CaptureError, Clock, Flow, FrameInfo};
 use camwire::mqtt::{
     Command, ControlTopics, Counts, Delivery, Dialect, Event as Outcome, Greeting, Picture, Prefix,
     Reassembler, Refused,
@@ -217,6 +217,8 @@ struct Link {
     nudge: Instant,
     /// Whether the camera publishes, if it says that.
     says: Option<bool>,
+    /// The camera has sent its last frame again, or an older one.
+    repeated: bool,
 }
 
 impl MqttSource {
@@ -264,7 +266,13 @@ impl MqttSource {
                 }
             }
             match timeout_at(wake, link.events.poll()).await {
-                Ok(Ok(event)) => self.take(event)?,
+                Ok(Ok(event)) => {
+                    self.take(event)?;
+                    let repeated = self.link.as_mut().map(|link| &mut link.repeated);
+                    if repeated.is_some_and(core::mem::take) {
+                        return Err(CaptureError::Repeat);
+                    }
+                }
                 Ok(Err(error)) => {
                     let connected = link.connected;
                     self.hang_up();
@@ -284,6 +292,14 @@ impl MqttSource {
                     }
                 }
             }
+        }
+    }
+
+    /// What the broker has sent waits here, so while there is a connection it must be taken.
+    pub(crate) fn flow(&self) -> Flow {
+        match &self.link {
+            Some(link) if link.connected => Flow::Stream,
+            _ => Flow::OnDemand,
         }
     }
 
@@ -410,6 +426,10 @@ impl MqttSource {
                         }
                     }
                     Ok(()) => {}
+                    Err(Refused::Late) => {
+                        link.nudge = Instant::now() + NUDGE;
+                        link.repeated = true;
+                    }
                     Err(Refused::OtherTopic | Refused::Retained) => {}
                     Err(refused) => log::debug!("{}: {refused}", message.topic),
                 }
@@ -481,7 +501,8 @@ impl Link {
             (layout, buffers)
         };
         let layouts = layouts.into_iter().map(buffers).collect();
-        Self { events, connected: false, layouts, nudge: Instant::now() + NUDGE, says: None }
+        let nudge = Instant::now() + NUDGE;
+        Self { events, connected: false, layouts, nudge, says: None, repeated: false }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use camwire::frame::{CaptureError, FrameInfo, FrameSource};
+use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource};
 use camwire::ring::{
     Follow, FrameRing, MemoryError, Policy, SourceState, SourceStatus, TooManyReaders, capture_loop,
 };
@@ -211,6 +211,10 @@ impl FrameSource for Counting {
             self.lost.store(counts.lost, Ordering::Relaxed);
         }
         captured
+    }
+
+    fn flow(&self) -> Flow {
+        self.source.flow()
     }
 
     async fn pause(&mut self) {
