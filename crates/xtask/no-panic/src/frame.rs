@@ -1,12 +1,13 @@
 //! camwire-frame
 
 use crate::opaque::{
-    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, instant, one_of,
-    text,
+    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, info, instant,
+    one_of, text,
 };
 use camwire_frame::{
-    Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, Instant, Pacer,
-    Quality, Random, Ranged, Resolution, Setting, SettingName, TestPattern, TestSource,
+    Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, FrameSource, Instant,
+    Pacer, Quality, Random, Ranged, RepeatFilter, Resolution, Setting, SettingName, TestPattern,
+    TestSource,
     jpeg::{Scanner, Splitter},
 };
 use core::{
@@ -23,6 +24,7 @@ pub fn call_all() {
     random();
     pace();
     jpeg_structure();
+    repeats();
     sources();
     if cfg!(feature = "pattern") {
         test_pattern();
@@ -143,12 +145,22 @@ fn jpeg_structure() {
     black_box(Splitter::new());
 }
 
+fn repeats() {
+    let mut filter = RepeatFilter::new();
+    changed(&mut filter);
+    black_box(RepeatFilter::is_repeat(&mut filter, info().upstream, bytes()));
+    black_box(RepeatFilter::may_be_repeat(&filter, info().upstream, any()));
+}
+
 fn sources() {
     black_box(<CaptureError<u32> as From<u32>>::from(any()));
     let error = CaptureError::map_source(capture_error(), |_| Fault);
     formatted(|f| Display::fmt(&error, f));
 
     black_box(<Blocking<Peer> as Control>::get(&Blocking(Peer), setting_name()));
+    black_box(<Blocking<Peer> as FrameSource>::flow(&Blocking(Peer)));
+    black_box(<&mut Peer as FrameSource>::flow(&&mut Peer));
+    black_box((<Bare as FrameSource>::flow(&Bare), <Bare as BlockingFrameSource>::flow(&Bare)));
 
     <Bare as BlockingFrameSource>::pause(&mut Bare);
     <Bare as BlockingFrameSource>::resume(&mut Bare);
