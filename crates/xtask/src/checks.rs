@@ -50,7 +50,8 @@ pub(crate) const CHECKS: &[Check] = &[
         .after(&["tools", "compilers"]),
     Check::new("esp32-idf", "the ESP-IDF firmware on this computer", firmware::esp_idf)
         .after(&["tools"]),
-    Check::new("settings", "a firmware without its settings is not built", firmware::settings),
+    Check::new("settings", "a firmware without its settings is not built", firmware::settings)
+        .after(&["esp32-images", "esp32-idf"]),
     // What searches for defects, or takes long to install.
     Check::new("ring-long", "the ring's threads, optimised, for an hour", ring_long)
         .tier(Tier::Deep),
