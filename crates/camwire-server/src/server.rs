@@ -84,6 +84,12 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         &self.config
     }
 
+    /// The clock by which it measures its deadlines.
+    #[must_use]
+    pub const fn clock(&self) -> &C {
+        &self.clock
+    }
+
     /// Serves one connection: one request, and its answer until that has ended.
     ///
     /// The caller closes the transport afterwards. `peer` is for the statistics.
