@@ -21,7 +21,7 @@ impl Clock for EmbassyClock {
     }
 }
 
-/// What the future gives, unless that takes too long. Not an async fn, which would hold the future
+/// What the future gives, unless a peer takes too long for it. Not an async fn, which would hold the future
 /// twice.
 #[cfg(any(feature = "mqtt", feature = "net"))]
 pub(crate) fn in_time<'c, C: Clock, F: Future>(
@@ -29,7 +29,7 @@ pub(crate) fn in_time<'c, C: Clock, F: Future>(
     limit: Duration,
     future: F,
 ) -> Select<F, impl Future<Output = ()> + use<'c, C, F>> {
-    select(future, clock.sleep_until(clock.now() + limit))
+    select(future, clock.deadline(clock.now() + limit))
 }
 
 /// The first tick that is not before `micros`. embassy's own conversion takes the last one that is

@@ -224,7 +224,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let mut buffer = [0; 128];
         loop {
             let read = connection.read.read(&mut buffer);
-            let count = match select(read, self.clock.sleep_until(deadline)).await {
+            let count = match select(read, self.clock.deadline(deadline)).await {
                 Either::First(count) => count?,
                 Either::Second(()) => return Err(Disconnect::NoRequest),
             };
