@@ -23,7 +23,8 @@ pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 /// trip, and how far a slow viewer is behind: four packets, 5760 bytes, are a good beginning.
 ///
 /// A connection ends within the deadlines of the server's [`Config`](camwire_server::Config), also
-/// when its peer is gone without a word. They are measured by the server's clock.
+/// when its peer is gone without a word. They are measured by the server's clock: with a
+/// [`LinkClock`](crate::LinkClock) they stand still while the link is down.
 ///
 /// # Panics
 ///

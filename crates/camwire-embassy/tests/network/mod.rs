@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Each file of tests uses a part of it.
 
+pub(crate) mod dhcp;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -137,6 +139,33 @@ impl Client {
         self.received().windows(6).filter(|bytes| bytes == b"\r\n\r\nP ").count()
     }
 
+    /// How many frames of a stream have come as a whole; and nothing else has, from its begin on.
+    pub(crate) fn assert_whole(&self) -> usize {
+        let received = self.received();
+        let after = |text: &[u8], start: usize| {
+            let found = received[start..].windows(text.len()).position(|bytes| bytes == text);
+            found.map(|at| start + at + text.len())
+        };
+        let (mut at, mut frames) = (after(b"\r\n\r\n", 0).unwrap(), 0);
+        let mut last = 0;
+        while let Some(body) = after(b"\r\n\r\n", at) {
+            let head = str::from_utf8(&received[at..body]).unwrap();
+            let number = head.split("X-Frame: ").nth(1).unwrap().split("\r\n").next().unwrap();
+            let number: u32 = number.parse().unwrap();
+            assert!(number >= last, "frame {number} after {last}");
+            last = number;
+            assert!(head.contains(&format!("Content-Length: {FRAME_BYTES}\r\n")), "{head}");
+            let frame = &received[body..received.len().min(body + FRAME_BYTES)];
+            let pattern = b"P i c t u r e ".iter().cycle();
+            assert!(frame.iter().zip(pattern).all(|(byte, right)| byte == right));
+            if frame.len() < FRAME_BYTES {
+                break;
+            }
+            (at, frames) = (body + FRAME_BYTES, frames + 1);
+        }
+        frames
+    }
+
     /// How the server's side ended; `None` while it has not.
     pub(crate) fn ending(&self) -> Option<Result<(), Error>> {
         self.0.borrow().ending
@@ -192,7 +221,8 @@ impl Hub {
         self.ends.iter_mut().find(|end| end.number == number).unwrap()
     }
 
-    fn send(&mut self, from: u8, packet: &[u8]) {
+    /// An end sends a packet.
+    pub(crate) fn send(&mut self, from: u8, packet: &[u8]) {
         if !self.end(from).is_up || (self.loses)(from, packet) {
             return;
         }
@@ -347,9 +377,14 @@ impl Tasks {
     }
 
     pub(crate) fn advance(&mut self, time: Duration) {
+        self.advance_by(Duration::from_millis(5), time);
+    }
+
+    /// In steps, of which a task sleeps whole ones.
+    pub(crate) fn advance_by(&mut self, step: Duration, time: Duration) {
         self.run();
-        for _ in 0..time.as_millis() / 5 {
-            MockDriver::get().advance(embassy_time::Duration::from_millis(5));
+        for _ in 0..time.as_millis() / step.as_millis() {
+            MockDriver::get().advance(embassy_time::Duration::from_micros(step.as_micros() as u64));
             self.run();
         }
     }
