@@ -168,6 +168,12 @@ const BOARD: &[Theme] = &[
         python_packages: false,
     },
     Theme {
+        name: "dropout",
+        about: "streams of the firmware outlive a link that is down for a while",
+        programs: &[&QEMU],
+        python_packages: false,
+    },
+    Theme {
         name: "mqtt",
         about: "the firmware publishes to mosquitto, obeys, and comes back when the broker does",
         programs: &[&QEMU, &MOSQUITTO, &MOSQUITTO_CLIENTS],
