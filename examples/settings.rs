@@ -347,7 +347,8 @@ fn needed(variable: &str, what: &str) -> Result<String, String> {
 }
 
 /// A variable that may be set.
-fn given(variable: &str) -> Result<Option<String>, String> {
+/// The value of a variable, if it is set.
+pub fn given(variable: &str) -> Result<Option<String>, String> {
     println!("cargo::rerun-if-env-changed={variable}");
     match env::var(variable) {
         Ok(text) => Ok(Some(text)),

@@ -262,6 +262,8 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_TOKEN", "mF_9.B5f-4~"),
         ("CAMWIRE_ORIGINS", "https://a.example,http://b.example:8080"),
         ("CAMWIRE_PUSH", "ws://relay.example:8080/ingest"),
+        ("CAMWIRE_RECEIVE_QUEUE", "5"),
+        ("CAMWIRE_RECEIVE_QUEUE", "32"),
     ];
     let right = sources.into_iter().chain(deliveries).chain(right);
     let rights = right.clone().count();
@@ -306,6 +308,9 @@ fn settings(context: &Context) -> Outcome {
         ("CAMWIRE_PUSH", "ws://T@relay.example/ingest", "such as ws://relay.example"),
         ("CAMWIRE_PUSH", "wss://relay.example/ingest", "no TLS"),
         ("CAMWIRE_PUSH_TOKEN", "T", "belongs to CAMWIRE_PUSH"),
+        ("CAMWIRE_RECEIVE_QUEUE", "", "5 to 32"),
+        ("CAMWIRE_RECEIVE_QUEUE", "4", "5 to 32"),
+        ("CAMWIRE_RECEIVE_QUEUE", "33", "5 to 32"),
     ];
     for (name, value, words) in wrong {
         let all = SETTINGS.into_iter().chain([(name, value)]); // The last one counts.
