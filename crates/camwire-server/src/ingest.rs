@@ -81,7 +81,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     {
         let (clock, config, status) = (&self.clock, &self.config, self.status);
         let mut buffer = [0; BUFFER];
-        let mut timer = pin!(clock.sleep_until(camera.due(config)));
+        let mut timer = pin!(clock.deadline(camera.due(config)));
         loop {
             if let Some(frame) = camera.intake.answer(()) {
                 self.say(out, frame.as_bytes()).await?;
@@ -129,7 +129,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                             self.say(out, frame.as_bytes()).await?;
                         }
                     }
-                    timer.set(clock.sleep_until(camera.due(config)));
+                    timer.set(clock.deadline(camera.due(config)));
                     continue;
                 }
             };

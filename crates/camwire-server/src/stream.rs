@@ -196,7 +196,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         // of viewers that is much less work.
         let mut repeat_at = self.clock.now() + self.config.repeat_after;
         let earlier = |at: Instant, framing: &Framing| framing.due().map_or(at, |due| at.min(due));
-        let mut timer = pin!(self.clock.sleep_until(earlier(repeat_at, framing)));
+        let mut timer = pin!(self.clock.deadline(earlier(repeat_at, framing)));
         loop {
             self.reply(out, framing, &viewer).await?;
             let may_send = framing.may_send();
@@ -263,7 +263,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     repeat_at = now + self.config.repeat_after;
                 }
                 self.look_after(out, framing, &viewer, now).await?;
-                timer.set(self.clock.sleep_until(earlier(repeat_at, framing)));
+                timer.set(self.clock.deadline(earlier(repeat_at, framing)));
             }
         }
     }
@@ -338,7 +338,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         }
         out.flush().await?;
         // If the connection were closed on unread bytes, many systems would throw the end away.
-        let mut until = pin!(self.clock.sleep_until(self.clock.now() + Duration::from_secs(1)));
+        let mut until = pin!(self.clock.deadline(self.clock.now() + Duration::from_secs(1)));
         while let Framing::Messages(messages) = framing
             && messages.is_open()
             && let Either::First(Heard::Message) = select(messages.hear(read), until.as_mut()).await
