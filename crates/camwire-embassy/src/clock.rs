@@ -24,11 +24,11 @@ impl Clock for EmbassyClock {
 /// What the future gives, unless a peer takes too long for it. Not an async fn, which would hold the future
 /// twice.
 #[cfg(any(feature = "mqtt", feature = "net"))]
-pub(crate) fn in_time<'c, C: Clock, F: Future>(
-    clock: &'c C,
+pub(crate) fn in_time<C: Clock, F: Future>(
+    clock: &C,
     limit: Duration,
     future: F,
-) -> Select<F, impl Future<Output = ()> + use<'c, C, F>> {
+) -> Select<F, impl Future<Output = ()> + use<'_, C, F>> {
     select(future, clock.deadline(clock.now() + limit))
 }
 

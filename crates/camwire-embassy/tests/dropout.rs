@@ -13,7 +13,7 @@ use camwire_embassy::{Broker, MqttCamera, MqttConfig};
 use camwire_embassy::{EmbassyClock, HeldLink, Link, LinkClock, serve};
 #[cfg(feature = "push")]
 use camwire_embassy::{PushMemory, push};
-use camwire_frame::Clock;
+use camwire_frame::{Clock, Random};
 #[cfg(feature = "mqtt")]
 use camwire_mqtt::Prefix;
 #[cfg(feature = "mqtt")]
@@ -521,7 +521,7 @@ fn push_survives_a_dropout() {
 async fn push_to_client(server: &'static CameraServer, stack: Stack<'static>) {
     let uri = Uri::parse("ws://10.0.0.2:8080/ingest").unwrap();
     let memory = &mut PushMemory::<5760>::new();
-    push(server, stack, Push::to(uri), memory, || 4, |_, _| {}).await;
+    push(server, stack, Push::to(uri), memory, |_, _| {}).await;
 }
 
 /// A camera at a broker publishes again at once: over the same connection, or over another one when
@@ -777,7 +777,8 @@ impl World {
         let ring = FrameRing::leak(4, FRAME_BYTES, READERS, Policy::DropOldest).unwrap();
         let viewers = Box::leak(Box::new([const { ViewerSlot::new() }; 3]));
         let status = Box::leak(Box::new(SourceStatus::new("test")));
-        let server = Server::new(ring, status, viewers, link.clock(), Config::default());
+        let server =
+            Server::new(ring, status, viewers, link.clock(), Random::new(|| 4), Config::default());
         let server = &*Box::leak(Box::new(server));
         tasks.spawn(camera(ring));
         for _ in 0..2 {

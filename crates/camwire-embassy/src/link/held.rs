@@ -50,6 +50,7 @@ const REPLY_MAX: usize = 14 + 60 + 60;
 /// `Stack::is_link_up` and `Stack::wait_link_down` report what the stack sees;
 /// [`Link::is_up`] reports the real state. A link counts as lost from when the driver reports it:
 /// until then packets are lost as usual, and deadlines run.
+#[derive(Debug)]
 pub struct HeldLink<'l, D, const CONNECTIONS: usize = 16> {
     driver: D,
     link: &'l Link,
@@ -325,6 +326,7 @@ impl<D: Driver, const CONNECTIONS: usize> Driver for HeldLink<'_, D, CONNECTIONS
 }
 
 /// A packet for the stack, of a [`HeldLink`].
+#[derive(Debug)]
 pub struct HeldReceive<'a, T, const CONNECTIONS: usize> {
     /// `None` if the packet is made here.
     driver: Option<T>,
@@ -352,6 +354,7 @@ impl<T: RxToken, const CONNECTIONS: usize> RxToken for HeldReceive<'_, T, CONNEC
 }
 
 /// Room for a packet from the stack, of a [`HeldLink`].
+#[derive(Debug)]
 pub struct HeldTransmit<'a, T, const CONNECTIONS: usize> {
     /// `None` if the packet is thrown away, which happens only to what the stack replies to a packet
     /// that was made here.
