@@ -139,7 +139,7 @@ impl Tool {
     fn board(&self, target: &str) -> Result<PathBuf> {
         let folder = self.root.join("examples/qemu-riscv");
         let args = ["build", "--release", "--locked"];
-        Ok(self.build("qemu-riscv", target, &folder, &args, &[])?.join("camwire-qemu-riscv"))
+        Ok(self.build("riscv-board", target, &folder, &args, &[])?.join("camwire-qemu-riscv"))
     }
 
     fn esp32(&self, alias: &str, target: &str, binary: &str, source: &str) -> Result<PathBuf> {

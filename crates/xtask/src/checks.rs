@@ -19,7 +19,7 @@ pub(crate) const CHECKS: &[Check] = &[
         .tier(Tier::QuickOnly)
         .after(&["test"]),
     // What others need.
-    Check::new("tools", "programs that checks run are there, or installed", tools::install)
+    Check::new("tools", "programs that checks run are there, or installed", tools::all)
         .beside_builds(),
     Check::new("compilers", "a compiler for each chip is there, or made", chips::compilers)
         .after(&["tools"]),
@@ -52,13 +52,13 @@ pub(crate) const CHECKS: &[Check] = &[
         .after(&["tools"]),
     Check::new("settings", "a firmware without its settings is not built", firmware::settings),
     // What searches for defects, or takes long to install.
-    Check::new("test-long", "tests that are ignored in the ordinary run", test_long)
+    Check::new("ring-long", "the ring's threads, optimised, for an hour", ring_long)
         .tier(Tier::Deep),
     Check::new("e2e-long", "end-to-end tests that take longer than 20 seconds", e2e::long)
         .tier(Tier::Deep)
         .after(&["programs", "board", "tools"])
         .beside_builds(),
-    Check::new("loom-long", "the ring with more preemptions", loom_long)
+    Check::new("loom-long", "the ring in more interleavings", loom_long)
         .tier(Tier::Deep)
         .beside_builds(),
     Check::new("fuzz-long", "every fuzz target for 5 minutes", fuzz::long)
@@ -141,29 +141,35 @@ fn feature_sets(job: &Job<'_>) -> Outcome {
 }
 
 fn ring_optimised(job: &Job<'_>) -> Outcome {
+    ring_with(job, &[])
+}
+
+fn ring_long(job: &Job<'_>) -> Outcome {
+    ring_with(job, &[DEEP, ("CAMWIRE_RING_SECONDS", "3600")])
+}
+
+/// With this, models and tests of threads search as long as the deep run has time for.
+const DEEP: (&str, &str) = ("CAMWIRE_DEEP", "1");
+
+fn ring_with(job: &Job<'_>, variables: &[(&str, &str)]) -> Outcome {
     let sh = &job.sh;
-    job.cargo_test(cmd!(sh, "cargo test --release --package camwire-ring --all-features --tests"))
+    let test = cmd!(sh, "cargo test --release --package camwire-ring --all-features --tests");
+    job.cargo_test(test.envs(variables.iter().copied()))
 }
 
 fn loom(job: &Job<'_>) -> Outcome {
-    loom_with(job, &[], &[])
+    loom_with(job, &[])
 }
 
 fn loom_long(job: &Job<'_>) -> Outcome {
-    loom_with(job, &["--include-ignored"], &[("LOOM_MAX_PREEMPTIONS", "4")])
+    loom_with(job, &[DEEP])
 }
 
-fn loom_with(job: &Job<'_>, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
-    let (sh, target) = (&job.sh, job.context.target.join("loom"));
+fn loom_with(job: &Job<'_>, variables: &[(&str, &str)]) -> Outcome {
+    let (sh, folder) = (&job.sh, job.context.target.join("loom"));
     let loom = cmd!(sh, "cargo test --release --package camwire-ring --lib --test loom");
-    let loom = loom.args(["--features", "alloc", "--target-dir"]).arg(target).arg("--");
-    let loom = loom.args(arguments).envs(variables.iter().copied());
-    job.cargo_test(loom.env("RUSTFLAGS", "--cfg loom"))
-}
-
-fn test_long(job: &Job<'_>) -> Outcome {
-    let sh = &job.sh;
-    job.cargo_test(cmd!(sh, "cargo test --release --workspace --all-features -- --ignored"))
+    let loom = loom.args(["--features", "alloc", "--target-dir"]).arg(folder);
+    job.cargo_test(loom.envs(variables.iter().copied()).env("RUSTFLAGS", "--cfg loom"))
 }
 
 fn benches(job: &Job<'_>) -> Outcome {

@@ -22,7 +22,7 @@ pub(crate) fn programs(job: &Job<'_>) -> Outcome {
 
 /// The firmware of examples/qemu-riscv.
 pub(crate) fn board(job: &Job<'_>) -> Outcome {
-    let (sh, folder) = (&job.sh, job.context.target.join("qemu-riscv"));
+    let (sh, folder) = (&job.sh, job.context.target.join("riscv-board"));
     let _in_its_folder = sh.push_dir(job.context.root.join("examples/qemu-riscv"));
     for target in chips::RISCV {
         let build = cmd!(sh, "cargo build --release --locked --target-dir {folder}");
@@ -32,7 +32,7 @@ pub(crate) fn board(job: &Job<'_>) -> Outcome {
 }
 
 fn firmware(job: &Job<'_>, target: &str) -> PathBuf {
-    job.context.target.join("qemu-riscv").join(target).join("release/camwire-qemu-riscv")
+    job.context.target.join("riscv-board").join(target).join("release/camwire-qemu-riscv")
 }
 
 /// Everything but the tests that take long.
@@ -47,6 +47,7 @@ pub(crate) fn long(job: &Job<'_>) -> Outcome {
 
 /// One test of the host program as `cargo build` makes it.
 pub(crate) fn smoke(job: &Job<'_>) -> Outcome {
+    tools::need(job, &["ffmpeg"])?;
     pytest(job, &["-m", "smoke"], "debug")
 }
 

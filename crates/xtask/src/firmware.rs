@@ -235,8 +235,7 @@ pub(crate) fn esp_idf(job: &Job<'_>) -> Outcome {
         // As esp32_mqtt_livestream does it, and with motors.
         (&["--test", "mqtt"], &[("CAMWIRE_MQTT_LAYOUT", "indexed"), ("CAMWIRE_MOTORS", "yes")]),
     ];
-    tools::need("mosquitto")?;
-    tools::need("mosquitto_pub")?;
+    tools::need(job, &["mosquitto", "mosquitto_pub"])?;
     let (sh, target) = (&job.sh, job.context.target.join("esp32-idf"));
     let _in_its_folder = sh.push_dir(job.context.root.join("examples/esp32-idf"));
     let mut tally = Tally::ONE;

@@ -11,7 +11,7 @@ use xshell::{Cmd, cmd};
 
 /// Every test on both targets.
 pub(crate) fn check(job: &Job<'_>) -> Outcome {
-    tools::need("qemu-system-riscv32")?;
+    tools::need(job, &["qemu-system-riscv32"])?;
     let (sh, folder) = (&job.sh, job.context.target.join("target-tests"));
     let (mut tally, mut failures) = (Tally::default(), String::new());
     for target in chips::RISCV {

@@ -23,43 +23,43 @@ const REQUIREMENTS: &str = include_str!("../e2e/requirements.txt");
 /// The Node package that the WebSocket examples are tested with.
 const NODE_PACKAGE: &str = "ws@8.23.0";
 
-/// Installs what `--install` is asked for, or says what of it is missing.
-pub(crate) fn install(job: &Job<'_>) -> Outcome {
-    let mut packages = missing_packages(|_| true);
-    if !packages.is_empty() && job.context.install {
-        let sh = &job.sh;
-        apt_update(job)?;
-        let options = ["--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
-        let install = cmd!(sh, "apt-get install {options...} {packages...}");
-        job.run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
-        packages = missing_packages(|_| true);
-    }
+/// All that the checks run.
+pub(crate) fn all(job: &Job<'_>) -> Outcome {
+    let programs = lines().flat_map(|(names, _)| names.split('|').next());
+    let there = need(job, &Vec::from_iter(programs));
     python(job)?;
     node_packages(job)?;
-    if packages.is_empty() { Ok(Tally::ONE) } else { Err(missing(packages)) }
+    there.map(|()| Tally::ONE)
 }
 
-/// Whether a program of apt.txt is there; the problem says how to get it.
-pub(crate) fn need(program: &str) -> Result<(), Problem> {
-    let packages = missing_packages(|names| names.split('|').any(|name| name == program));
-    if packages.is_empty() { Ok(()) } else { Err(missing(packages)) }
+/// Sees to it that these programs of apt.txt are there; the problem says how to get those that are
+/// not.
+pub(crate) fn need(job: &Job<'_>, programs: &[&str]) -> Result<(), Problem> {
+    let mut packages = missing_packages(programs);
+    if !packages.is_empty() && job.context.install {
+        apt_install(job, &packages)?;
+        packages = missing_packages(programs);
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let packages = Vec::from_iter(packages).join(" ");
+    Err(Problem::Missing(format!("missing: apt install {packages}")))
 }
 
-fn missing(packages: BTreeSet<&str>) -> Problem {
-    Problem::Missing(format!("missing: apt install {}", Vec::from_iter(packages).join(" ")))
+/// The packages of these programs, as far as they are not there.
+fn missing_packages(programs: &[&str]) -> BTreeSet<&'static str> {
+    let wanted = lines().filter(|(names, _)| names.split('|').any(|name| programs.contains(&name)));
+    let missing = wanted.filter(|(names, _)| !names.split('|').any(is_there));
+    missing.flat_map(|(_, packages)| packages.split_whitespace()).collect()
 }
 
-/// The packages of those lines of apt.txt whose program is not there.
-fn missing_packages(is_wanted: impl Fn(&str) -> bool) -> BTreeSet<&'static str> {
-    let lines = PROGRAMS.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| line.split_once(' '))
-        .filter(|(names, _)| is_wanted(names) && !names.split('|').any(is_there))
-        .flat_map(|(_, packages)| packages.split_whitespace())
-        .collect()
+/// The names of each program, and its packages.
+fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PROGRAMS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '))
 }
 
-pub(crate) fn is_there(program: &str) -> bool {
+fn is_there(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     // Debian puts servers where users do not look.
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -74,14 +74,27 @@ pub(crate) fn apt_update(job: &Job<'_>) -> Result<(), Problem> {
     job.run(cmd!(job.sh, "apt-get update")).map(drop)
 }
 
+fn apt_install(job: &Job<'_>, packages: &BTreeSet<&str>) -> Result<(), Problem> {
+    apt_update(job)?;
+    let options = ["--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
+    let install = cmd!(job.sh, "apt-get install {options...}").args(packages);
+    job.run(install.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+}
+
 /// Python with the packages of requirements.txt, in an environment of its own.
 pub(crate) fn python(job: &Job<'_>) -> Result<PathBuf, Problem> {
     let sh = &job.sh;
-    let version = cmd!(sh, "python3 --version").read().map_err(|_| missing(["python3"].into()))?;
+    need(job, &["python3"])?;
+    let version = cmd!(sh, "python3 --version").read()?;
     let key = format!("python-{:016x}", cache::hash((version, REQUIREMENTS)));
     let how = "Python packages (cargo xtask test --install tools)";
     let folder = cache::entry(job.context, &key, how, |folder| {
-        job.run(cmd!(sh, "python3 -m venv --clear {folder}"))?;
+        let venv = || job.run(cmd!(sh, "python3 -m venv --clear {folder}"));
+        if venv().is_err() {
+            // Debian packs this part of Python apart.
+            apt_install(job, &["python3-venv"].into())?;
+            venv()?;
+        }
         let requirements = folder.join("requirements.txt");
         fs::write(&requirements, REQUIREMENTS)?;
         let python = folder.join("bin/python");
@@ -93,6 +106,7 @@ pub(crate) fn python(job: &Job<'_>) -> Result<PathBuf, Problem> {
 /// A folder with the packages for Node.
 pub(crate) fn node_packages(job: &Job<'_>) -> Result<PathBuf, Problem> {
     let sh = &job.sh;
+    need(job, &["npm"])?;
     let key = format!("node-{NODE_PACKAGE}");
     let how = format!("Node's {NODE_PACKAGE} (cargo xtask test --install tools)");
     let folder = cache::entry(job.context, &key, &how, |folder| {
