@@ -1,12 +1,13 @@
 //! camwire-frame
 
 use crate::opaque::{
-    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, instant, one_of,
-    text,
+    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, instant, text,
+    upstream,
 };
 use camwire_frame::{
-    Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, Instant, Pacer,
-    Quality, Random, Ranged, Resolution, Setting, SettingName, TestPattern, TestSource,
+    Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, FrameSource, Instant,
+    Pacer, Quality, Random, Ranged, RepeatFilter, Resolution, Setting, SettingName, TestPattern,
+    TestSource,
     jpeg::{Scanner, Splitter},
 };
 use core::{
@@ -150,6 +151,15 @@ fn sources() {
 
     black_box(<Blocking<Peer> as Control>::get(&Blocking(Peer), setting_name()));
 
+    let mut filter = RepeatFilter::new();
+    changed(&mut filter);
+    black_box(RepeatFilter::is_repeat(&mut filter, upstream(), bytes()));
+    black_box(RepeatFilter::may_be_repeat(&filter, upstream(), any()));
+
+    black_box(<Blocking<Peer> as FrameSource>::flow(&Blocking(Peer)));
+    black_box(<&mut Peer as FrameSource>::flow(&&mut Peer));
+    black_box(<Bare as FrameSource>::flow(&Bare));
+    black_box(<Bare as BlockingFrameSource>::flow(&Bare));
     <Bare as BlockingFrameSource>::pause(&mut Bare);
     <Bare as BlockingFrameSource>::resume(&mut Bare);
 }

@@ -55,6 +55,7 @@ fn multipart_source() {
     changed(&mut source);
     let capture = <MultipartSource<_, _, 512> as FrameSource>::capture(&mut source, bytes());
     black_box(poll(capture).is_ok());
+    poll(<MultipartSource<_, _, 512> as FrameSource>::pause(&mut source));
 }
 
 fn capturing() {

@@ -1,7 +1,7 @@
 //! camwire-multipart
 
 use crate::opaque::{Peer, any, bytes, changed, formatted, one_of, perhaps, text};
-use camwire_frame::BlockingFrameSource;
+use camwire_frame::{BlockingFrameSource, FrameSource};
 use camwire_multipart::{
     Boundary, Config, Decoder, Encoder, Limits, MediaType, MissingEoi, MultipartSource, PartHead,
     Quirks, WrongLength,
@@ -119,6 +119,7 @@ fn decoder() {
         }
         black_box((Decoder::payload_ahead(&decoder), Decoder::offset(&decoder)));
         black_box(Decoder::skip(&mut decoder, any()));
+        black_box(Decoder::distrust_length(&mut decoder, any()));
         changed(&mut decoder);
     }
     black_box(Decoder::finish(&mut decoder));
@@ -132,10 +133,15 @@ fn source() {
     let missing_eoi = one_of([MissingEoi::Broken, MissingEoi::Append]);
     let source: Source = MultipartSource::new(Peer, decoder, Peer);
     let mut source = MultipartSource::missing_eoi(source, missing_eoi);
+    let filter = MultipartSource::repeat_filter(&source);
+    source = MultipartSource::with_repeat_filter(source, filter);
     changed(&mut source);
     black_box(
         <MultipartSource<_, _, 512> as BlockingFrameSource>::capture(&mut source, bytes()).is_ok(),
     );
+    black_box(<MultipartSource<_, _, 512> as BlockingFrameSource>::flow(&source));
+    black_box(<MultipartSource<_, _, 512> as FrameSource>::flow(&source));
+    <MultipartSource<_, _, 512> as BlockingFrameSource>::pause(&mut source);
     black_box(MultipartSource::counts(&source));
     black_box(MultipartSource::reader(&source));
     black_box(MultipartSource::into_reader(source));

@@ -127,6 +127,8 @@ fn status() {
     SourceStatus::idle(&status);
     SourceStatus::starting(&status, instant());
     SourceStatus::published(&status, &info(), one_of([None, Some(instant())]), instant());
+    SourceStatus::passed_over(&status, instant());
+    SourceStatus::repeated(&status, instant());
     SourceStatus::failed(&status, format_args!("{}", any::<u32>()));
     black_box(SourceStatus::write_error(&status, &mut Peer).is_ok());
 }
