@@ -81,7 +81,11 @@ fn check_images(job: &Job<'_>, variants: &[Variant]) -> Outcome {
         let image = folder.join(format!("{binary}-{source}-{}.bin", chip.name));
         let sh = &job.sh;
         let esptool = cmd!(sh, "{python} -m esptool --chip").arg(chip.name).arg("elf2image");
-        job.run(esptool.args(["--flash-size", "4MB", "--output"]).args([&image, &firmware]))?;
+        job.run(
+            esptool
+                .args(["--flash-mode", "dio", "--flash-size", "4MB", "--output"])
+                .args([&image, &firmware]),
+        )?;
         check_application(job, &python, chip, &image)?;
     }
     Ok(Tally::passed(variants.len()))

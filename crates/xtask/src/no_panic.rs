@@ -201,17 +201,22 @@ impl Place {
     }
 }
 
-/// Whether an asynchronous function or block has its body at this place of a source.
+/// Whether at this place of a source an asynchronous function has its body, or a block begins.
 fn is_async_body(source: &str, line: usize, column: usize) -> bool {
     let mut lines: Vec<&str> = source.lines().take(line).collect();
     let Some(last) = lines.pop() else { return false };
-    let Some((column, '{')) = last.char_indices().nth(column - 1) else { return false };
-    lines.push(&last[..column]);
+    let Some((at, first)) = last.char_indices().nth(column - 1) else { return false };
+    if ["async {", "async move {"].iter().any(|block| last[at..].starts_with(block)) {
+        return true;
+    }
+    if first != '{' {
+        return false;
+    }
+    lines.push(&last[..at]);
     // A comment may well speak of an async function.
     let code: Vec<&str> = lines.iter().filter_map(|line| line.split("//").next()).collect();
     let code = code.join("\n");
     let Some((_, between)) = code.rsplit_once("async ") else { return false };
-    let block = matches!(between.trim(), "" | "move");
     let function = between.starts_with("fn ") || between.starts_with("unsafe fn ");
     // The semicolon of an array's type ends nothing.
     let mut brackets = 0;
@@ -219,7 +224,7 @@ fn is_async_body(source: &str, line: usize, column: usize) -> bool {
         brackets += i32::from(character == '[') - i32::from(character == ']');
         !matches!(character, '{' | '}') && (character != ';' || brackets > 0)
     });
-    block || function && is_one_signature
+    function && is_one_signature
 }
 
 fn list(panics: &[Place]) -> String {
@@ -251,8 +256,8 @@ mod tests {
         let bodies = [
             "async fn f() ^{}",
             "pub async unsafe fn f(\n    buf: &mut [u8; 4],\n) -> [u8; 2]\nwhere\n    T: FnOnce() -> u8,\n^{",
-            "let future = async ^{ 1 };",
-            "let future = async move ^{ 1 };",
+            "let future = ^async { 1 };",
+            "let future = ^async move { 1 };",
             "/* äöü */ async fn f() ^{}",
         ];
         let others = [
@@ -262,6 +267,8 @@ mod tests {
             "fn g() {\n    // as an async fn does\n    f(^{ &*buf }[7])\n}",
             "f(\"async \", ^{ &*buf }[7])",
             "async fn f() { ^x }",
+            "let future = async { ^{ &*buf }[7] };",
+            "^async fn f() {}",
         ];
         for (sources, expected) in [(&bodies[..], true), (&others[..], false)] {
             for source in sources {

@@ -10,7 +10,7 @@ use xshell::cmd;
 pub(crate) enum Function {
     /// `camwire_crate::module::name(`
     Free(String),
-    /// `Type::name(`
+    /// `Type::name(`, or `Type::name::<A>(`
     Of(String, String),
     /// `<Type as Trait>::name(`. For a method that the trait itself provides, the type is `Bare`, which
     /// leaves it as it is.
@@ -32,8 +32,11 @@ impl Function {
         code.into_iter().any(|line| match self {
             Self::Free(name) => names_free(line, name),
             Self::Of(kind, name) => {
-                let call = format!("{kind}::{name}(");
-                line.match_indices(&call).any(|(at, _)| !line[..at].ends_with(is_of_identifier))
+                let path = format!("{kind}::{name}");
+                line.match_indices(&path).any(|(at, _)| {
+                    let is_called = line[at + path.len()..].starts_with(['(', ':']);
+                    is_called && !line[..at].ends_with(is_of_identifier)
+                })
             }
             Self::OfTrait(kind, of, name) => names_of_trait(line, kind, of, name),
         })
@@ -184,7 +187,7 @@ mod tests {
         for (function, calls, others) in [
             (
                 Function::Of("Ring".into(), "new".into()),
-                &["let ring = Ring::new();"][..],
+                &["let ring = Ring::new();", "f(Ring::new::<3>())"][..],
                 &["StrRing::new()", "Ring::newer()", "// Ring::new()", "Ring::new;"][..],
             ),
             (

@@ -3,8 +3,8 @@
 use crate::frame::setting_name;
 use crate::opaque::{Peer, any, bytes, changed, duration, formatted, info, instant, one_of, poll};
 use camwire_ring::{
-    Follow, FrameLease, FrameRing, Grant, Policy, Publisher, Reader, ReaderSlot, RingMemory,
-    Settings, Slot, SourceState, SourceStatus,
+    Follow, FrameLease, FrameRing, Grant, Policy, Publisher, Reader, ReaderSlot, Revocation,
+    RingMemory, Settings, Slot, SourceState, SourceStatus,
 };
 use core::{
     fmt::Display,
@@ -112,7 +112,11 @@ fn look_at(mut lease: FrameLease<'_, '_>) {
     black_box((FrameLease::info(&lease), FrameLease::sequence(&lease)));
     black_box(FrameLease::missed(&lease));
     black_box(<FrameLease<'_, '_> as Deref>::deref(&lease));
-    poll(FrameLease::revoked(&lease));
+    black_box(FrameLease::is_revoked(&lease));
+    poll(FrameLease::revoked(&mut lease));
+    let (bytes, mut revocation) = FrameLease::split(&mut lease);
+    black_box((bytes, Revocation::is_revoked(&revocation)));
+    poll(Revocation::revoked(&mut revocation));
 }
 
 fn status() {
