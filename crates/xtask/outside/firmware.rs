@@ -15,7 +15,7 @@ use core::{
 };
 use portable_atomic as _;
 
-static ENCODER: Encoder = Encoder::new(*b"any bytes, random");
+static ENCODER: Encoder = Encoder::new(*b"16 bytes, random");
 
 /// Sends a picture through everything, and says whether it came out as it was.
 fn round_trip(memory: &mut RingMemory<3, 16384, 2>) -> Option<bool> {
