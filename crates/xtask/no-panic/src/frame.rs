@@ -86,9 +86,9 @@ fn random() {
     let mut random = Random::new(any::<u32>);
     changed(&mut random);
     black_box(Random::word(random));
-    black_box(Random::bytes::<0>(random));
-    black_box(Random::bytes::<16>(random));
-    black_box(Random::bytes::<17>(random));
+    let (none, key, odd): ([u8; 0], [u8; 4], [u8; 17]) =
+        (Random::bytes(random), Random::bytes(random), Random::bytes(random));
+    black_box((none, key, odd));
     formatted(|f| <Random as Debug>::fmt(&random, f));
 }
 
