@@ -1,4 +1,4 @@
-"""Cameras that ask for a login: relayed, viewed, and without a word about the secret."""
+"""Cameras that ask for a login are relayed and viewed, and no text shows the secret."""
 
 import base64
 import contextlib
@@ -119,8 +119,8 @@ class Ours(Login):
                     relay = self.traced("--source", address, *args)
                     viewer = relay.request(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     self.addCleanup(viewer.close)
-                    eventually("it is told", lambda: "answers 401" in relay.log)
-                    error = eventually("it is told", lambda: relay.stats()["source"]["error"])
+                    eventually("it is reported", lambda: "answers 401" in relay.log)
+                    error = eventually("it is reported", lambda: relay.stats()["source"]["error"])
                     self.assertIn(f"127.0.0.1:{camera.port} answers 401: ", error)
                     self.assertIn(expected, error)
                     for text in (relay.log, json.dumps(relay.stats()), relay.get("/").body):
@@ -160,7 +160,7 @@ class Ours(Login):
 
 
 class Http(threading.Thread):
-    """A camera that notes the heads of requests, and answers each as it is told."""
+    """A camera that records the heads of requests, and sends the same response to each."""
 
     def __init__(self, answer):
         super().__init__(daemon=True)
@@ -196,7 +196,7 @@ class Http(threading.Thread):
 class Others(Login):
     @classmethod
     def setUpClass(cls):
-        cls.pictures = make_pictures(3, "320x240")
+        cls.frames = make_pictures(3, "320x240")
 
     def http(self, answer):
         camera = Http(answer)
@@ -204,10 +204,10 @@ class Others(Login):
         return camera
 
     def still(self):
-        """A camera that gives a picture for each request."""
-        picture = self.pictures[0]
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-        return self.http(head.encode() + picture)
+        """A camera that sends one frame for each request."""
+        frame = self.frames[0]
+        fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n"
+        return self.http(f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode() + frame)
 
     def test_what_is_sent_with_every_request(self):
         for given, user, password in (
@@ -250,7 +250,7 @@ class Others(Login):
                 relay = self.traced("--source", f"http://anna:gEh3imnis@127.0.0.1:{camera.port}/")
                 viewer = relay.request(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 self.addCleanup(viewer.close)
-                eventually("it is told", lambda: expected in relay.log)
+                eventually("it is reported", lambda: expected in relay.log)
                 self.assert_hidden(relay.log, "gEh3imnis")
 
     def websocket(self, handler, password, **options):
@@ -273,21 +273,21 @@ class Others(Login):
     def camera(self, viewer):
         with contextlib.suppress(ConnectionClosed):
             for _ in range(100):
-                for picture in self.pictures:
-                    viewer.send(picture)
+                for frame in self.frames:
+                    viewer.send(frame)
                     time.sleep(0.03)
 
     def test_websocket_of_others(self):
         port = self.websocket(self.camera, "gEh3imnis/ä")
         relay = self.traced("--source", f"ws://anna:gEh3imnis%2F%C3%A4@127.0.0.1:{port}/cam")
         parts = self.watch(relay).parts(3)
-        self.assertLessEqual({part.jpeg for part in parts}, set(self.pictures))
+        self.assertLessEqual({part.jpeg for part in parts}, set(self.frames))
         self.assertEqual(self.heads[0].get_all("Host"), [f"127.0.0.1:{port}"])
         self.assert_hidden(relay.log, "gEh3imnis/ä")
         relay = self.traced("--source", f"ws://anna:gEh3imnis@127.0.0.1:{port}/cam")
         viewer = relay.request(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.addCleanup(viewer.close)
-        eventually("it is told", lambda: "the user or the password is wrong: ws://" in relay.log)
+        eventually("it is reported", lambda: "the user or the password is wrong: ws://" in relay.log)
         self.assert_hidden(relay.log, "gEh3imnis")
 
     def test_websocket_with_tls(self):
@@ -327,7 +327,7 @@ class Others(Login):
         self.assertEqual(pushed.get(timeout=PATIENCE)[:2], b"\xff\xd8")
         self.assert_hidden(camera.log, "gEh3imnis")
         camera = self.traced("--push", f"ws://{address.replace('nis@', 'nis-wrong@')}")
-        eventually("it is told", lambda: "the user or the password is wrong (401)" in camera.log)
+        eventually("it is reported", lambda: "the user or the password is wrong (401)" in camera.log)
         self.assert_hidden(camera.log, "gEh3imnis-wrong")
 
 
@@ -349,7 +349,7 @@ class Mqtt(Login):
                 viewer = rejected.request(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 self.addCleanup(viewer.close)
                 refusal = "does not accept the user or the password"
-                eventually("it is told", lambda: refusal in (rejected.stats()["source"]["error"] or ""))
+                eventually("it is reported", lambda: refusal in (rejected.stats()["source"]["error"] or ""))
                 stats = json.dumps(rejected.stats())
                 for text in (camera.log, relay.log, rejected.log, stats, done.stderr + done.stdout):
                     self.assert_hidden(text, password)
@@ -424,6 +424,8 @@ class Arguments(Login):
             ["serve", "--auth:anna:gEh3imnis"],
             ["serve", "auth=anna:gEh3imnis"],
             ["serve", "--token", "gEh3imnis %"],
+            ["serve", "--token", "--gEh3imnis"],
+            ["serve", "--auth", "--gEh3imnis:b"],
             ["serve", "--tokn=gEh3imnis"],
             ["serve", "--source-token", "gEh3imnis%"],
             ["serve", "--mqtt-user", "anna", "--mqtt-pasword=gEh3imnis"],

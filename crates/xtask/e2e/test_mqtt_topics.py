@@ -184,7 +184,7 @@ class Subscriptions(Topics):
         self.wait_for_state(listener, f"{prefix}/state", quality=44)
         self.assertEqual(server.get("/status").json()["quality"], 44)
 
-    def test_other_topics_are_ignored_without_a_word(self):
+    def test_messages_on_other_topics_get_no_reply_and_no_log_line(self):
         broker = self.broker(more=["max_queued_messages 0"])
         server = self.publisher(broker.url, "camwire", "--mqtt-publish", "off")
         listener = self.client(Client, broker.port, "camwire/refused")
@@ -243,7 +243,7 @@ def size(jpeg):
 class Sources(Topics):
     @classmethod
     def setUpClass(cls):
-        cls.pictures = make_pictures(count=4, size="320x240")
+        cls.frames = make_pictures(count=4, size="320x240")
 
     def relay(self, broker, path, *args):
         with patch.dict(os.environ, RUST_LOG="debug"):
@@ -265,7 +265,8 @@ class Sources(Topics):
                 for number in range(20):
                     self.assertEqual(size(viewer.part().jpeg), (640, 480))
                     control.say("camwire/set/brightness", str(number % 2))
-                self.assertNotIn("refused", relay.log)
+                # A busy machine may lose some; nothing was taken for a part of one that is none.
+                self.assertNotRegex(relay.log, r"[1-9]\d* messages refused|camwire/\S+: ")
                 self.assertEqual(relay.stats()["source"]["errors"], 0)
                 relay.close()
                 camera.close()
@@ -273,8 +274,8 @@ class Sources(Topics):
     def test_it_commands_no_other_camera(self):
         """Two cameras that differ in the first level of their prefix only."""
         broker = self.broker()
-        other = self.client(Camera, broker.port, self.pictures, data="house/7", control="house/7")
-        own = self.client(Camera, broker.port, self.pictures, data="garden/7", control="garden/7")
+        other = self.client(Camera, broker.port, self.frames, data="house/7", control="house/7")
+        own = self.client(Camera, broker.port, self.frames, data="garden/7", control="garden/7")
         relay = self.relay(broker, "garden/7")
         viewer = self.watch(relay)
         viewer.parts(3)
