@@ -24,7 +24,6 @@ pub fn call_all() {
     random();
     pace();
     jpeg_structure();
-    repeats();
     sources();
     if cfg!(feature = "pattern") {
         test_pattern();
@@ -143,13 +142,6 @@ fn jpeg_structure() {
     black_box(Splitter::size(&splitter));
     black_box(Splitter::finish(&mut splitter).is_ok());
     black_box(Splitter::new());
-}
-
-fn repeats() {
-    let mut filter = RepeatFilter::new();
-    changed(&mut filter);
-    black_box(RepeatFilter::is_repeat(&mut filter, info().upstream, bytes()));
-    black_box(RepeatFilter::may_be_repeat(&filter, info().upstream, any()));
 }
 
 fn sources() {
