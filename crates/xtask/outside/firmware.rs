@@ -20,7 +20,7 @@ static ENCODER: Encoder = Encoder::new(&Boundary::DEFAULT);
 /// Sends a picture through everything, and says whether it came out as it was.
 fn round_trip(memory: &mut RingMemory<3, 16384, 2>) -> Option<bool> {
     let ring = memory.ring(Policy::DropOldest);
-    let mut publisher = ring.publisher()?;
+    let mut publisher = ring.publisher().ok()?;
     let mut reader = ring.subscribe(Follow::Live).ok()?;
 
     let pattern = TestPattern::new(Resolution::QVGA, Quality::new(12)?);
@@ -29,7 +29,7 @@ fn round_trip(memory: &mut RingMemory<3, 16384, 2>) -> Option<bool> {
     let info = FrameInfo { len, width: 320, height: 240, ..FrameInfo::default() };
     publisher.commit(grant, FrameInfo { captured_at: Instant::from_micros(40_000), ..info }).ok()?;
 
-    let lease = reader.try_latest()?;
+    let lease = reader.try_latest().ok()?;
     let head = PartHead {
         content_length: Some(lease.len() as u64),
         timestamp_us: Some(lease.info().captured_at.as_micros()),
