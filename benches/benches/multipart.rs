@@ -15,7 +15,8 @@ use futures_util::Stream;
 const PICTURE: usize = 20 << 10;
 /// Enough that its start and end do not matter.
 const PICTURES: usize = 64;
-const BOUNDARY: &str = "camwireT8mQ4xV7kJ2sN9pB";
+/// As long as the server's.
+const BOUNDARY: &str = "3f9a1c5e7b2d8046e1f09a6c4d7b5382";
 
 /// As random as a picture's entropy-coded data.
 fn picture(seed: u32) -> Vec<u8> {
@@ -33,7 +34,7 @@ fn picture(seed: u32) -> Vec<u8> {
 }
 
 fn body(with_length: bool) -> Vec<u8> {
-    let encoder = Encoder::new(&Boundary::new(BOUNDARY).unwrap());
+    let encoder = Encoder::with_predictable_boundary(&Boundary::new(BOUNDARY).unwrap());
     let mut body = encoder.opening().to_vec();
     for n in 0..PICTURES {
         let picture = picture(n as u32 + 1);

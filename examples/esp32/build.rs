@@ -1,76 +1,8 @@
-//! What is said to the firmware when it is built: which chip, and the `CAMWIRE_` variables.
-//!
-//! Those that all firmwares have are in ../settings.rs.
-
-#[path = "../settings.rs"]
-mod settings;
-
-use settings::{Setting, one_of};
-use std::env;
-
-/// What `CAMWIRE_SOURCE` may be. For one more, add it here and in src/camera.rs.
-const SOURCES: &[&str] = &["test-pattern", "arducam"];
-/// What `CAMWIRE_DELIVERY` may be, and what it is if nothing is said; see src/delivery.rs.
-const DELIVERIES: &[&str] = &["together", "newest", "every"];
-const DELIVERY: &str = "newest";
+//! Turns the settings of the build into `settings.rs`.
 
 fn main() {
-    settings::write(&[
-        chip(),
-        settings::ssid(),
-        settings::password(),
-        source(),
-        delivery(),
-        settings::address(),
-        settings::gateway(),
-        settings::ports(),
-        settings::auth(),
-        settings::token(),
-        settings::origins(),
-        settings::push(),
-        settings::mqtt(),
-    ]);
+    camwire_settings::write(&camwire_settings::bare_metal(&camwire_settings::Environment));
     // After all others of the linker's scripts.
     println!("cargo::rustc-link-arg-bins=-Tlinkall.x");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=../settings.rs");
-}
-
-fn chip() -> Setting {
-    let chosen = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
-    let (name, target) = match (chosen("ESP32C3"), chosen("ESP32C6")) {
-        (true, false) => ("esp32c3", "riscv32imc-unknown-none-elf"),
-        (false, true) => ("esp32c6", "riscv32imac-unknown-none-elf"),
-        (false, false) => {
-            return Err("no chip: build with `cargo build-c3 mjpeg` or `cargo build-c6 mjpeg`, \
-                        which choose the feature esp32c3 or esp32c6, and its target"
-                .to_owned());
-        }
-        (true, true) => {
-            return Err("two chips: choose one of the features esp32c3 and esp32c6".to_owned());
-        }
-    };
-    if env::var("TARGET").as_deref() != Ok(target) {
-        return Err(format!("not the target of this chip: {name} needs --target {target}"));
-    }
-    Ok(String::new())
-}
-
-fn source() -> Setting {
-    let name = one_of("CAMWIRE_SOURCE", "where the pictures come from", SOURCES, None);
-    let name = chosen("source", SOURCES, name)?;
-    Ok(format!("/// What the camera is.\npub const SOURCE: &str = {name:?};\n"))
-}
-
-fn delivery() -> Setting {
-    let name = one_of("CAMWIRE_DELIVERY", "", DELIVERIES, Some(DELIVERY));
-    chosen("delivery", DELIVERIES, name).map(|_| String::new())
-}
-
-/// Says to the compiler which of the names it is.
-fn chosen(cfg: &str, known: &[&str], name: Result<String, String>) -> Result<String, String> {
-    println!("cargo::rustc-check-cfg=cfg({cfg}, values(\"{}\"))", known.join("\", \""));
-    let name = name?;
-    println!("cargo::rustc-cfg={cfg}={name:?}");
-    Ok(name)
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use arbitrary::Arbitrary;
-use camwire_frame::{Clock, Instant, jpeg};
+use camwire_frame::{Clock, Instant, Random, jpeg};
 use camwire_ring::{Follow, Policy, Reader, RingMemory, SourceStatus};
 use camwire_server::{Config, Sequential, Server};
 use camwire_websocket::{
@@ -123,7 +123,7 @@ fuzz_target!(|story: Story| {
     let now = Cell::new(1_000_000);
     let mut config = Config::default();
     config.ingest_token = Some("T");
-    let server = Server::new(&ring, &status, &[], Time(&now), config);
+    let server = Server::new(&ring, &status, &[], Time(&now), Random::new(|| 4), config);
 
     let wire = Rc::new(RefCell::new(Wire { cut: usize::MAX, ..Wire::default() }));
     let protocols = if story.is_v1 { PROTOCOLS } else { &[] };

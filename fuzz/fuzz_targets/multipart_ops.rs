@@ -3,7 +3,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use camwire_multipart::{Boundary, Config, Decoder, DropReason, Encoder, Event, PartHead};
+use camwire_multipart::{Config, Decoder, DropReason, Encoder, Event, PartHead};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -29,6 +29,8 @@ enum Op {
 
 #[derive(Arbitrary, Debug)]
 struct Input {
+    /// What the boundary is made of.
+    random: [u8; 16],
     ops: Vec<Op>,
     /// Sizes of the pieces, over and over.
     pieces: Vec<u8>,
@@ -54,7 +56,8 @@ fn clean(payload: &[u8]) -> Vec<u8> {
 }
 
 fuzz_target!(|input: Input| {
-    let encoder = Encoder::new(&Boundary::DEFAULT);
+    let encoder = Encoder::new(input.random);
+    let content_type = encoder.content_type();
     let mut body = encoder.opening().to_vec();
     let mut expected = Vec::new();
     let mut certain = true;
@@ -120,10 +123,11 @@ fuzz_target!(|input: Input| {
         }
     }
     if input.close {
-        body.extend_from_slice(encoder.closing());
+        body.extend(encoder.closing().concat());
     }
 
-    let mut decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+    let mut decoder = Decoder::from_content_type(content_type.as_bytes(), Config::default())
+        .expect("the encoder says what it writes");
     let mut sizes = input.pieces.iter().map(|&n| usize::from(n) + 1).cycle();
     let mut direct = input.direct;
     let mut rest = &body[..];

@@ -56,7 +56,7 @@ fn what_is_no_camera_is_refused() {
         let camera = Simulated::new(id);
         camera.faults(|faults| faults.busy = busy);
         let (spi, delay, time) = camera.parts();
-        let made = simulated::Driver::new_blocking(spi, delay, time, Resolution::QVGA);
+        let made = Driver::new_blocking(spi, delay, time, Resolution::QVGA);
         assert_eq!(made.err(), Some(ControlError::Source(error)));
     }
 }
@@ -84,7 +84,7 @@ fn each_camera_has_its_resolutions() {
         assert_eq!(taken, wanted);
     }
     let (spi, delay, time) = Simulated::new(0x81).parts();
-    let made = simulated::Driver::new_blocking(spi, delay, time, Resolution::QXGA);
+    let made = Driver::new_blocking(spi, delay, time, Resolution::QXGA);
     assert_eq!(made.err(), Some(ControlError::Unsupported));
 }
 
@@ -360,7 +360,7 @@ fn an_error_of_the_bus_anywhere_is_told_and_got_over() {
         let camera = Simulated::new(0x82);
         camera.fail_after(number, When::Before);
         let (spi, delay, time) = camera.parts();
-        let made = simulated::Driver::new_blocking(spi, delay, time, Resolution::R96X96);
+        let made = Driver::new_blocking(spi, delay, time, Resolution::R96X96);
         assert_eq!(made.err(), Some(ControlError::Source(Error::Spi(ErrorKind::Other))));
     }
 }

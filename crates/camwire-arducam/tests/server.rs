@@ -6,7 +6,7 @@ mod simulated;
 use std::convert::Infallible;
 use std::future::pending;
 
-use camwire_frame::{Resolution, jpeg};
+use camwire_frame::{Random, Resolution, jpeg};
 use camwire_ring::{
     CaptureConfig, FrameRing, Policy, Settings, SourceStatus, capture_loop_with_settings,
 };
@@ -62,8 +62,9 @@ fn ask<const N: usize>(camera: &Simulated, targets: [&str; N]) -> [Vec<u8>; N] {
     let status = SourceStatus::new("Arducam Mega");
     let settings = Settings::new();
     let viewers = [const { ViewerSlot::new() }; 2];
-    let server: Server<'_, &Time> =
-        Server::new(ring, &status, &viewers, &time, Config::default()).with_settings(&settings);
+    let (random, config) = (Random::new(|| 4), Config::default());
+    let server: Server<'_, &Time> = Server::new(ring, &status, &viewers, &time, random, config);
+    let server = server.with_settings(&settings);
 
     let captures = async {
         let publisher = &mut ring.publisher().unwrap();

@@ -1,3 +1,4 @@
+use core::fmt;
 use core::net::Ipv4Addr;
 
 use embassy_net::Stack;
@@ -18,6 +19,12 @@ pub struct Broker<'a> {
     address: (Ipv4Addr, u16),
     received: &'a mut [u8],
     sent: &'a mut [u8],
+}
+
+impl fmt::Debug for Broker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Broker<'a> {
@@ -58,6 +65,12 @@ impl MqttNetwork for Broker<'_> {
 /// A connection to a broker. Its `flush` does not wait until everything is confirmed, since that
 /// would be a round trip for each part of a picture.
 pub struct BrokerSocket<'a>(TcpSocket<'a>);
+
+impl fmt::Debug for BrokerSocket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerSocket").field("state", &self.0.state()).finish_non_exhaustive()
+    }
+}
 
 impl ErrorType for BrokerSocket<'_> {
     type Error = tcp::Error;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 #[cfg(test)]
 extern crate std;
@@ -8,6 +9,8 @@ extern crate std;
 #[cfg(all(feature = "mqtt", feature = "net"))]
 mod broker;
 mod clock;
+#[cfg(feature = "net")]
+mod link;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "push")]
@@ -18,6 +21,8 @@ mod serve;
 #[cfg(all(feature = "mqtt", feature = "net"))]
 pub use broker::{Broker, BrokerSocket};
 pub use clock::EmbassyClock;
+#[cfg(feature = "net")]
+pub use link::{HeldLink, HeldReceive, HeldTransmit, Link, LinkClock};
 #[cfg(feature = "mqtt")]
 pub use mqtt::{
     Layout, MqttCamera, MqttConfig, MqttConfigError, MqttEnd, MqttEvent, MqttHooks, MqttNetwork,

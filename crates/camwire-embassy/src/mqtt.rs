@@ -1,6 +1,7 @@
 use core::convert::Infallible;
 use core::fmt::{Display, Write as _};
 use core::future::{Future, Ready, pending, ready};
+use core::iter::Peekable;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -12,14 +13,21 @@ use camwire_mqtt::{
 use camwire_ring::{Follow, FrameLease, FrameRing, Reader, SetError, Settings};
 use embassy_futures::select::{Either, Select, select};
 use embedded_io_async::{Read, Write};
-use heapless::String;
+use heapless::{String, Vec};
 use minimq::{
     Buffers, ConfigBuilder, ConfigError, Connection, Error, Op, PeerError, PubError, Publication,
     ReasonCode, ResourceError, Session, ToPayload, TopicFilter, Will,
 };
 
+use crate::clock::in_time;
+
 /// Bytes of the largest message that is taken from the broker, which is told so.
 const RECEIVE_BYTES: usize = 512;
+
+/// Filters in one SUBSCRIBE packet, at most: some brokers take no more.
+const FILTERS_AT_ONCE: usize = 8;
+/// Bytes of their topics: all eight of a usual length, or three of the longest.
+const FILTER_BYTES: usize = 512;
 
 /// How long to wait before connecting again: twice as long each time, up to the second. So a broker
 /// that is there again has the camera soon, and never more than one or two tries in a second.
@@ -355,13 +363,14 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         hooks: &mut H,
     ) -> Result<Infallible, MqttEnd> {
         self.greet(connection, own).await?;
-        let subscribed = self.subscribe(connection).await?;
+        let mut subscription = Subscription::new(self.controls().filters());
         let mut reader = None;
         loop {
+            let is_subscribed = self.subscribe(connection, &mut subscription).await?;
             if !self.is_wanted() {
                 reader = None;
-            } else if reader.is_none() && !connection.is_pending(&subscribed) {
-                // Until the broker has confirmed it, the subscription takes of a packet's memory.
+            } else if reader.is_none() && is_subscribed {
+                // Until the broker has confirmed it, a subscription takes of a packet's memory.
                 reader = self.ring.subscribe(Follow::Live).ok();
             }
             let heard = hear(connection, self.controls());
@@ -411,18 +420,48 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
         Ok(())
     }
 
-    async fn subscribe<T: Read + Write>(
+    /// Sends the next filters, once the broker has confirmed those before; whether it has confirmed
+    /// all.
+    async fn subscribe<'t, T: Read + Write>(
         &self,
         connection: &mut Connection<'_, '_, T>,
-    ) -> Result<Op, MqttEnd> {
-        let mut names = [[0; Topic::MAX_LEN]; 3];
-        let [first, second, third] = &mut names;
-        let [set, camera, motor] = self.controls().filters();
-        let filters = [set.encode(first), camera.encode(second), motor.encode(third)];
-        let filters = filters.map(TopicFilter::new);
-        match in_time(&self.clock, PATIENCE, connection.subscribe(&filters, &[])).await {
-            Either::Second(()) => Err(MqttEnd::Stalled),
-            Either::First(done) => done.map_err(MqttEnd::from),
+        subscription: &mut Subscription<impl Iterator<Item = Topic<'t>> + Clone>,
+    ) -> Result<bool, MqttEnd> {
+        loop {
+            if subscription.sent.is_some_and(|sent| connection.is_pending(&sent)) {
+                return Ok(false);
+            }
+            let mut left = subscription.left.clone();
+            let mut topics = String::<FILTER_BYTES>::new();
+            let mut ends = Vec::<usize, FILTERS_AT_ONCE>::new();
+            while ends.len() < subscription.at_once
+                && let Some(topic) = left.peek()
+                && topics.push_str(topic.encode(&mut [0; Topic::MAX_LEN])).is_ok()
+            {
+                let _ = ends.push(topics.len()); // There is room.
+                left.next();
+            }
+            let mut filters = Vec::<TopicFilter<'_>, FILTERS_AT_ONCE>::new();
+            let mut start = 0;
+            for end in ends {
+                let topic = topics.get(start..end).unwrap_or_default();
+                let _ = filters.push(TopicFilter::new(topic)); // As many as there are ends.
+                start = end;
+            }
+            if filters.is_empty() {
+                return Ok(true);
+            }
+            match in_time(&self.clock, PATIENCE, connection.subscribe(&filters, &[])).await {
+                Either::First(Ok(sent)) => {
+                    (subscription.left, subscription.sent) = (left, Some(sent));
+                }
+                // There is less memory for packets, or the broker takes smaller ones.
+                Either::First(Err(error)) if is_local(&error) && filters.len() > 1 => {
+                    subscription.at_once = filters.len() / 2;
+                }
+                Either::First(Err(error)) => return Err(error.into()),
+                Either::Second(()) => return Err(MqttEnd::Stalled),
+            }
         }
     }
 
@@ -598,6 +637,21 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
     }
 }
 
+/// How much of the topics of commands the broker sends already.
+struct Subscription<I: Iterator> {
+    /// The filters that are not sent yet.
+    left: Peekable<I>,
+    /// So many of them in a packet.
+    at_once: usize,
+    sent: Option<Op>,
+}
+
+impl<I: Iterator> Subscription<I> {
+    fn new(filters: I) -> Self {
+        Self { left: filters.peekable(), at_once: FILTERS_AT_ONCE, sent: None }
+    }
+}
+
 const ONLINE: &[u8] = b"online";
 const OFFLINE: &[u8] = b"offline";
 
@@ -667,16 +721,6 @@ fn text(content: impl Display) -> Text {
 fn level(led: Led) -> i16 {
     let most = 255;
     (u32::from(led.duty()) * most).div_ceil(8192) as i16
-}
-
-/// What the future gives, unless that takes too long. Not an async fn, which would hold the future
-/// twice.
-fn in_time<'c, C: Clock, F: Future>(
-    clock: &'c C,
-    limit: Duration,
-    future: F,
-) -> Select<F, impl Future<Output = ()> + use<'c, C, F>> {
-    select(future, clock.sleep_until(clock.now() + limit))
 }
 
 /// What the future gives without waiting.

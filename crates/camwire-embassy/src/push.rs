@@ -4,12 +4,13 @@ use core::time::Duration;
 use camwire_frame::Clock;
 use camwire_server::{Application, Backoff, Push, PushError, Server, Unflushed};
 use camwire_websocket::Security;
+use embassy_futures::select::Either;
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{IpAddress, Stack};
-use embassy_time::{Timer, with_timeout};
 
-use crate::serve::{CLOSING, duration, hang_up};
+use crate::clock::in_time;
+use crate::serve::{CLOSING, hang_up};
 
 /// What the relay has said until it is read.
 const RECEIVED_BYTES: usize = 512;
@@ -62,7 +63,7 @@ pub enum PushEnd {
 ///
 /// ```no_run
 /// use camwire_embassy::{EmbassyClock, PushEnd, PushMemory, push};
-/// use camwire_server::{Push, Server};
+/// use camwire_server::{Authorization, Push, Server};
 /// use camwire_websocket::Uri;
 /// use core::time::Duration;
 /// use embassy_net::Stack;
@@ -70,18 +71,16 @@ pub enum PushEnd {
 /// async fn relay(
 ///     server: &'static Server<'static, EmbassyClock>,
 ///     stack: Stack<'static>,
-///     hardware: impl Fn() -> u32, // its random numbers
 /// ) {
 ///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
-///     to.token = Some("T");
+///     to.authorization = Authorization::bearer("T").ok();
 ///     let told = |end: PushEnd, wait: Duration| { /* print it */ };
-///     push(server, stack, to, &mut PushMemory::<5760>::new(), hardware, told).await;
+///     push(server, stack, to, &mut PushMemory::<5760>::new(), told).await;
 /// }
 /// ```
 ///
 /// The stack needs room for a socket for this, and one for DNS; the server a place for a viewer more,
-/// and the ring one for a reader. `random` gives numbers that nobody can predict: those of the chip's
-/// hardware, while its radio runs, for instance.
+/// and the ring one for a reader.
 ///
 /// # Panics
 ///
@@ -95,7 +94,6 @@ pub async fn push<C: Clock, A: Application, const SENT: usize>(
     stack: Stack<'_>,
     to: Push<'_>,
     memory: &mut PushMemory<SENT>,
-    mut random: impl FnMut() -> u32,
     mut told: impl FnMut(PushEnd, Duration),
 ) {
     assert!(to.uri.security == Security::Plain, "there is no TLS");
@@ -106,13 +104,15 @@ pub async fn push<C: Clock, A: Application, const SENT: usize>(
     let mut backoff = Backoff::new();
     loop {
         stack.wait_config_up().await;
-        let (end, wait) = match once(server, stack, to, &mut socket, masked, &mut random).await {
+        let (end, wait) = match once(server, stack, to, &mut socket, masked).await {
             Ok(()) => return,
-            Err(end @ PushEnd::Ended(error)) => (end, backoff.after(&error, random())),
-            Err(end) => (end, backoff.failed(random())),
+            Err(end @ PushEnd::Ended(error)) => {
+                (end, backoff.after(&error, server.random().word()))
+            }
+            Err(end) => (end, backoff.failed(server.random().word())),
         };
         told(end, wait);
-        Timer::after(duration(wait)).await;
+        server.clock().sleep_until(server.clock().now() + wait).await;
     }
 }
 
@@ -123,22 +123,20 @@ async fn once<C: Clock, A: Application>(
     mut to: Push<'_>,
     socket: &mut TcpSocket<'_>,
     masked: &mut [u8; MASKED_BYTES],
-    random: &mut impl FnMut() -> u32,
 ) -> Result<(), PushEnd> {
     let address = address_of(stack, to.uri.host).await.ok_or(PushEnd::Name)?;
-    let patience = duration(server.config().head_timeout);
-    let connected = with_timeout(patience, socket.connect((address, to.uri.port))).await;
+    let (clock, patience) = (server.clock(), server.config().head_timeout);
+    let connected = in_time(clock, patience, socket.connect((address, to.uri.port))).await;
     let pushed = match connected {
-        Ok(Ok(())) => {
+        Either::First(Ok(())) => {
             to.peer = Some(SocketAddr::new(IpAddr::from(address), to.uri.port));
             let (read, write) = socket.split();
-            let keys = || random().to_ne_bytes();
-            let pushed = server.push(read, Unflushed(write), &to, keys, masked).await;
+            let pushed = server.push(read, Unflushed(write), &to, masked).await;
             pushed.map_err(PushEnd::Ended)
         }
         _ => Err(PushEnd::Unreachable),
     };
-    hang_up(socket, CLOSING).await;
+    hang_up(socket, clock, CLOSING).await;
     pushed
 }
 

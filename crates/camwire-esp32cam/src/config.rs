@@ -116,7 +116,7 @@ impl Config {
             ledc_timer: 0,
             ledc_channel: 0,
             largest: Resolution::SVGA,
-            quality: Quality::new(12).unwrap(),
+            quality: const { Quality::new(12).expect("0 to 63") },
             buffers: 2,
             memory: BufferMemory::Psram,
             grab: GrabMode::Latest,

@@ -145,13 +145,13 @@ fn a_picture_that_does_not_fit_says_what_it_needs_and_goes_back() {
 fn silence_is_a_timeout_and_ends() {
     let simulator = Simulator::default();
     let mut camera = Camera::start(&config()).unwrap();
-    simulator.from_now_on(Fault::Silence);
+    simulator.plan_rest(Fault::Silence);
     let before = simulator.now();
     assert_eq!(camera.capture(&mut slot()), Err(CaptureError::Source(CameraError::Timeout)));
     assert_eq!(simulator.now() - before, 4_000_000);
-    simulator.from_now_on(Fault::WithoutEnd);
+    simulator.plan_rest(Fault::WithoutEnd);
     assert_eq!(camera.capture(&mut slot()), Err(CaptureError::Source(CameraError::Timeout)));
-    simulator.from_now_on(Fault::Good);
+    simulator.plan_rest(Fault::Good);
     assert!(camera.capture(&mut slot()).is_ok());
 }
 
@@ -166,7 +166,7 @@ fn broken_pictures_are_passed_over_and_counted() {
     assert_eq!(jpeg::inspect(&slot).unwrap().len, info.len);
     assert_eq!(camera.broken(), 2, "the driver keeps the others to itself");
 
-    simulator.from_now_on(Broken);
+    simulator.plan_rest(Broken);
     assert_eq!(camera.capture(&mut slot), Err(CaptureError::Broken));
     assert_eq!(camera.broken(), 10);
     assert_eq!(simulator.lent(), 0);
@@ -178,7 +178,7 @@ fn the_true_end_is_found_where_the_driver_tells_a_later_one() {
     let mut camera = Camera::start(&config()).unwrap();
     let mut slot = slot();
     let true_length = camera.capture(&mut slot).unwrap().len;
-    simulator.from_now_on(Fault::StaleTail);
+    simulator.plan_rest(Fault::StaleTail);
     // What has been queued or begun till now is good still.
     simulator.advance_millis(200);
     assert_eq!(camera.frame().unwrap().len(), true_length + 102);

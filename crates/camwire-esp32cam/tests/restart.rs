@@ -70,7 +70,7 @@ fn a_silent_camera_is_started_anew_as_it_was_set() {
         block_on(camera.set(setting)).unwrap();
     }
     for round in 1..4 {
-        simulator.from_now_on(Fault::Silence);
+        simulator.plan_rest(Fault::Silence);
         // What has come till now is still there.
         let error = loop {
             if let Err(error) = camera.capture(&mut slot) {
@@ -82,7 +82,7 @@ fn a_silent_camera_is_started_anew_as_it_was_set() {
         for setting in settings {
             assert_eq!(camera.get(setting.name()), Some(setting), "while it is stopped");
         }
-        simulator.from_now_on(Fault::Good);
+        simulator.plan_rest(Fault::Good);
         let info = camera.capture(&mut slot).unwrap();
         assert_eq!((info.width, info.height), (320, 240));
         assert_eq!(jpeg::inspect(&slot[..info.len]).unwrap().len, info.len);
@@ -98,12 +98,12 @@ fn a_silent_camera_is_started_anew_as_it_was_set() {
 fn a_camera_of_broken_pictures_is_started_anew_and_their_count_goes_on() {
     let simulator = Simulator::default();
     let mut camera = camera();
-    simulator.from_now_on(Fault::Broken);
+    simulator.plan_rest(Fault::Broken);
     for round in 1..=3 {
         assert_eq!(camera.capture(&mut slot()), Err(CaptureError::Broken));
         assert_eq!((camera.starts(), camera.broken()), (round, round * 8));
     }
-    simulator.from_now_on(Fault::Good);
+    simulator.plan_rest(Fault::Good);
     camera.capture(&mut slot()).unwrap();
     assert_eq!((camera.starts(), camera.broken()), (4, 24));
 }

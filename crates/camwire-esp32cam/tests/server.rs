@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camwire_esp32cam::{Board, Config as CameraConfig, EspError, RestartingCamera};
-use camwire_frame::{Blocking, Clock, Instant, Resolution, SettingName, jpeg};
+use camwire_frame::{Blocking, Clock, Instant, Random, Resolution, SettingName, jpeg};
 use camwire_multipart::{Config as DecoderConfig, Decoder, Event};
 use camwire_ring::{
     CaptureConfig, FrameRing, Policy, Settings, SourceStatus, capture_loop_with_settings,
@@ -116,7 +116,8 @@ impl World {
     }
 
     fn server(&self) -> Server<'_, Time> {
-        Server::new(self.ring, &self.status, &self.viewers, Time, Config::default())
+        let random = Random::new(|| 4);
+        Server::new(self.ring, &self.status, &self.viewers, Time, random, Config::default())
             .with_settings(&self.settings)
     }
 
@@ -362,7 +363,7 @@ fn a_silent_sensor_is_told_of_and_recovered_from() {
         assert_eq!(world.code("/control?var=vflip&val=1").await, 200);
         world.pictures(10).await;
         assert_eq!(world.code("/healthz").await, 200);
-        simulator.from_now_on(Fault::Silence);
+        simulator.plan_rest(Fault::Silence);
         world.ill().await;
         let source = world.source().await;
         assert_eq!(source["state"], "failed");
@@ -372,7 +373,7 @@ fn a_silent_sensor_is_told_of_and_recovered_from() {
         );
         assert!(source["quiet_ms"].as_u64() > Some(5_000));
 
-        simulator.from_now_on(Fault::Good);
+        simulator.plan_rest(Fault::Good);
         world.pictures(20).await;
         assert_eq!(world.code("/healthz").await, 200);
         let source = world.source().await;
@@ -458,10 +459,10 @@ fn a_driver_that_hangs_is_told_of_and_recovered_from() {
                     drop(hang);
                 } else {
                     // The sensor is silent when the driver comes back: it is started anew.
-                    simulator.from_now_on(Fault::Silence);
+                    simulator.plan_rest(Fault::Silence);
                     drop(hang);
                     until(async || world.status.errors() > 0).await;
-                    simulator.from_now_on(Fault::Good);
+                    simulator.plan_rest(Fault::Good);
                     // Between two failures the capture loop waits, and the driver does nothing.
                     select(world.pictures(1), time_passes(&simulator)).await;
                 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 #[cfg(any(feature = "std", test))]
 extern crate std;
@@ -9,6 +10,8 @@ mod control;
 pub mod jpeg;
 mod pace;
 mod pattern;
+mod random;
+mod repeat;
 mod resolution;
 mod source;
 mod time;
@@ -18,6 +21,10 @@ pub use control::{
 };
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
 pub use pattern::{TestPattern, TestSource};
+pub use random::Random;
+pub use repeat::RepeatFilter;
 pub use resolution::{ParseResolutionError, Resolution};
-pub use source::{Blocking, BlockingFrameSource, CaptureError, FrameInfo, FrameSource, Upstream};
+pub use source::{
+    Blocking, BlockingFrameSource, CaptureError, Flow, FrameInfo, FrameSource, Upstream,
+};
 pub use time::{Clock, Instant};

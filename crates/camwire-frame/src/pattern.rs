@@ -59,8 +59,8 @@ impl TestPattern {
         Self {
             resolution,
             quality,
-            brightness: Ranged::new(0).expect("in range"),
-            saturation: Ranged::new(0).expect("in range"),
+            brightness: const { Ranged::new(0).expect("in range") },
+            saturation: const { Ranged::new(0).expect("in range") },
             hmirror: false,
             vflip: false,
             color_bar: false,

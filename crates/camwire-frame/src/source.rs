@@ -42,6 +42,11 @@ pub enum CaptureError<E> {
     /// capture may well succeed.
     #[error("the picture is broken")]
     Broken,
+    /// The upstream sent its last frame again, and the source has discarded it: see
+    /// [`RepeatFilter`](crate::RepeatFilter). Nothing has failed. It is a sign of life, and the
+    /// next capture waits for a new frame.
+    #[error("the frame is the last one again")]
+    Repeat,
     /// There are no more pictures, and there will be none.
     #[error("the source has ended")]
     Ended,
@@ -56,6 +61,7 @@ impl<E> CaptureError<E> {
         match self {
             Self::TooLarge { needed } => CaptureError::TooLarge { needed },
             Self::Broken => CaptureError::Broken,
+            Self::Repeat => CaptureError::Repeat,
             Self::Ended => CaptureError::Ended,
             Self::Source(error) => CaptureError::Source(convert(error)),
         }
@@ -66,6 +72,25 @@ impl<E> From<E> for CaptureError<E> {
     fn from(error: E) -> Self {
         Self::Source(error)
     }
+}
+
+/// Whether a source waits to be asked for a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Flow {
+    /// A frame is made or fetched when it is asked for: by a driver, from a file, from a server of
+    /// single frames, over a connection that must be made first.
+    ///
+    /// To ask less often is to get fewer frames. After an error it is pointless to ask again at
+    /// once.
+    #[default]
+    OnDemand,
+    /// Frames arrive by themselves, from a peer that sets the pace: a stream that is open.
+    ///
+    /// What is not taken waits somewhere and grows old, so every frame must be asked for, and
+    /// those that are not wanted thrown away. The stream goes on after any error, so it is right to
+    /// ask again at once.
+    Stream,
 }
 
 /// A camera, or whatever takes its place.
@@ -85,14 +110,25 @@ pub trait FrameSource {
     ///
     /// # Errors
     ///
-    /// [`CaptureError::TooLarge`] if the picture does not fit `buf`; it is discarded. The others
-    /// as they say. After any error the source may be asked again.
+    /// [`CaptureError::TooLarge`] if the picture does not fit `buf`; it is discarded. So a capture
+    /// into an empty `buf` throws the next frame of a stream away. The others as they say. After
+    /// any error the source may be asked again; when, [`flow`](Self::flow) says.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the source usable. A network source may lose the picture that
     /// was under way.
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>>;
+
+    /// Whether frames arrive by themselves or wait to be asked for, at this moment. By default
+    /// [`Flow::OnDemand`].
+    ///
+    /// A source over a connection says [`Flow::Stream`] while the connection is open, and
+    /// [`Flow::OnDemand`] once it is lost: then to ask is to connect. A wrapper passes on what the
+    /// source in it says.
+    fn flow(&self) -> Flow {
+        Flow::OnDemand
+    }
 
     /// Nobody wants pictures for now: stop the sensor, or disconnect.
     async fn pause(&mut self) {}
@@ -107,6 +143,10 @@ impl<S: FrameSource> FrameSource for &mut S {
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<S::Error>> {
         (**self).capture(buf).await
+    }
+
+    fn flow(&self) -> Flow {
+        (**self).flow()
     }
 
     async fn pause(&mut self) {
@@ -132,6 +172,11 @@ pub trait BlockingFrameSource {
     /// As [`FrameSource::capture`].
     fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>>;
 
+    /// As [`FrameSource::flow`].
+    fn flow(&self) -> Flow {
+        Flow::OnDemand
+    }
+
     /// As [`FrameSource::pause`].
     fn pause(&mut self) {}
 
@@ -152,6 +197,10 @@ impl<S: BlockingFrameSource> FrameSource for Blocking<S> {
         self.0.capture(buf)
     }
 
+    fn flow(&self) -> Flow {
+        self.0.flow()
+    }
+
     async fn pause(&mut self) {
         self.0.pause();
     }
@@ -170,5 +219,42 @@ impl<S: Control> Control for Blocking<S> {
 
     fn get(&self, name: SettingName) -> Option<Setting> {
         self.0.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+
+    struct Live;
+
+    impl BlockingFrameSource for Live {
+        type Error = Infallible;
+
+        fn capture(&mut self, _: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+            Err(CaptureError::Ended)
+        }
+
+        fn flow(&self) -> Flow {
+            Flow::Stream
+        }
+    }
+
+    struct Driver;
+
+    impl BlockingFrameSource for Driver {
+        type Error = Infallible;
+
+        fn capture(&mut self, _: &mut [u8]) -> Result<FrameInfo, CaptureError<Infallible>> {
+            Err(CaptureError::Ended)
+        }
+    }
+
+    #[test]
+    fn wrappers_pass_the_flow_on() {
+        assert_eq!(Blocking(Driver).flow(), Flow::OnDemand);
+        assert_eq!(Blocking(Live).flow(), Flow::Stream);
+        assert_eq!(FrameSource::flow(&&mut Blocking(Live)), Flow::Stream);
     }
 }

@@ -82,8 +82,12 @@ pub enum Dialect {
 
 /// The topics by which a camera is told what to do, under a prefix, in a dialect.
 ///
-/// Both dialects have the same topics. All commands that are not `set/` are refused when they were
-/// retained: a camera that comes back must not obey a word of yesterday.
+/// All topics are exact, and [`filters`](Self::filters) has each of them. A message on any other topic
+/// is no command, and nothing is to be reported about it: it may be meant for another device.
+///
+/// A setting may be retained. It is then applied each time the camera connects, so it survives a
+/// restart, and replaces what was set otherwise meanwhile. Every other command is rejected when it
+/// was retained: a camera that comes back must not move or publish because of an old message.
 ///
 /// | topic | [`Dialect::Camwire`] | [`Dialect::Esp32Cam`] |
 /// |---|---|---|
@@ -123,9 +127,6 @@ pub struct ControlTopics<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// There is no such topic.
-    #[error("no such command")]
-    Unknown,
     /// It was retained and is no setting.
     #[error("it was retained, and only settings may be")]
     Retained,
@@ -156,14 +157,26 @@ impl<'t> ControlTopics<'t> {
         Self { prefix, dialect }
     }
 
-    /// What to subscribe to. Not `PREFIX/#`, for the pictures may have the same prefix.
-    #[must_use]
-    pub const fn filters(&self) -> [Topic<'t>; 3] {
-        [self.prefix.topic("set/+"), self.prefix.topic("camera/#"), self.prefix.topic("motor/#")]
+    /// The topics to subscribe to: those of all commands of the dialect, each once, without
+    /// wildcards. In [`Dialect::Camwire`] these are 35, else 10; the motors' come before the
+    /// settings that only our dialect has. No two filters match the same message.
+    ///
+    /// As long as the prefixes of the cameras at a broker differ, none of these is a topic on which
+    /// another camera publishes or takes commands, also where one begins with the other
+    /// (`garden`, `garden/camera`).
+    ///
+    /// Some brokers take only 8 filters in one SUBSCRIBE packet.
+    pub fn filters(&self) -> impl Iterator<Item = Topic<'t>> + Clone + use<'t> {
+        let Self { prefix, dialect } = *self;
+        let of_both = COMMON_SETTINGS.iter().chain(ACTIONS.iter().map(|(rest, _)| rest));
+        let settings = if dialect == Dialect::Camwire { SettingName::ALL } else { &[] };
+        // It is among the common ones.
+        let settings = settings.iter().filter(|name| **name != SettingName::Quality);
+        let settings = settings.map(move |name| prefix.topic("set/").named(name.as_str()));
+        of_both.map(move |rest| prefix.topic(rest)).chain(settings)
     }
 
-    /// The command in a message; `None` if its topic is none of those to
-    /// [subscribe](Self::filters) to.
+    /// The command in a message; `None` if its topic is not among the [filters](Self::filters).
     ///
     /// # Errors
     ///
@@ -176,13 +189,10 @@ impl<'t> ControlTopics<'t> {
     ) -> Result<Option<Command>, CommandError> {
         let Some(rest) = self.prefix.rest(topic) else { return Ok(None) };
         if let Some(name) = rest.strip_prefix(b"set/") {
-            return self.setting(name, payload.trim_ascii()).map(Some);
+            return self.setting(name, payload.trim_ascii());
         }
-        if !rest.starts_with(b"camera/") && !rest.starts_with(b"motor/") {
-            return Ok(None);
-        }
-        let mut commands = ACTIONS.iter().filter(|(name, _)| name.as_bytes() == rest);
-        let (_, command) = *commands.next().ok_or(CommandError::Unknown)?;
+        let mut actions = ACTIONS.iter().filter(|(name, _)| name.as_bytes() == rest);
+        let Some((_, command)) = actions.next().copied() else { return Ok(None) };
         if delivery == Delivery::Retained {
             return Err(CommandError::Retained);
         }
@@ -193,43 +203,47 @@ impl<'t> ControlTopics<'t> {
         Ok(Some(Command::Motor(motor, speed)))
     }
 
-    fn setting(&self, name: &[u8], value: &[u8]) -> Result<Command, CommandError> {
-        match name {
+    /// The setting of that name; `None` if the dialect has none.
+    fn setting(&self, name: &[u8], value: &[u8]) -> Result<Option<Command>, CommandError> {
+        let command = match name {
             b"resolution" => {
                 let resolution = match self.dialect {
                     Dialect::Camwire => text(value)?.parse().ok(),
                     Dialect::Esp32Cam => nearest(value),
                 };
                 let resolution = resolution.ok_or(CommandError::Resolution)?;
-                Ok(Command::Set(Setting::Resolution(resolution)))
+                Command::Set(Setting::Resolution(resolution))
             }
             b"quality" if self.dialect == Dialect::Esp32Cam => {
                 let error = CommandError::Value(ValueError(SettingName::Quality));
                 let quality = decimal(value).ok_or(error)?;
                 let quality = (quality / 1000).clamp(0, 63) as i16;
                 let quality = Quality::new(quality).ok_or(error)?;
-                Ok(Command::Set(Setting::Quality(quality)))
+                Command::Set(Setting::Quality(quality))
             }
             b"fps" => {
                 let rate = decimal(value).ok_or(CommandError::Rate)?;
                 let most = 1_000_000;
                 let rate = if self.dialect == Dialect::Esp32Cam { rate.min(most) } else { rate };
                 let rate = u32::try_from(rate).ok().and_then(FrameRate::from_millihertz);
-                rate.map(Command::Rate).ok_or(CommandError::Rate)
+                rate.map(Command::Rate).ok_or(CommandError::Rate)?
             }
             b"led" => {
                 let percent = decimal(value).ok_or(CommandError::Led)?;
                 let percent = self.in_range(percent, 0, 100_001).ok_or(CommandError::Led)?;
                 let led = Led::from_millipercent(percent as u32);
                 let beyond = (self.dialect == Dialect::Esp32Cam).then_some(Led::BEYOND);
-                led.or(beyond).map(Command::Led).ok_or(CommandError::Led)
+                led.or(beyond).map(Command::Led).ok_or(CommandError::Led)?
             }
             _ if self.dialect == Dialect::Camwire => {
-                let name = text(name)?.parse().map_err(|_| CommandError::Unknown)?;
-                Ok(Command::Set(SettingName::with_text(name, text(value)?)?))
+                let mut names = SettingName::ALL.iter();
+                let name = names.find(|known| known.as_str().as_bytes() == name);
+                let Some(name) = name else { return Ok(None) };
+                Command::Set(name.with_text(text(value)?)?)
             }
-            _ => Err(CommandError::Unknown),
-        }
+            _ => return Ok(None),
+        };
+        Ok(Some(command))
     }
 
     /// The nearest in the range, where the dialect wants that; else itself, if it is in the range.
@@ -318,6 +332,9 @@ impl<'t> CommandMessage<'t> {
 /// Bytes of the longest value: of a size, or of a number with three decimal places.
 const PAYLOAD: usize = 12;
 
+/// The settings that both dialects have.
+const COMMON_SETTINGS: [&str; 4] = ["set/resolution", "set/quality", "set/fps", "set/led"];
+
 /// Everything that is not a setting.
 const ACTIONS: [(&str, Command); 6] = [
     ("camera/shot", Command::Shot),
@@ -365,7 +382,9 @@ const RESOLUTIONS: [(u32, Resolution); 10] = [
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use std::string::{String, ToString};
+    use std::vec::Vec;
 
     const OURS: ControlTopics<'static> = topics("cam", Dialect::Camwire);
     const THEIRS: ControlTopics<'static> = topics("esp32auto/50", Dialect::Esp32Cam);
@@ -515,21 +534,122 @@ mod tests {
     fn other_settings_in_our_dialect_only() {
         let flip = Ok(Command::Set(Setting::VFlip(true)));
         assert_eq!(ours("set/vflip", "1"), flip);
-        assert_eq!(theirs("set/vflip", "1"), Err(CommandError::Unknown));
+        assert_eq!(parse(&THEIRS, "set/vflip", "1"), Ok(None));
         let error = ours("set/vflip", "2").unwrap_err();
         assert_eq!(error.to_string(), "vflip is a number from 0 to 1");
-        assert_eq!(ours("set/nonsense", "1"), Err(CommandError::Unknown));
-        assert_eq!(ours("set/", "1"), Err(CommandError::Unknown));
+    }
+
+    /// What cameras publish, behind their prefix. The host program publishes its state.
+    const PUBLISHED: [&str; 8] = [
+        "frame",
+        "image",
+        "image/part/0",
+        "image/part/1023",
+        "image_complete",
+        "status",
+        "refused",
+        "state",
+    ];
+
+    #[test]
+    fn filters_are_exactly_the_topics_of_commands() {
+        let common = [
+            "set/resolution",
+            "set/quality",
+            "set/fps",
+            "set/led",
+            "camera/shot",
+            "camera/stream/start",
+            "camera/stream/stop",
+            "motor/speed/a",
+            "motor/speed/b",
+            "motor/deadman/heartbeat",
+        ];
+        let other = SettingName::ALL.iter().map(|name| String::from("set/") + name.as_str());
+        let other: Vec<_> = other.filter(|name| name != "set/quality").collect();
+        for (topics, more) in [(OURS, &other[..]), (THEIRS, &[])] {
+            let expected = common.iter().copied().chain(more.iter().map(String::as_str));
+            let expected: Vec<_> =
+                expected.map(|rest| std::format!("{}/{rest}", topics.prefix.as_str())).collect();
+            let filters: Vec<_> = topics.filters().map(|topic| topic.to_string()).collect();
+            assert_eq!(filters, expected);
+            let different: BTreeSet<_> = filters.iter().collect();
+            assert_eq!(different.len(), filters.len());
+            for filter in &filters {
+                assert!(!filter.contains(['+', '#']), "{filter}");
+                // With some value, each is a command.
+                let commands = ["1", "640x480"].map(|value| {
+                    topics
+                        .parse(filter, value.as_bytes(), Delivery::Live)
+                        .is_ok_and(|c| c.is_some())
+                });
+                assert!(commands.contains(&true), "{filter}");
+                // And with any other, it is still no topic of another device.
+                assert_ne!(topics.parse(filter, b"\xFF", Delivery::Live), Ok(None), "{filter}");
+            }
+        }
+        assert_eq!((OURS.filters().count(), THEIRS.filters().count()), (35, 10));
     }
 
     #[test]
-    fn topics_that_are_no_commands() {
-        for topic in ["cam", "cam/", "camera/shot", "cam/frame", "cam/image/part/0", "x/set/fps"] {
+    fn other_topics_are_no_commands() {
+        for rest in [
+            "",
+            "set",
+            "set/",
+            "set/nonsense",
+            "set/vflip/",
+            "set/VFLIP",
+            "set/fps/set",
+            "set/frame",
+            "camera",
+            "camera/",
+            "camera/frame",
+            "camera/shot/now",
+            "camera/stream",
+            "motor/speed/c",
+            "motor/status",
+            "cam/set/fps",
+        ]
+        .iter()
+        .chain(&PUBLISHED)
+        {
+            for (topics, prefix) in [(OURS, "cam"), (THEIRS, "esp32auto/50")] {
+                for delivery in [Delivery::Live, Delivery::Retained] {
+                    let topic = std::format!("{prefix}/{rest}");
+                    assert_eq!(topics.parse(&topic, b"1", delivery), Ok(None), "{topic}");
+                    assert_eq!(topics.parse(&topic, b"\xFF\xD8", delivery), Ok(None), "{topic}");
+                }
+            }
+        }
+        for topic in ["cam", "camera/shot", "x/set/fps", "x/cam/set/fps", "CAM/set/fps", ""] {
             assert_eq!(OURS.parse(topic, b"1", Delivery::Live), Ok(None), "{topic}");
         }
-        for topic in ["cam/camera/", "cam/camera/shot/now", "cam/motor/speed/c"] {
-            let unknown = Err(CommandError::Unknown);
-            assert_eq!(OURS.parse(topic, b"1", Delivery::Live), unknown, "{topic}");
+    }
+
+    #[test]
+    fn no_camera_publishes_to_a_command_topic_of_another_whatever_their_prefixes() {
+        // A topic of one is a topic of the other only if what is behind one prefix ends in what is
+        // behind the other.
+        let rests = |topics: ControlTopics<'_>| {
+            let filters = topics.filters().map(|filter| filter.to_string());
+            let behind = topics.prefix.as_str().len() + 1;
+            filters.map(|filter| String::from(&filter[behind..])).collect::<Vec<_>>()
+        };
+        let overlap = |one: &str, other: &str| {
+            one == other
+                || one.strip_suffix(other).is_some_and(|rest| rest.ends_with('/'))
+                || other.strip_suffix(one).is_some_and(|rest| rest.ends_with('/'))
+        };
+        assert!(overlap("a", "b/a") && overlap("b/a", "a") && !overlap("ba", "a"));
+        let commands = [rests(OURS), rests(THEIRS)].concat();
+        for command in &commands {
+            for published in PUBLISHED {
+                assert!(!overlap(command, published), "{command} {published}");
+            }
+            for other in commands.iter().filter(|other| *other != command) {
+                assert!(!overlap(command, other), "{command} {other}");
+            }
         }
     }
 
@@ -597,11 +717,17 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes(rest in "(set/[a-z]{0,8}|motor/.*|camera/.*|.*)", value: std::vec::Vec<u8>) {
+        fn only_filtered_topics_are_commands(
+            rest in "(set/[a-z0-9_]{0,12}|motor/.*|camera/.*|.*)",
+            value: Vec<u8>,
+        ) {
             for topics in [OURS, THEIRS] {
                 let topic = std::format!("{}/{rest}", topics.prefix.as_str());
+                let is_filtered = topics.filters().any(|filter| filter.to_string() == topic);
                 for delivery in [Delivery::Live, Delivery::Retained] {
-                    let _ = topics.parse(&topic, &value, delivery).map_err(|e| e.to_string());
+                    let command = topics.parse(&topic, &value, delivery);
+                    prop_assert_eq!(command != Ok(None), is_filtered, "{}: {:?}", topic, command);
+                    let _ = command.map_err(|error| error.to_string());
                 }
             }
         }

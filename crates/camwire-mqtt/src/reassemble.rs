@@ -75,11 +75,23 @@ pub struct Reassembler<'t, B, const K: usize = 2> {
     /// The last picture of the current stream that was given back or is lost for good; `None`
     /// until the first was given back.
     settled: Option<u64>,
+    /// The last picture that was given back, where the messages number them.
+    given: Option<Given>,
     /// Where the messages have no number, how many pictures have begun.
     begun: u64,
     /// Still to be told.
     lost: Option<Lost>,
     counts: Counts,
+}
+
+/// What the sender says of a whole picture: of another one it says something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    stream: u32,
+    sequence: u64,
+    timestamp_us: Option<u64>,
+    total: u32,
+    checksum: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +185,8 @@ pub enum Refused {
     /// The same part has arrived before.
     #[error("the part has arrived before")]
     Duplicate,
-    /// Its picture was given back or given up before.
+    /// Its picture was given back or given up before. A sender that sends its last picture again
+    /// is alive.
     #[error("too late")]
     Late,
     /// It is of a sender whose place another has taken.
@@ -273,6 +286,7 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
                 K],
             streams: Streams::new(),
             settled: None,
+            given: None,
             begun: 0,
             lost: None,
             counts: Counts::default(),
@@ -398,8 +412,12 @@ impl<'t, B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'t, B, K> {
         let slot = self.slots.get_mut(index)?;
         slot.stage = Stage::Free;
         let buffer = slot.buffer.take()?;
-        let Assembly { sequence, timestamp_us, total, width, height, first_at, .. } = slot.picture;
-        let sequence = (self.layout == Layout::Framed).then_some(sequence);
+        let Assembly { stream, sequence, timestamp_us, total, checksum, .. } = slot.picture;
+        let Assembly { width, height, first_at, .. } = slot.picture;
+        let is_numbered = self.layout == Layout::Framed;
+        let given = Given { stream, sequence, timestamp_us, total, checksum };
+        self.given = is_numbered.then_some(given);
+        let sequence = is_numbered.then_some(sequence);
         let info = FrameInfo {
             len: total as usize,
             width,

@@ -21,6 +21,10 @@ pub enum PrefixError {
     /// 1.5.4).
     #[error("a topic must not have +, # or a zero byte in it")]
     Forbidden,
+    /// It begins with a `$`, as the broker's own topics and shared subscriptions do (MQTT 5.0, 4.7.2
+    /// and 4.8.2).
+    #[error("a topic that begins with $ is the broker's own")]
+    Reserved,
     /// It ends in a slash, so that the topics would have an empty level in them.
     #[error("the prefix ends in a slash")]
     TrailingSlash,
@@ -38,6 +42,9 @@ impl<'t> Prefix<'t> {
     pub const fn new(text: &'t str) -> Result<Self, PrefixError> {
         if text.len() > Self::MAX_LEN {
             return Err(PrefixError::TooLong);
+        }
+        if let [b'$', ..] = text.as_bytes() {
+            return Err(PrefixError::Reserved);
         }
         let mut last = None;
         let mut rest = text.as_bytes();
@@ -102,7 +109,7 @@ enum Tail {
     Name(&'static str),
 }
 
-impl<'t> Topic<'t> {
+impl Topic<'_> {
     /// Bytes of the longest topic.
     pub const MAX_LEN: usize = TOPIC_LEN;
 
@@ -178,9 +185,14 @@ mod tests {
             ("a/+", PrefixError::Forbidden),
             ("a#", PrefixError::Forbidden),
             ("a\0b", PrefixError::Forbidden),
+            ("$SYS/cam", PrefixError::Reserved),
+            ("$share/group/cam", PrefixError::Reserved),
+            ("$", PrefixError::Reserved),
         ] {
             assert_eq!(Prefix::new(text), Err(error), "{text:?}");
         }
+        // Only in the first place does it mean anything.
+        assert_eq!(Prefix::new("a/$b$").map(Prefix::as_str), Ok("a/$b$"));
         assert_eq!(Prefix::new(&"x".repeat(129)), Err(PrefixError::TooLong));
         let prefix = Prefix::new("a/b").unwrap();
         assert_eq!(prefix.rest("a/b/c/d"), Some(&b"c/d"[..]));

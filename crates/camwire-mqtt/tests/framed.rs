@@ -373,6 +373,33 @@ fn a_sender_that_starts_anew_under_the_same_number() {
     assert_eq!((receiver.sequences(), receiver.lost.len()), (vec![1000, 3, 4], 0));
 }
 
+/// However long the sender does nothing else, which makes others believe that it began anew.
+#[test]
+fn last_frame_sent_again_is_given_back_once() {
+    let mut receiver = Receiver::<2>::new(Patience::default());
+    let mut now = ms(0);
+    for sequence in [7, 8] {
+        for part in parts(1, sequence, 2500) {
+            receiver.push(&part, now).unwrap();
+        }
+        for pause in [10, 1000, 1999, 2000, 5000, 60_000] {
+            now = now + Duration::from_millis(pause);
+            for part in parts(1, sequence, 2500) {
+                assert_eq!(receiver.push(&part, now), Err(Refused::Late), "after {pause} ms");
+            }
+        }
+    }
+    assert_eq!((receiver.sequences(), receiver.lost.len()), (vec![7, 8], 0));
+    // The same number for another picture: it began anew, and is believed in the end.
+    let mut header = PartHeader::decode(&parts(1, 8, 100)[0]).unwrap().0;
+    header.timestamp_us = Some(1);
+    let mut part = parts(1, 8, 100).remove(0);
+    part[..PartHeader::LEN].copy_from_slice(&header.encode());
+    assert_eq!(receiver.push(&part, now + Duration::from_millis(1999)), Err(Refused::Late));
+    assert_eq!(receiver.push(&part, now + Duration::from_millis(2000)), Ok(()));
+    assert_eq!(receiver.sequences(), [7, 8, 8]);
+}
+
 #[test]
 fn two_senders_on_one_topic_do_not_take_turns() {
     let mut receiver = Receiver::<2>::new(Patience::default());

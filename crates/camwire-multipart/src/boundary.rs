@@ -4,10 +4,10 @@ use core::fmt;
 pub(crate) const MAX_BOUNDARY: usize = 70;
 
 /// What separates the parts of a body: 1 to 70 characters that RFC 2046 (5.1.1) allows, without
-/// the dashes in front of it.
+/// the dashes in front of it. A value of this type is always a valid boundary.
 ///
-/// Letters and digits alone are the safest choice for writing: several clients misread anything
-/// else. A value of this type is always a valid boundary.
+/// It is for bodies whose boundary is known: those that a [`Decoder`](crate::Decoder) reads. An
+/// [`Encoder`](crate::Encoder) makes one of its own, which nobody can guess.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Boundary {
     // Zero beyond `len`, so that the derived comparison is right.
@@ -16,22 +16,7 @@ pub struct Boundary {
 }
 
 impl Boundary {
-    /// Letters and digits only, and long enough that no picture holds it by chance. That matters:
-    /// browsers look for it inside the pictures, too, whatever the Content-Length says.
-    pub const DEFAULT: Self = Self {
-        bytes: {
-            let mut bytes = [0; MAX_BOUNDARY];
-            let (text, mut n) = (b"camwireT8mQ4xV7kJ2sN9pB", 0);
-            while n < text.len() {
-                bytes[n] = text[n];
-                n += 1;
-            }
-            bytes
-        },
-        len: 23,
-    };
-
-    /// A boundary of this text.
+    /// The boundary with this text.
     ///
     /// # Errors
     ///
@@ -81,20 +66,7 @@ impl Boundary {
     /// Whether it must stand in quotes in a header (RFC 2045, 5.1: not a `token`).
     #[must_use]
     pub const fn needs_quotes(&self) -> bool {
-        let mut rest = self.as_bytes();
-        while let [first, more @ ..] = rest {
-            if matches!(*first, b'(' | b')' | b',' | b'/' | b':' | b'=' | b'?' | b' ') {
-                return true;
-            }
-            rest = more;
-        }
-        false
-    }
-}
-
-impl Default for Boundary {
-    fn default() -> Self {
-        Self::DEFAULT
+        needs_quotes(self.as_bytes())
     }
 }
 
@@ -129,6 +101,17 @@ pub enum BoundaryError {
     },
 }
 
+/// Whether the text of a boundary is no `token` of RFC 2045, 5.1.
+pub(crate) const fn needs_quotes(mut text: &[u8]) -> bool {
+    while let [first, more @ ..] = text {
+        if matches!(*first, b'(' | b')' | b',' | b'/' | b':' | b'=' | b'?' | b' ') {
+            return true;
+        }
+        text = more;
+    }
+    false
+}
+
 /// `bcharsnospace` of RFC 2046, 5.1.1.
 pub(crate) const fn is_boundary_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -141,13 +124,6 @@ pub(crate) const fn is_boundary_char(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_default_is_valid() {
-        assert_eq!(Boundary::new(Boundary::DEFAULT.as_str()), Ok(Boundary::DEFAULT));
-        assert!(Boundary::DEFAULT.as_bytes().iter().all(u8::is_ascii_alphanumeric));
-        assert!(!Boundary::DEFAULT.needs_quotes());
-    }
 
     #[test]
     fn it_is_shown_in_quotes() {

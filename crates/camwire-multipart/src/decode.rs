@@ -210,6 +210,29 @@ impl Decoder {
         bytes
     }
 
+    /// From here on, the part under way ends at the next delimiter, whatever its `Content-Length`
+    /// says.
+    ///
+    /// For a caller that sees from the payload that the length may be wrong: a picture has ended
+    /// although more bytes were declared, or is damaged. A length that is too large would take the
+    /// parts behind it along. If they have begun already, in the last `again` bytes of payload, the
+    /// caller gives those bytes to [`next`](Self::next) again.
+    ///
+    /// Says whether it does so. It does not if there is neither payload
+    /// [ahead](Self::payload_ahead) nor any `again`, where the part has no length, and with
+    /// [`WrongLength::Refuse`].
+    pub fn distrust_length(&mut self, again: usize) -> bool {
+        let is_counted = self.state == State::Counted && (self.left > 0 || again > 0);
+        let is_distrusted = is_counted && self.config.quirks.wrong_length != WrongLength::Refuse;
+        if is_distrusted {
+            self.state = State::Scanned;
+            let again = again.min(self.taken);
+            self.taken = self.taken.saturating_sub(again);
+            self.offset = self.offset.wrapping_sub(again as u64);
+        }
+        is_distrusted
+    }
+
     /// The stream has ended: what becomes of the part that was under way, if one was.
     ///
     /// A part whose length was known and is reached is whole, and so is one that a boundary

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 #[cfg(any(feature = "std", test))]
 extern crate std;
@@ -24,7 +25,7 @@ pub use boundary::{Boundary, BoundaryError};
 pub use config::{Config, Limits, Quirks, WrongLength};
 pub use content_type::ContentTypeError;
 pub use decode::Decoder;
-pub use encode::Encoder;
+pub use encode::{Encoder, MediaType};
 pub use event::{DecodeError, DecodeErrorKind, DropReason, Dropped, Event};
 pub use field::ContentType;
 pub use head::PartHead;

@@ -1,6 +1,7 @@
 use camwire_frame::jpeg::{JpegError, Picture, Scanner};
 use camwire_frame::{
-    BlockingFrameSource, CaptureError, Clock, FrameInfo, FrameSource, Instant, Upstream,
+    BlockingFrameSource, CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, RepeatFilter,
+    Upstream,
 };
 
 use crate::{ContentType, DecodeError, Decoder, DropReason, Event, PartHead};
@@ -16,18 +17,26 @@ use crate::{ContentType, DecodeError, Decoder, DropReason, Event, PartHead};
 ///   which many servers send with the next picture only.
 /// - Where a `Content-Length` is given, what is not read together with the head goes from the
 ///   reader straight into the slot. `N` is the size of the buffer for everything else.
-/// - What follows the EOI within the part is cut off. A part that is no whole picture is
+/// - What follows the EOI within the part is cut off. If more bytes were declared than the picture
+///   has, or it is damaged, the part ends at the next delimiter, whatever its length says. So a
+///   length that is too large costs no other frame, unless it is too large by more than `N`.
+/// - A part that is no whole picture is
 ///   [`CaptureError::Broken`], and the next capture goes on behind it. A part of another content
 ///   type is passed over. [`counts`](Self::counts) tells how often what happened.
+/// - A frame that the server sends again is [`CaptureError::Repeat`]: its `X-Frame`, its
+///   `X-Timestamp` and its bytes are those of the frame before, as [`RepeatFilter`] has it. Of a
+///   server that sends neither field, every frame is new.
 /// - [`CaptureError::TooLarge`] names the declared length; without one, the picture's.
 /// - `captured_at` is when the read that completed the part's head returned.
 /// - At the end of the body or of the stream the error is [`CaptureError::Ended`], forever. To
-///   connect again is the caller's work: make a new source.
+///   connect again is the caller's work: make a new source, and hand it the
+///   [`repeat_filter`](Self::repeat_filter) of the old one.
+/// - It is a [`Flow::Stream`] until the body or the stream has ended, or reading has failed.
 ///
 /// # Pause and resume
 ///
-/// They do nothing, since what is queued in the network cannot be flushed. Who pauses for long
-/// should disconnect.
+/// What is queued in the network cannot be flushed: disconnect for a long pause. After a pause, the
+/// last frame counts as new if the server sends it again, since those who come then have not had it.
 ///
 /// # Cancel safety
 ///
@@ -54,6 +63,8 @@ pub struct SourceCounts {
     pub not_jpeg: u64,
     /// Parts whose `Content-Length` was wrong, whether the picture could be saved or not.
     pub wrong_length: u64,
+    /// Frames that the server sent again.
+    pub repeats: u64,
 }
 
 /// Why a stream brings no more pictures.
@@ -90,6 +101,7 @@ impl<R, C, const N: usize> MultipartSource<R, C, N> {
             end: 0,
             arrived: Instant::ZERO,
             ended: false,
+            failed: false,
             phase: Phase::Between,
             counts: SourceCounts {
                 pictures: 0,
@@ -97,8 +109,10 @@ impl<R, C, const N: usize> MultipartSource<R, C, N> {
                 too_large: 0,
                 not_jpeg: 0,
                 wrong_length: 0,
+                repeats: 0,
             },
             missing_eoi: MissingEoi::Broken,
+            repeat_filter: RepeatFilter::new(),
         };
         Self { reader, clock, intake }
     }
@@ -108,6 +122,20 @@ impl<R, C, const N: usize> MultipartSource<R, C, N> {
     pub const fn missing_eoi(mut self, missing_eoi: MissingEoi) -> Self {
         self.intake.missing_eoi = missing_eoi;
         self
+    }
+
+    /// Goes on after a connection that was lost: the frame that was its last is not new. By
+    /// default every first frame is.
+    #[must_use]
+    pub const fn with_repeat_filter(mut self, filter: RepeatFilter) -> Self {
+        self.intake.repeat_filter = filter;
+        self
+    }
+
+    /// What is known of the last frame, for the next connection.
+    #[must_use]
+    pub const fn repeat_filter(&self) -> RepeatFilter {
+        self.intake.repeat_filter
     }
 
     /// What became of the parts up to now.
@@ -140,11 +168,20 @@ impl<R: embedded_io_async::Read, C: Clock, const N: usize> FrameSource
             if let Some(result) = self.intake.decode(buf) {
                 return result.map_err(with_read_error);
             }
-            let read = self.reader.read(self.intake.room(buf)).await.map_err(SourceError::Read)?;
+            let read = self.reader.read(self.intake.room(buf)).await;
+            let read = read.map_err(|error| self.intake.read_failed(error))?;
             if let Some(result) = self.intake.filled(buf, read, self.clock.now()) {
                 return result.map_err(with_read_error);
             }
         }
+    }
+
+    fn flow(&self) -> Flow {
+        self.intake.flow()
+    }
+
+    async fn pause(&mut self) {
+        self.intake.repeat_filter = RepeatFilter::new();
     }
 }
 
@@ -159,11 +196,20 @@ impl<R: embedded_io::Read, C: Clock, const N: usize> BlockingFrameSource
             if let Some(result) = self.intake.decode(buf) {
                 return result.map_err(with_read_error);
             }
-            let read = self.reader.read(self.intake.room(buf)).map_err(SourceError::Read)?;
+            let read = self.reader.read(self.intake.room(buf));
+            let read = read.map_err(|error| self.intake.read_failed(error))?;
             if let Some(result) = self.intake.filled(buf, read, self.clock.now()) {
                 return result.map_err(with_read_error);
             }
         }
+    }
+
+    fn flow(&self) -> Flow {
+        self.intake.flow()
+    }
+
+    fn pause(&mut self) {
+        self.intake.repeat_filter = RepeatFilter::new();
     }
 }
 
@@ -172,6 +218,7 @@ type Captured = Result<FrameInfo, CaptureError<DecodeError>>;
 fn with_read_error<E>(error: CaptureError<DecodeError>) -> CaptureError<SourceError<E>> {
     match error {
         CaptureError::TooLarge { needed } => CaptureError::TooLarge { needed },
+        CaptureError::Repeat => CaptureError::Repeat,
         CaptureError::Ended => CaptureError::Ended,
         CaptureError::Source(error) => CaptureError::Source(SourceError::Decode(error)),
         _ => CaptureError::Broken,
@@ -189,9 +236,12 @@ struct Intake<const N: usize> {
     /// When it was read.
     arrived: Instant,
     ended: bool,
+    /// Nothing more can be read, or decoded.
+    failed: bool,
     phase: Phase,
     counts: SourceCounts,
     missing_eoi: MissingEoi,
+    repeat_filter: RepeatFilter,
 }
 
 #[derive(Clone, Debug)]
@@ -201,7 +251,33 @@ enum Phase {
     /// A picture goes into the slot.
     Taking(Taking),
     /// What comes of this part is of no use.
-    Ignoring,
+    Ignoring(Rest),
+}
+
+/// The rest of a part that is of no use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    /// Bytes of it by the part's length, if that is not believed any more.
+    declared: Option<usize>,
+    /// Bytes that have come.
+    arrived: usize,
+}
+
+/// So many bytes of line ends may stand before a delimiter.
+const LINE_ENDS: usize = 16;
+
+impl Rest {
+    fn is_as_declared(&self) -> bool {
+        let Some(declared) = self.declared else { return true };
+        (declared..=declared.saturating_add(LINE_ENDS)).contains(&self.arrived)
+    }
+}
+
+/// How far before the end of `bytes` a line begins with two dashes, line end included: the last.
+fn last_dashed_line(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(3).rposition(|window| window == b"\n--")?;
+    let has_cr = at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'\r');
+    bytes.len().checked_sub(at)?.checked_add(usize::from(has_cr))
 }
 
 #[derive(Clone, Debug)]
@@ -218,8 +294,17 @@ impl<const N: usize> Intake<N> {
     /// A capture begins. The slot may be another than that of one that was dropped.
     fn begin(&mut self) {
         if matches!(self.phase, Phase::Taking(_)) {
-            self.phase = Phase::Ignoring;
+            self.phase = Phase::Ignoring(Rest::default());
         }
+    }
+
+    fn flow(&self) -> Flow {
+        if self.ended || self.failed { Flow::OnDemand } else { Flow::Stream }
+    }
+
+    fn read_failed<E>(&mut self, error: E) -> SourceError<E> {
+        self.failed = true;
+        SourceError::Read(error)
     }
 
     /// Decodes what was read. `None`: more must be read, to where [`room`](Self::room) says.
@@ -228,7 +313,10 @@ impl<const N: usize> Intake<N> {
             let mut input = self.buffer.get(self.start..self.end).unwrap_or_default();
             let event = match self.decoder.next(&mut input) {
                 Ok(event) => event,
-                Err(error) => return Some(Err(CaptureError::Source(error))),
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(CaptureError::Source(error)));
+                }
             };
             self.start = self.end.saturating_sub(input.len());
             let result = match event {
@@ -241,9 +329,13 @@ impl<const N: usize> Intake<N> {
                         }
                         taking.filled = to;
                         let scanned = taking.scanner.push(bytes);
-                        self.scanned(scanned, slot.len())
+                        self.scanned(scanned, slot)
                     }
-                    _ => None,
+                    Phase::Ignoring(rest) => {
+                        rest.arrived = rest.arrived.saturating_add(bytes.len());
+                        None
+                    }
+                    Phase::Between => None,
                 },
                 Some(Event::PartStart { head, content_type }) => {
                     self.part_start(&head, content_type, slot.len())
@@ -284,15 +376,15 @@ impl<const N: usize> Intake<N> {
 
     /// So many bytes have been read to there.
     fn filled(&mut self, slot: &mut [u8], read: usize, now: Instant) -> Option<Captured> {
+        self.failed = false;
+        self.arrived = now;
         if read == 0 {
             self.ended = true;
             return None;
         }
-        let size = slot.len();
         let Some(room) = self.direct(slot) else {
             self.start = 0;
             self.end = read.min(N);
-            self.arrived = now;
             return None;
         };
         let bytes = room.get(..read).unwrap_or(room);
@@ -300,7 +392,7 @@ impl<const N: usize> Intake<N> {
         let Phase::Taking(taking) = &mut self.phase else { return None };
         taking.filled = taking.filled.saturating_add(bytes.len());
         let scanned = taking.scanner.push(bytes);
-        self.scanned(scanned, size)
+        self.scanned(scanned, slot)
     }
 
     fn part_start(
@@ -309,21 +401,28 @@ impl<const N: usize> Intake<N> {
         content_type: ContentType,
         size: usize,
     ) -> Option<Captured> {
-        self.phase = Phase::Ignoring;
+        self.phase = Phase::Ignoring(Rest::default());
         if content_type == ContentType::Other {
             self.counts.not_jpeg = self.counts.not_jpeg.saturating_add(1);
             return None;
         }
+        let upstream = Upstream { sequence: head.sequence, timestamp_us: head.timestamp_us };
         // Of use only if the decoder believes it, too; else the picture may be smaller.
-        if self.decoder.payload_ahead().is_some_and(|ahead| ahead > size) {
-            return self.too_large(head.content_length.unwrap_or(u64::MAX));
+        if let Some(ahead) = self.decoder.payload_ahead()
+            && ahead > size
+        {
+            // Into no memory at all, every part is too large.
+            if size > 0 && self.decoder.distrust_length(0) {
+                self.phase = Phase::Ignoring(Rest { declared: Some(ahead), arrived: 0 });
+            }
+            return self.does_not_fit(upstream, ahead);
         }
         self.phase = Phase::Taking(Taking {
             filled: 0,
             scanner: Scanner::new(),
             content_type,
             captured_at: self.arrived,
-            upstream: Upstream { sequence: head.sequence, timestamp_us: head.timestamp_us },
+            upstream,
         });
         None
     }
@@ -332,38 +431,88 @@ impl<const N: usize> Intake<N> {
     fn scanned(
         &mut self,
         scanned: Result<Option<Picture>, JpegError>,
-        size: usize,
+        slot: &[u8],
     ) -> Option<Captured> {
         match scanned {
             Ok(None) => None,
-            Ok(Some(picture)) => self.picture(picture, size),
-            Err(error) => self.broken(error),
+            Ok(Some(picture)) => self.picture(picture, slot),
+            Err(error) => self.broken(error, slot),
         }
     }
 
     /// The picture under way is whole.
-    fn picture(&mut self, picture: Picture, size: usize) -> Option<Captured> {
-        let Phase::Taking(taking) = core::mem::replace(&mut self.phase, Phase::Ignoring) else {
-            return None;
-        };
+    fn picture(&mut self, picture: Picture, slot: &[u8]) -> Option<Captured> {
         let Picture { width, height, len } = picture;
-        if len > size {
-            return self.too_large(len as u64);
+        let Phase::Taking(taking) = self.ignore_rest(slot, len) else { return None };
+        let Taking { captured_at, upstream, .. } = taking;
+        let Some(frame) = slot.get(..len) else { return self.does_not_fit(upstream, len) };
+        if self.repeat_filter.is_repeat(upstream, frame) {
+            return self.repeat();
         }
         self.counts.pictures = self.counts.pictures.saturating_add(1);
-        let Taking { captured_at, upstream, .. } = taking;
         Some(Ok(FrameInfo { len, width, height, captured_at, upstream }))
     }
 
-    fn broken(&mut self, error: JpegError) -> Option<Captured> {
-        let phase = core::mem::replace(&mut self.phase, Phase::Ignoring);
-        let Phase::Taking(Taking { content_type, .. }) = phase else { return None };
+    fn broken(&mut self, error: JpegError, slot: &[u8]) -> Option<Captured> {
+        let Phase::Taking(Taking { filled, .. }) = &self.phase else { return None };
+        // If it was cut off, the next part has begun in it.
+        let taken = slot.get(..*filled).unwrap_or_default();
+        let next = last_dashed_line(taken.get(taken.len().saturating_sub(N)..).unwrap_or_default());
+        let from = filled.saturating_sub(next.unwrap_or_default());
+        let Phase::Taking(taking) = self.ignore_rest(slot, from) else { return None };
+        let Taking { content_type, .. } = taking;
         if error == JpegError::NotJpeg && content_type == ContentType::Missing {
             self.counts.not_jpeg = self.counts.not_jpeg.saturating_add(1);
             return None;
         }
         self.counts.broken = self.counts.broken.saturating_add(1);
         Some(Err(CaptureError::Broken))
+    }
+
+    /// What comes of this part is of no use from there on. If its length goes beyond, it may be
+    /// wrong, and must not take the next parts along: what has come of them already is decoded
+    /// again, if the buffer has room for it.
+    fn ignore_rest(&mut self, slot: &[u8], from: usize) -> Phase {
+        let mut rest = Rest::default();
+        if let (Phase::Taking(taking), Some(ahead)) = (&self.phase, self.decoder.payload_ahead()) {
+            let again = slot.get(from..taking.filled).unwrap_or_default();
+            let room = N.saturating_sub(self.end.saturating_sub(self.start));
+            let again = if again.len() > room { &[] } else { again };
+            if self.decoder.distrust_length(again.len()) {
+                rest.declared = Some(ahead.saturating_add(again.len()));
+                self.push_front(again);
+            }
+        }
+        core::mem::replace(&mut self.phase, Phase::Ignoring(rest))
+    }
+
+    /// Puts bytes for which there is room before those that are to be decoded.
+    fn push_front(&mut self, bytes: &[u8]) {
+        let shift = bytes.len().saturating_sub(self.start);
+        // From the back, since the places overlap.
+        for at in (self.start..self.end).rev() {
+            let byte = self.buffer.get(at).copied();
+            if let (Some(to), Some(byte)) = (self.buffer.get_mut(at.saturating_add(shift)), byte) {
+                *to = byte;
+            }
+        }
+        self.end = self.end.saturating_add(shift);
+        self.start = self.start.saturating_add(shift).saturating_sub(bytes.len());
+        let room = self.buffer.get_mut(self.start..).unwrap_or_default();
+        room.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+
+    /// A frame of `len` bytes finds no room.
+    fn does_not_fit(&mut self, upstream: Upstream, len: usize) -> Option<Captured> {
+        if self.repeat_filter.may_be_repeat(upstream, len) {
+            return self.repeat();
+        }
+        self.too_large(len as u64)
+    }
+
+    fn repeat(&mut self) -> Option<Captured> {
+        self.counts.repeats = self.counts.repeats.saturating_add(1);
+        Some(Err(CaptureError::Repeat))
     }
 
     fn too_large(&mut self, needed: u64) -> Option<Captured> {
@@ -386,12 +535,18 @@ impl<const N: usize> Intake<N> {
                         if let Some(room) = room {
                             *room = EOI;
                         }
-                        self.picture(Picture { width, height, len }, slot.len())
+                        self.picture(Picture { width, height, len }, slot)
                     }
-                    _ => self.broken(error),
+                    _ => self.broken(error, slot),
                 }
             }
-            _ => None,
+            Phase::Ignoring(rest) => {
+                let is_wrong = !rest.is_as_declared();
+                self.counts.wrong_length =
+                    self.counts.wrong_length.saturating_add(u64::from(is_wrong));
+                None
+            }
+            Phase::Between => None,
         };
         self.phase = Phase::Between;
         result
@@ -403,7 +558,7 @@ impl<const N: usize> Intake<N> {
         }
         let result = match (&self.phase, reason) {
             // Told already, or of no interest.
-            (Phase::Ignoring, _) => None,
+            (Phase::Ignoring(_), _) => None,
             (_, DropReason::TooLarge { needed, .. }) => self.too_large(needed),
             _ => {
                 self.counts.broken = self.counts.broken.saturating_add(1);

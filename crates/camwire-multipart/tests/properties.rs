@@ -3,7 +3,7 @@
 mod common;
 
 use camwire_multipart::{
-    Boundary, Config, ContentType, Decoder, Encoder, Limits, PartHead, Quirks, WrongLength,
+    Boundary, Config, ContentType, Decoder, Encoder, Event, Limits, PartHead, Quirks, WrongLength,
 };
 use common::{Seen, decode, naive, pictures};
 use proptest::prelude::*;
@@ -117,20 +117,23 @@ proptest! {
             any::<(bool, Option<u64>, Option<u64>, Option<u64>)>(),
         ), 0..6),
         text in "[0-9A-Za-z'()+_,./:=?-]{1,70}",
+        random in any::<Option<[u8; 16]>>(),
         config in prop_oneof![Just(Config::default()), Just(Config::strict())],
         cuts in proptest::collection::vec(any::<usize>(), 0..8),
         ends in 0..3,
     ) {
-        let boundary = Boundary::new(&text).unwrap();
-        let encoder = Encoder::new(&boundary);
+        let encoder = match random {
+            Some(random) => Encoder::new(random),
+            None => Encoder::with_predictable_boundary(&Boundary::new(&text).unwrap()),
+        };
         let mut body = encoder.opening().to_vec();
         let mut expected = Vec::new();
         for (n, (payload, (with_length, timestamp_us, sequence, missed))) in parts.iter().enumerate() {
             let payload = payload.concat();
             // A part without a length must not hold its delimiter.
-            let delimiter = format!("\n--{text}");
+            let delimiter = encoder.tail().trim_ascii_end().strip_prefix(b"\r").unwrap();
             let inside = [b"\n", &payload[..]].concat();
-            let holds = inside.windows(delimiter.len()).any(|w| w == delimiter.as_bytes());
+            let holds = inside.windows(delimiter.len()).any(|w| w == delimiter);
             let with_length = *with_length || holds;
             let head = PartHead {
                 content_length: with_length.then_some(payload.len() as u64),
@@ -141,13 +144,18 @@ proptest! {
             body.extend_from_slice(head.encode(&mut [0; PartHead::MAX_LEN]));
             body.extend_from_slice(&payload);
             let last = n + 1 == parts.len();
-            body.extend_from_slice(if last && ends == 0 { encoder.closing() } else { encoder.tail() });
+            if last && ends == 0 {
+                body.extend(encoder.closing().concat());
+            } else {
+                body.extend_from_slice(encoder.tail());
+            }
             expected.push((head, payload));
         }
         if ends == 1 {
-            body.extend_from_slice(encoder.closing());
+            body.extend(encoder.closing().concat());
         }
-        let decoder = Decoder::from_content_type(encoder.content_type(), config).unwrap();
+        let content_type = encoder.content_type();
+        let decoder = Decoder::from_content_type(content_type.as_bytes(), config).unwrap();
         let seen = decode(decoder, cut(&body, &cuts), true);
         let closed = ends == 1 || ends == 0 && !parts.is_empty();
         prop_assert_eq!(seen.last() == Some(&Seen::BodyEnd), closed);
@@ -158,6 +166,55 @@ proptest! {
         prop_assert_eq!(heads, expected.iter().map(|(head, _)| *head).collect::<Vec<_>>());
         let payloads: Vec<_> = expected.into_iter().map(|(_, payload)| payload).collect();
         prop_assert_eq!(pictures(&seen), payloads);
+    }
+
+    /// From the start of a part on; or from its end, when some of what came behind was taken for
+    /// payload.
+    #[test]
+    fn distrusted_lengths_do_not_matter(
+        parts in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 1..40), 1u64..100, any::<bool>()),
+            1..6,
+        ),
+        cuts in proptest::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let boundary = Boundary::new("frame").unwrap();
+        let encoder = Encoder::with_predictable_boundary(&boundary);
+        let mut body = encoder.opening().to_vec();
+        let mut payloads = Vec::new();
+        for (payload, length, at_end) in &parts {
+            // No delimiter, and no half of one at its end.
+            let payload: Vec<u8> = payload.iter().map(|b| b | 0x40).collect();
+            let length = if *at_end { payload.len() as u64 + length } else { *length };
+            let head = PartHead { content_length: Some(length), ..PartHead::default() };
+            body.extend_from_slice(head.encode(&mut [0; PartHead::MAX_LEN]));
+            body.extend_from_slice(&payload);
+            body.extend_from_slice(encoder.tail());
+            payloads.push((payload, *at_end));
+        }
+        let mut decoder = Decoder::new(&boundary, Config::default());
+        let (mut found, mut taken) = (Vec::new(), Vec::new());
+        // Bytes that are decoded again come before those that are still to come.
+        let mut rest: Vec<&[u8]> = cut(&body, &cuts);
+        rest.reverse();
+        while let Some(mut piece) = rest.pop() {
+            while let Some(event) = decoder.next(&mut piece).unwrap() {
+                match event {
+                    Event::PartStart { .. } => taken.clear(),
+                    Event::Payload(bytes) => taken.extend_from_slice(bytes),
+                    Event::PartEnd => found.push(taken.clone()),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+                let Some((payload, at_end)) = payloads.get(found.len()) else { continue };
+                let again = taken.len().saturating_sub(payload.len());
+                if (!at_end || taken.len() >= payload.len()) && decoder.distrust_length(again) {
+                    rest.push(piece);
+                    piece = taken.split_off(taken.len() - again).leak();
+                }
+            }
+        }
+        prop_assert_eq!(found, payloads.into_iter().map(|(payload, _)| payload).collect::<Vec<_>>());
+        prop_assert_eq!(decoder.offset(), body.len() as u64);
     }
 
     #[test]

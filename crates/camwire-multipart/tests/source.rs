@@ -1,8 +1,8 @@
 //! `MultipartSource` over readers that cut, stop and fail.
 
 use camwire_frame::{
-    BlockingFrameSource, CaptureError, Clock, FrameInfo, FrameSource, Instant, Quality, Resolution,
-    TestPattern, jpeg,
+    BlockingFrameSource, CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, Quality,
+    Resolution, TestPattern, jpeg,
 };
 use camwire_multipart::{
     Boundary, Config, DecodeErrorKind, Decoder, Encoder, Limits, MissingEoi, MultipartSource,
@@ -74,12 +74,20 @@ impl Clock for Ticks {
 
 type Source = MultipartSource<Reader, Ticks, WORK>;
 
+fn boundary() -> Boundary {
+    Boundary::new("frame").unwrap()
+}
+
+fn encoder() -> Encoder {
+    Encoder::with_predictable_boundary(&boundary())
+}
+
 fn source(body: Vec<u8>, piece: usize) -> Source {
     source_by(Config::default(), body, piece)
 }
 
 fn source_by(config: Config, body: Vec<u8>, piece: usize) -> Source {
-    let decoder = Decoder::new(&Boundary::DEFAULT, config);
+    let decoder = Decoder::new(&boundary(), config);
     let reader = Reader { rest: body, piece, direct: 0, pending: None };
     MultipartSource::new(reader, decoder, Ticks::default())
 }
@@ -100,11 +108,11 @@ fn part(length: Option<usize>, sequence: u64, payload: &[u8]) -> Vec<u8> {
         missed: None,
     };
     let head = head.encode(&mut [0; PartHead::MAX_LEN]).to_vec();
-    [&head, payload, Encoder::default().tail()].concat()
+    [&head, payload, encoder().tail()].concat()
 }
 
 fn body(parts: &[Vec<u8>]) -> Vec<u8> {
-    [Encoder::default().opening(), &parts.concat()].concat()
+    [encoder().opening(), &parts.concat()].concat()
 }
 
 type Captured = Result<(FrameInfo, Vec<u8>), CaptureError<SourceError<Infallible>>>;
@@ -156,7 +164,7 @@ fn a_picture_does_not_wait_for_the_delimiter() {
     for with_length in [true, false] {
         let p = picture(1);
         let mut all = body(&[part(with_length.then_some(p.len()), 1, &p)]);
-        all.truncate(all.len() - Encoder::default().tail().len());
+        all.truncate(all.len() - encoder().tail().len());
         let mut source = source(all, 50);
         // Had it tried to read more, the end of the stream would have come first, too; so count.
         assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
@@ -214,12 +222,11 @@ fn broken_ones_are_told_and_others_go_on() {
         part(None, 3, cut),
         part(None, 4, &damaged),
         part(Some(9), 5, b"not JPEG!"),
-        b"Content-Length: x\r\n\r\n".iter().chain(Encoder::default().tail()).copied().collect(),
+        b"Content-Length: x\r\n\r\n".iter().chain(encoder().tail()).copied().collect(),
         // Too short: no EOI. Too long: it is whole, although the length is wrong.
         part(Some(p.len() - 10), 6, &p),
         part(Some(p.len() + 50), 7, &p),
         part(Some(p.len()), 8, &p),
-        part(Some(p.len()), 9, &p),
     ];
     for piece in [1, 100, 100_000] {
         let mut source = source(body(&parts), piece);
@@ -236,10 +243,110 @@ fn broken_ones_are_told_and_others_go_on() {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert_eq!(pictures, [2, 7, 9], "{piece}");
+        assert_eq!(pictures, [2, 7, 8], "{piece}");
         assert_eq!(broken, 6);
         let counts = source.counts();
         assert_eq!((counts.broken, counts.wrong_length), (6, 2));
+    }
+}
+
+/// What is wrong with one frame costs no other, however the stream is cut, and whatever comes with
+/// the same read.
+#[test]
+fn one_damaged_frame_costs_no_other() {
+    let good: Vec<_> = (0..4).map(picture).collect();
+    let p = picture(9);
+    let cut = &p[..p.len() - 400];
+    let bare = &p[..p.len() - 2];
+    let with_length = |len: usize, payload: &[u8]| part(Some(len), 9, payload);
+    let garbage: Vec<u8> =
+        (0..5000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let kinds: &[(&str, Vec<u8>, bool)] = &[
+        ("cut off, right length", with_length(cut.len(), cut), false),
+        ("cut off, length of the whole", with_length(p.len(), cut), false),
+        ("cut off, length of nothing", with_length(10, cut), false),
+        ("cut off, no length", part(None, 9, cut), false),
+        ("no EOI, right length", with_length(bare.len(), bare), false),
+        ("no EOI, length of the whole", with_length(p.len(), bare), false),
+        ("no EOI, no length", part(None, 9, bare), false),
+        ("whole, length too small by 1", with_length(p.len() - 1, &p), false),
+        ("whole, length too small by 60", with_length(p.len() - 60, &p), false),
+        ("whole, length too large by 1", with_length(p.len() + 1, &p), true),
+        ("whole, length too large by 50", with_length(p.len() + 50, &p), true),
+        ("whole, length too large by 700", with_length(p.len() + 700, &p), true),
+        ("garbage", with_length(garbage.len(), &garbage), false),
+        ("garbage behind an SOI", with_length(5002, &[b"\xff\xd8", &garbage[..]].concat()), false),
+        ("text", with_length(9, b"not JPEG!"), false),
+        ("nothing", with_length(0, b""), false),
+    ];
+    for (kind, bad, is_whole) in kinds {
+        let mut parts: Vec<_> =
+            (0..4).map(|n| part(Some(good[n].len()), n as u64, &good[n])).collect();
+        parts.insert(2, bad.clone());
+        for piece in [3, 100, 999, 5000, 100_000] {
+            let decoder = Decoder::new(&boundary(), Config::default());
+            let reader = Reader { rest: body(&parts), piece, direct: 0, pending: None };
+            let mut source: MultipartSource<_, _, 1024> =
+                MultipartSource::new(reader, decoder, Ticks::default());
+            let (mut numbers, mut broken) = (Vec::new(), 0);
+            let mut slot = vec![0; SLOT];
+            loop {
+                match BlockingFrameSource::capture(&mut source, &mut slot) {
+                    Ok(info) => {
+                        let number = info.upstream.sequence.unwrap();
+                        let expected = good.get(number as usize).unwrap_or(&p);
+                        assert_eq!(&slot[..info.len], expected);
+                        numbers.push(number);
+                    }
+                    Err(CaptureError::Broken) => broken += 1,
+                    Err(CaptureError::Ended) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let expected: &[u64] = if *is_whole { &[0, 1, 9, 2, 3] } else { &[0, 1, 2, 3] };
+            assert_eq!(numbers, expected, "{kind}, in pieces of {piece}");
+            let counts = source.counts();
+            assert_eq!(
+                (broken, counts.broken),
+                (u64::from(!is_whole), u64::from(!is_whole)),
+                "{kind}"
+            );
+            // Two bytes too many are taken for the line end before the delimiter.
+            let is_wrong = ["too", "cut off, length"].iter().any(|wrong| kind.contains(wrong));
+            assert_eq!(counts.wrong_length, u64::from(is_wrong), "{kind}, in pieces of {piece}");
+        }
+    }
+}
+
+/// A length of megabytes at a frame of kilobytes.
+#[test]
+fn absurd_length_costs_what_was_read_with_it_at_most() {
+    let good: Vec<_> = (0..20).map(picture).collect();
+    let p = picture(99);
+    for payload in [&p[..], &p[..p.len() - 400], b"not JPEG!"] {
+        for length in [100_000, 5_000_000, 8 << 20, usize::MAX >> 1] {
+            let mut parts: Vec<_> =
+                (0..20).map(|n| part(Some(good[n].len()), n as u64, &good[n])).collect();
+            parts.insert(5, part(Some(length), 99, payload));
+            for piece in [100, 1460, 100_000] {
+                let mut source = source(body(&parts), piece);
+                let (mut numbers, mut errors) = (Vec::new(), 0);
+                loop {
+                    match capture(&mut source, 1 << 20) {
+                        Ok((info, _)) => numbers.push(info.upstream.sequence.unwrap()),
+                        Err(CaptureError::Ended) => break,
+                        Err(_) => errors += 1,
+                    }
+                }
+                numbers.retain(|number| *number != 99);
+                let lost = 20 - numbers.len();
+                // What came with the same read as the end of the frame is gone with it.
+                let shortest = good.iter().map(Vec::len).min().unwrap();
+                let most = 1 + piece.div_ceil(shortest);
+                assert!(lost <= most, "{lost} lost of {length} in pieces of {piece}");
+                assert!(errors <= 2, "{errors}");
+            }
+        }
     }
 }
 
@@ -247,7 +354,7 @@ fn broken_ones_are_told_and_others_go_on() {
 fn missing_eoi() {
     let p = picture(1);
     let cut = &p[..p.len() - 2];
-    let parts = [part(Some(cut.len()), 1, cut), part(None, 1, cut), part(None, 1, &p[..30])];
+    let parts = [part(Some(cut.len()), 1, cut), part(None, 2, cut), part(None, 3, &p[..30])];
     let mut source = source(body(&parts), 1000).missing_eoi(MissingEoi::Append);
     assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
     assert_eq!(capture(&mut source, SLOT).unwrap().1, p);
@@ -262,12 +369,12 @@ fn other_parts_are_passed_over() {
     let p = picture(1);
     let text = b"Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
     let none = b"X-Frame: 1\r\n\r\nhello";
-    let tail = Encoder::default();
+    let tail = encoder();
     let parts = [
         [&text[..], tail.tail()].concat(),
         [&none[..], tail.tail()].concat(),
         part(Some(p.len()), 1, &p),
-        tail.closing().to_vec(),
+        tail.closing().concat(),
         part(Some(p.len()), 1, &p),
     ];
     let mut source = source(body(&parts), 1000);
@@ -306,7 +413,7 @@ fn a_dropped_capture_loses_its_picture_only() {
         source = {
             let mut reader = source.into_reader();
             reader.pending = Some(false);
-            let decoder = Decoder::new(&Boundary::DEFAULT, Config::default());
+            let decoder = Decoder::new(&boundary(), Config::default());
             MultipartSource::new(reader, decoder, Ticks::default())
         };
         let mut seen = Vec::new();
@@ -340,6 +447,189 @@ fn a_dropped_capture_loses_its_picture_only() {
     }
 }
 
+/// A part whose head says this of it.
+fn marked(sequence: Option<u64>, timestamp_us: Option<u64>, payload: &[u8]) -> Vec<u8> {
+    let content_length = Some(payload.len() as u64);
+    let head = PartHead { content_length, timestamp_us, sequence, missed: None };
+    let head = head.encode(&mut [0; PartHead::MAX_LEN]).to_vec();
+    [&head, payload, encoder().tail()].concat()
+}
+
+/// What comes of a body: the picture, or whether it was a repeat. Panics at any other error.
+fn new_and_repeated(source: &mut Source) -> Vec<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    loop {
+        all.push(match capture(source, SLOT) {
+            Ok((_, picture)) => Some(picture),
+            Err(CaptureError::Repeat) => None,
+            Err(CaptureError::Ended) => return all,
+            Err(error) => panic!("{error}"),
+        });
+    }
+}
+
+#[test]
+fn last_frame_sent_again_is_a_repeat() {
+    let pictures: Vec<_> = (0..3).map(picture).collect();
+    for with_length in [true, false] {
+        for piece in [1, 50, 100_000] {
+            let numbers = [0, 0, 1, 2, 2, 2];
+            let one =
+                |&n: &usize| part(with_length.then_some(pictures[n].len()), n as u64, &pictures[n]);
+            let mut source = source(body(&numbers.iter().map(one).collect::<Vec<_>>()), piece);
+            let [zero, one, two] = [0, 1, 2].map(|n| Some(pictures[n].clone()));
+            assert_eq!(new_and_repeated(&mut source), [zero, None, one, two, None, None]);
+            let counts = source.counts();
+            assert_eq!((counts.pictures, counts.repeats, counts.broken), (3, 3, 0));
+        }
+    }
+}
+
+/// Numbers and times that are constant, that start anew, or that are wrong in other ways.
+#[test]
+fn wrong_numbers_lose_no_frame() {
+    // All of the same length, so that only their bytes differ.
+    let pictures: Vec<_> = (0..4u8)
+        .map(|n| {
+            let mut picture = picture(1);
+            let at = picture.len() - 10;
+            picture[at] = n;
+            picture
+        })
+        .collect();
+    for (sequence, timestamp_us) in
+        [(Some(0), None), (None, Some(0)), (Some(0), Some(0)), (Some(u64::MAX), Some(7))]
+    {
+        let parts: Vec<_> = pictures.iter().map(|p| marked(sequence, timestamp_us, p)).collect();
+        let got = new_and_repeated(&mut source(body(&parts), 1000));
+        assert_eq!(got, pictures.iter().cloned().map(Some).collect::<Vec<_>>());
+    }
+    // A still scene of a camera that numbers its frames, and one that started anew.
+    let still = &pictures[0];
+    let marks = [(1, 10), (2, 20), (3, 20), (3, 30), (1, 10), (1, 10)];
+    let parts = marks.map(|(number, time)| marked(Some(number), Some(time), still));
+    let got = new_and_repeated(&mut source(body(&parts), 1000));
+    assert_eq!(
+        got.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, true, true, true, true, false]
+    );
+}
+
+#[test]
+fn frames_without_number_and_time_are_all_new() {
+    let p = picture(1);
+    let parts = [marked(None, None, &p), marked(None, None, &p), marked(None, None, &p)];
+    let mut source = source(body(&parts), 1000);
+    assert_eq!(new_and_repeated(&mut source), vec![Some(p); 3]);
+    assert_eq!(source.counts().repeats, 0);
+}
+
+#[test]
+fn repeats_are_known_across_connections() {
+    let (one, two) = (picture(1), picture(2));
+    let mut first = source(body(&[part(Some(one.len()), 1, &one)]), 1000);
+    assert_eq!(new_and_repeated(&mut first), [Some(one.clone())]);
+    let again = || body(&[part(Some(one.len()), 1, &one), part(Some(two.len()), 2, &two)]);
+    let mut next = source(again(), 1000).with_repeat_filter(first.repeat_filter());
+    assert_eq!(new_and_repeated(&mut next), [None, Some(two.clone())]);
+    // Without that, and after a pause, it is new for those who come then.
+    assert_eq!(new_and_repeated(&mut source(again(), 1000)).len(), 2);
+    let mut paused = source(again(), 1000).with_repeat_filter(first.repeat_filter());
+    BlockingFrameSource::pause(&mut paused);
+    assert_eq!(new_and_repeated(&mut paused), [Some(one), Some(two)]);
+}
+
+/// Into no memory at all, which is how a stream is read while there is no slot.
+#[test]
+fn frames_are_thrown_away_one_by_one() {
+    let pictures: Vec<_> = (0..6).map(picture).collect();
+    for with_length in [true, false] {
+        for piece in [1, 700, 100_000] {
+            let parts: Vec<_> = pictures
+                .iter()
+                .zip(0..)
+                .flat_map(|(p, n)| {
+                    let part = part(with_length.then_some(p.len()), n, p);
+                    [part.clone(), part]
+                })
+                .collect();
+            let mut source = source(body(&parts), piece);
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[0]);
+            assert_eq!(capture(&mut source, 0), Err(CaptureError::Repeat));
+            for _ in 0..2 {
+                let needed = pictures[1].len();
+                assert_eq!(capture(&mut source, 0), Err(CaptureError::TooLarge { needed }));
+            }
+            // One that was thrown away is not the last one that was taken.
+            let needed = pictures[2].len();
+            assert_eq!(capture(&mut source, 0), Err(CaptureError::TooLarge { needed }));
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[2]);
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[3]);
+            assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Repeat));
+            assert_eq!(capture(&mut source, SLOT).unwrap().1, pictures[4]);
+        }
+    }
+}
+
+#[test]
+fn it_is_a_stream_until_it_ends() {
+    let flow = |source: &Source| BlockingFrameSource::flow(source);
+    let p = picture(1);
+    let parts = [part(Some(9), 1, b"not JPEG!"), part(None, 2, &p[..50]), part(None, 3, &p)];
+    let mut source = source(body(&parts), 1000);
+    assert_eq!(flow(&source), Flow::Stream);
+    for error in [CaptureError::Broken, CaptureError::Broken] {
+        assert_eq!(capture(&mut source, SLOT), Err(error));
+        assert_eq!(flow(&source), Flow::Stream, "it goes on behind a damaged frame");
+    }
+    let needed = p.len();
+    assert_eq!(capture(&mut source, 100), Err(CaptureError::TooLarge { needed }));
+    assert_eq!(flow(&source), Flow::Stream);
+    assert_eq!(capture(&mut source, SLOT), Err(CaptureError::Ended));
+    assert_eq!(flow(&source), Flow::OnDemand);
+    assert_eq!(FrameSource::flow(&source), Flow::OnDemand);
+
+    let limits = Limits { preamble_bytes: 100, ..Limits::DEFAULT };
+    let config = Config { limits, ..Config::default() };
+    let mut source = source_by(config, b"<html>".repeat(100), 1000);
+    assert!(matches!(capture(&mut source, SLOT), Err(CaptureError::Source(_))));
+    assert_eq!(flow(&source), Flow::OnDemand);
+}
+
+/// Fails at every second read.
+struct Failing<'b>(&'b [u8], bool);
+
+impl embedded_io::ErrorType for Failing<'_> {
+    type Error = embedded_io::ErrorKind;
+}
+
+impl embedded_io::Read for Failing<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        self.1 = !self.1;
+        if self.1 {
+            return Err(embedded_io::ErrorKind::TimedOut);
+        }
+        embedded_io::Read::read(&mut self.0, buf).map_err(|never| match never {})
+    }
+}
+
+#[test]
+fn it_is_no_stream_while_reading_fails() {
+    let p = picture(1);
+    let body = body(&[part(Some(p.len()), 1, &p), part(Some(p.len()), 2, &p)]);
+    let decoder = Decoder::new(&boundary(), Config::default());
+    let reader = Failing(&body, false);
+    let mut source: MultipartSource<_, _, 8192> =
+        MultipartSource::new(reader, decoder, Ticks::default());
+    let mut slot = vec![0; SLOT];
+    let failed = BlockingFrameSource::capture(&mut source, &mut slot);
+    assert!(matches!(failed, Err(CaptureError::Source(SourceError::Read(_)))));
+    assert_eq!(BlockingFrameSource::flow(&source), Flow::OnDemand);
+    // The reader may be asked again.
+    assert!(BlockingFrameSource::capture(&mut source, &mut slot).is_ok());
+    assert_eq!(BlockingFrameSource::flow(&source), Flow::Stream);
+}
+
 #[test]
 fn the_future_is_send() {
     struct Plain;
@@ -351,7 +641,7 @@ fn the_future_is_send() {
     }
     fn send<T: Send>(_: &T) {}
     let mut source: MultipartSource<&[u8], Plain> =
-        MultipartSource::new(&[], Decoder::new(&Boundary::DEFAULT, Config::default()), Plain);
+        MultipartSource::new(&[], Decoder::new(&boundary(), Config::default()), Plain);
     let mut slot = [0; 8];
     send(&FrameSource::capture(&mut source, &mut slot));
 }

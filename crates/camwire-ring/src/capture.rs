@@ -1,24 +1,26 @@
 use core::fmt::Display;
 use core::future::pending;
+use core::pin::pin;
 use core::time::Duration;
 
 use camwire_frame::{
-    CaptureError, Clock, Control, ControlError, FrameRate, FrameSource, Instant, Pacer, Setting,
-    SettingName,
+    CaptureError, Clock, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource, Instant,
+    Pacer, Setting, SettingName,
 };
-use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_futures::select::{Either, Either3, Either4, select, select3, select4};
 use embassy_futures::yield_now;
 
-use crate::{Grant, Policy, Publisher, Settings, SourceStatus};
+use crate::{CommitError, Grant, Policy, Publisher, Settings, SourceStatus};
 
 /// How a [`capture_loop`] goes about it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CaptureConfig {
-    /// The most pictures per second; `None` for as many as the source gives. After a pause the
+    /// The most frames per second; `None` for as many as the source gives. After a pause the
     /// first one is captured within a second, even if the rate is lower.
     pub rate: Option<FrameRate>,
-    /// How long one capture may take before it is given up as failed.
+    /// How long one capture may take before it is given up as failed. Of a stream it is reported
+    /// as failed, and goes on: when a connection is lost, its source has to say.
     pub timeout: Duration,
     /// Wait before the second attempt in a row that failed; it doubles with each further one.
     pub backoff_min: Duration,
@@ -48,17 +50,35 @@ const SLOT_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait for the first picture after a pause, however low the rate.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a frame of a stream whose turn has come late gives way to newer ones, at most: after
+/// the network, or this task, stood still, many come at once, and the first is the oldest.
+const SETTLING_TIME: Duration = Duration::from_millis(20);
+
+/// No timer is exact.
+const LATE: Duration = Duration::from_millis(2);
+
 /// How many pictures from before they were wanted a driver may have queued; more are an error.
 const STALE_MAX: u32 = 8;
 
-/// Captures pictures into the ring while anybody reads it, until the source has ended.
+/// Captures frames into the ring while anybody reads it, until the source has ended.
 ///
 /// - With no reader, nothing is captured: the source is paused and the ring cleared. Nobody gets a
-///   picture that was captured before it began to be wanted.
-/// - A capture that fails is tried again, at once the first time, since cameras do spoil a picture
+///   frame that was captured before it began to be wanted.
+/// - A capture that fails is tried again, at once the first time, since cameras do spoil a frame
 ///   now and then, and with growing waits after that.
-/// - When the ring has no slot for a new picture, that is dropped and counted, or with
+/// - When the ring has no slot for a new frame, that is dropped and counted, or with
 ///   [`Policy::KeepAll`] waited for; the longest lease is asked back after its grace.
+/// - A frame that the upstream sends again ([`CaptureError::Repeat`]) is not published again.
+///
+/// While a source is a stream ([`Flow::Stream`]), no time passes between two captures, since what
+/// is not read grows old:
+///
+/// - It is held to the rate by passing frames over. When a frame is due, the newest that has come
+///   is published; one that comes late gives way to newer ones for up to 20 ms. This takes a slot
+///   more than without a rate; if there is none, the next frame that comes is published instead.
+/// - After a damaged frame the next one is captured at once.
+/// - Without a slot, frames are read and thrown away. Only with [`Policy::KeepAll`] and without a
+///   rate the stream waits, as that policy demands; then frames arrive late.
 ///
 /// `status` tells others how it goes. When the source has ended, every reader is told so behind its
 /// last picture, and the loop returns when they have gone.
@@ -77,7 +97,8 @@ pub async fn capture_loop<S, C>(
     S::Error: Display,
     C: Clock,
 {
-    Loop { publisher, source, clock, config, status, mail: &NoMail, undo: () }.run().await;
+    let out = Output::new(publisher, clock, config, status);
+    Loop { out, source, mail: &NoMail, undo: () }.run().await;
 }
 
 /// A [`capture_loop`] whose source obeys what others wish for in `settings`, between two captures
@@ -101,8 +122,8 @@ pub async fn capture_loop_with_settings<S, C>(
     C: Clock,
 {
     let _open = settings.open();
-    let undo = Default::default();
-    Loop { publisher, source, clock, config, status, mail: settings, undo }.run().await;
+    let out = Output::new(publisher, clock, config, status);
+    Loop { out, source, mail: settings, undo: Default::default() }.run().await;
 }
 
 /// What a capture loop is asked besides pictures.
@@ -205,13 +226,42 @@ impl<S: Control> Mail<S> for Settings {
 }
 
 struct Loop<'l, 'r, S, C, M: Mail<S>> {
-    publisher: &'l mut Publisher<'r>,
+    out: Output<'l, 'r, C>,
     source: &'l mut S,
+    mail: &'l M,
+    undo: M::Undo,
+}
+
+/// The loop without its source, which is lent out while a capture is under way.
+struct Output<'l, 'r, C> {
+    publisher: &'l mut Publisher<'r>,
     clock: &'l C,
     config: &'l CaptureConfig,
     status: &'l SourceStatus,
-    mail: &'l M,
-    undo: M::Undo,
+    /// It outlives the pauses, else who comes and goes quickly would get more frames than the
+    /// owner allows.
+    pacer: Option<Pacer>,
+    /// When the last frame was captured that was published since frames are wanted.
+    previous: Option<Instant>,
+    /// Of a paced stream, the newest frame, while its turn has not come.
+    held: Option<Held<'r>>,
+}
+
+/// A whole frame that waits for its turn.
+struct Held<'r> {
+    grant: Grant<'r>,
+    info: FrameInfo,
+    /// Until then, a newer frame may take its place even if its turn has come.
+    settled_at: Instant,
+    /// Its turn came late, and `settled_at` allows for that.
+    is_late: bool,
+}
+
+/// What has become of a capture.
+enum Captured<E> {
+    Done(Result<FrameInfo, CaptureError<E>>),
+    Unwanted,
+    TimedOut,
 }
 
 impl<'r, S, C, M> Loop<'_, 'r, S, C, M>
@@ -222,53 +272,55 @@ where
 {
     async fn run(mut self) {
         self.mail.show(self.source);
-        // It outlives the pauses, else who comes and goes quickly would get more pictures than
-        // the owner allows.
-        let mut pacer = self.config.rate.map(Pacer::new);
         loop {
-            self.publisher.clear();
-            self.status.idle();
-            while let Either::Second(()) = select(self.publisher.demand(), self.mail.wished()).await
+            self.out.publisher.clear();
+            self.out.status.idle();
+            while let Either::Second(()) =
+                select(self.out.publisher.demand(), self.mail.wished()).await
             {
                 self.obey().await;
             }
-            let wanted_since = self.clock.now();
-            self.status.starting(wanted_since);
-            if let Some(pacer) = &mut pacer {
+            let wanted_since = self.out.clock.now();
+            self.out.status.starting(wanted_since);
+            self.out.previous = None;
+            if let Some(pacer) = &mut self.out.pacer {
                 pacer.hasten(wanted_since + FIRST_WAIT);
             }
             self.source.resume().await;
-            if self.capture_while_wanted(wanted_since, &mut pacer).await {
+            let ended = self.capture_while_wanted(wanted_since).await;
+            if ended {
+                self.out.publish_held();
                 // What the ring still offers is for those who have not had it, and for nobody
                 // else.
-                self.status.ended();
-                self.publisher.close();
+                self.out.status.ended();
+                self.out.publisher.close();
                 while let Either::Second(()) =
-                    select(self.publisher.no_demand(), self.mail.wished()).await
+                    select(self.out.publisher.no_demand(), self.mail.wished()).await
                 {
                     self.obey().await;
                 }
-                self.publisher.clear();
+                self.out.publisher.clear();
                 return;
             }
             // First nothing old is left to those who come during the pause, then the pause.
-            self.publisher.clear();
+            self.out.held = None;
+            self.out.publisher.clear();
             self.source.pause().await;
         }
     }
 
     async fn obey(&mut self) {
-        let time = (self.clock, self.config.timeout);
-        let room = self.publisher.ring().slot_bytes();
+        let time = (self.out.clock, self.out.config.timeout);
+        let room = self.out.publisher.ring().slot_bytes();
         self.mail.obey(self.source, time, room, &mut self.undo).await;
     }
 
-    /// Waits, and obeys meanwhile; returns early when nobody wants pictures any more.
+    /// Waits, and obeys meanwhile; returns early when nobody wants frames any more.
     async fn wait_until(&mut self, until: Instant) {
         loop {
             let wait = select3(
-                self.clock.sleep_until(until),
-                self.publisher.no_demand(),
+                self.out.clock.sleep_until(until),
+                self.out.publisher.no_demand(),
                 self.mail.wished(),
             );
             match wait.await {
@@ -278,65 +330,62 @@ where
         }
     }
 
-    /// True when the source has ended, false when nobody wants pictures any more.
-    async fn capture_while_wanted(
-        &mut self,
-        wanted_since: Instant,
-        pacer: &mut Option<Pacer>,
-    ) -> bool {
-        let (clock, config, status) = (self.clock, self.config, self.status);
-        let mut previous = None;
-        let (mut stale, mut failures) = (0, 0u32);
-        while self.publisher.has_demand() {
-            if let Some(due) = pacer.as_ref().and_then(Pacer::due) {
-                self.wait_until(due).await;
-                if !self.publisher.has_demand() {
-                    break;
+    /// True when the source has ended, false when nobody wants frames any more.
+    async fn capture_while_wanted(&mut self, wanted_since: Instant) -> bool {
+        let (clock, config, status) = (self.out.clock, self.out.config, self.out.status);
+        let (mut is_first, mut stale, mut failures) = (true, 0, 0u32);
+        // A slot that is taken already.
+        let mut spare = None;
+        while self.out.publisher.has_demand() {
+            let is_stream = self.source.flow() == Flow::Stream;
+            if !is_stream {
+                self.out.publish_held();
+                if let Some(due) = self.out.pacer.as_ref().and_then(Pacer::due) {
+                    self.wait_until(due).await;
+                    if !self.out.publisher.has_demand() {
+                        break;
+                    }
                 }
             }
             // A source that is always ready must not keep the executor from the viewers.
             yield_now().await;
             self.obey().await;
-            if let Some(pacer) = pacer {
+            if !is_stream && let Some(pacer) = &mut self.out.pacer {
                 pacer.admit(clock.now());
             }
 
-            let mut grant = match self.publisher.try_grant() {
-                Ok(grant) => grant,
-                Err(_full) => match self.wait_for_slot(pacer.is_some()).await {
-                    Some(grant) => grant,
-                    None => continue,
-                },
-            };
-            let publisher = &mut *self.publisher;
-            let captured = select3(
-                self.source.capture(&mut grant),
-                publisher.no_demand(),
-                clock.sleep_until(clock.now() + config.timeout),
-            );
-            let error = match captured.await {
+            let mut slot = spare.take().or_else(|| self.out.publisher.try_grant().ok());
+            if slot.is_none() && !(is_stream && self.out.may_drop()) {
+                slot = self.wait_for_slot().await;
+                if slot.is_none() {
+                    continue;
+                }
+            }
+            // A stream does not wait for a slot: without one, its frame is thrown away.
+            let has_slot = slot.is_some();
+            let buf = slot.as_deref_mut().unwrap_or_default();
+            let error = match self.out.capture(self.source, buf, is_stream).await {
+                Captured::Unwanted => continue,
                 // The source should have flushed this; nobody may see it.
-                Either3::First(Ok(info))
+                Captured::Done(Ok(info))
                     if info.captured_at < wanted_since && stale < STALE_MAX =>
                 {
                     stale += 1;
                     continue;
                 }
-                Either3::First(Ok(info)) if info.captured_at < wanted_since => {
+                Captured::Done(Ok(info)) if info.captured_at < wanted_since => {
                     status.failed(format_args!("pictures are from before they were wanted"));
                     None
                 }
-                Either3::First(Ok(info)) => match publisher.commit(grant, info) {
-                    Ok(_sequence) => {
-                        let now = clock.now();
-                        publisher.revoke_oldest(now, config.lease_grace);
-                        if previous.is_none() || failures > 0 {
+                Captured::Done(Ok(info)) => match self.out.accept(slot, info, is_stream) {
+                    Ok(unused) => {
+                        spare = unused;
+                        if is_first || failures > 0 {
                             // A camera that has only now started, or anew, has more to tell.
                             self.mail.show(self.source);
                         }
-                        status.published(&info, previous.replace(info.captured_at), now);
                         self.undo = M::Undo::default();
-                        failures = 0;
+                        (is_first, failures) = (false, 0);
                         continue;
                     }
                     Err(error) => {
@@ -344,18 +393,27 @@ where
                         None
                     }
                 },
-                Either3::First(Err(error)) => Some(error),
-                Either3::Second(()) => continue,
-                Either3::Third(()) => {
-                    let (secs, millis) = (config.timeout.as_secs(), config.timeout.subsec_millis());
-                    status.failed(format_args!("no picture within {secs}.{millis:03} s"));
-                    None
+                Captured::Done(Err(CaptureError::Repeat)) => {
+                    status.repeated(clock.now());
+                    spare = slot;
+                    failures = 0;
+                    if self.source.flow() != Flow::Stream {
+                        // It has no newer one, and that it knew at once.
+                        self.wait_until(clock.now() + config.backoff_min).await;
+                    }
+                    continue;
                 }
+                Captured::Done(Err(error)) => Some(error),
+                Captured::TimedOut => None,
             };
             match error {
                 Some(CaptureError::Ended) => return true,
                 Some(CaptureError::TooLarge { needed }) => {
-                    let room = publisher.ring().slot_bytes();
+                    let room = self.out.publisher.ring().slot_bytes();
+                    if !has_slot && needed <= room {
+                        self.out.dropped();
+                        continue;
+                    }
                     let undo = core::mem::take(&mut self.undo);
                     let undone = self.mail.undo(self.source, (clock, config.timeout), undo).await;
                     let then = if undone { ": the last settings are undone" } else { "" };
@@ -366,6 +424,9 @@ where
                 Some(error) => status.failed(format_args!("{error}")),
                 None => {}
             }
+            if self.source.flow() == Flow::Stream {
+                continue; // It goes on meanwhile, and what nobody reads grows old.
+            }
             failures = failures.saturating_add(1);
             if failures > 1 {
                 let wait = config.backoff_min.saturating_mul(1 << (failures - 2).min(16));
@@ -375,15 +436,15 @@ where
         false
     }
 
-    /// The ring is full. What now depends on the policy: wait, or drop the picture and count it.
-    async fn wait_for_slot(&mut self, paced: bool) -> Option<Grant<'r>> {
-        let keep_all = self.publisher.ring().policy() == Policy::KeepAll;
+    /// The ring is full. What now depends on the policy: wait, or drop the frame and count it.
+    async fn wait_for_slot(&mut self) -> Option<Grant<'r>> {
+        let keep_all = self.out.publisher.ring().policy() == Policy::KeepAll;
         loop {
-            self.publisher.revoke_oldest(self.clock.now(), self.config.lease_grace);
-            if keep_all || !paced {
+            self.out.revoke();
+            if keep_all || self.out.pacer.is_none() {
                 // Nothing else says when to look again.
-                let until = self.clock.sleep_until(self.clock.now() + SLOT_WAIT);
-                match select3(self.publisher.grant(), until, self.mail.wished()).await {
+                let until = self.out.clock.sleep_until(self.out.clock.now() + SLOT_WAIT);
+                match select3(self.out.publisher.grant(), until, self.mail.wished()).await {
                     Either3::First(grant) => return Some(grant),
                     Either3::Second(()) => {}
                     Either3::Third(()) => {
@@ -395,9 +456,162 @@ where
             // A reader that stops reading loses its connection, and a ring without readers has
             // room, so waiting for it ends.
             if !keep_all {
-                self.publisher.skip();
+                self.out.publisher.skip();
                 return None;
             }
         }
+    }
+}
+
+impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
+    fn new(
+        publisher: &'l mut Publisher<'r>,
+        clock: &'l C,
+        config: &'l CaptureConfig,
+        status: &'l SourceStatus,
+    ) -> Self {
+        let pacer = config.rate.map(Pacer::new);
+        Self { publisher, clock, config, status, pacer, previous: None, held: None }
+    }
+
+    /// Captures one frame, and publishes the one before it when its turn comes meanwhile.
+    async fn capture<S: FrameSource>(
+        &mut self,
+        source: &mut S,
+        buf: &mut [u8],
+        is_stream: bool,
+    ) -> Captured<S::Error> {
+        let clock = self.clock;
+        // A source that blocks leaves no other moment for that.
+        if self.turn().is_some_and(|turn| turn <= clock.now()) {
+            self.turn_has_come();
+        }
+        let mut capture = pin!(source.capture(buf));
+        let mut timeout = pin!(clock.sleep_until(clock.now() + self.config.timeout));
+        loop {
+            let turn = sleep_until(clock, self.turn());
+            let no_demand = self.publisher.no_demand();
+            match select4(capture.as_mut(), no_demand, turn, timeout.as_mut()).await {
+                Either4::First(captured) => return Captured::Done(captured),
+                Either4::Second(()) => return Captured::Unwanted,
+                Either4::Third(()) => self.turn_has_come(),
+                Either4::Fourth(()) => {
+                    let limit = self.config.timeout;
+                    let (secs, millis) = (limit.as_secs(), limit.subsec_millis());
+                    self.status.failed(format_args!("no picture within {secs}.{millis:03} s"));
+                    if !is_stream {
+                        return Captured::TimedOut;
+                    }
+                    // To give up would lose the frame under way, and gain nothing.
+                    timeout.set(clock.sleep_until(clock.now() + limit));
+                }
+            }
+        }
+    }
+
+    /// Publishes the frame in `slot`, now or when its turn comes. Gives back a slot for the next
+    /// one if it has one.
+    fn accept(
+        &mut self,
+        slot: Option<Grant<'r>>,
+        info: FrameInfo,
+        is_stream: bool,
+    ) -> Result<Option<Grant<'r>>, CommitError> {
+        let Some(grant) = slot else { return Err(CommitError::TooLong) };
+        if !is_stream || self.pacer.is_none() {
+            self.publish(grant, info)?;
+            self.revoke();
+            return Ok(None);
+        }
+        if info.len > grant.len() {
+            return Err(CommitError::TooLong);
+        }
+        let now = self.clock.now();
+        self.status.passed_over(now);
+        // First the old one gives its slot up.
+        let (settled_at, is_late) = match self.held.take() {
+            Some(Held { settled_at, is_late, .. }) => (settled_at, is_late),
+            None => (now + self.settling_time(), false),
+        };
+        if let Ok(another) = self.publisher.try_grant() {
+            self.held = Some(Held { grant, info, settled_at, is_late });
+            return Ok(Some(another));
+        }
+        // With one slot for both this frame and the next, it is now or never.
+        if self.is_admitted(now) {
+            self.publish(grant, info)?;
+            self.revoke();
+            return Ok(None);
+        }
+        Ok(Some(grant))
+    }
+
+    /// When the frame that is held is to be published.
+    fn turn(&self) -> Option<Instant> {
+        let due = self.pacer.as_ref().and_then(Pacer::due).unwrap_or(Instant::ZERO);
+        self.held.as_ref().map(|held| due.max(held.settled_at))
+    }
+
+    fn settling_time(&self) -> Duration {
+        self.config.rate.map_or(SETTLING_TIME, |rate| SETTLING_TIME.min(rate.period() / 4))
+    }
+
+    /// Publishes the frame that is held. If that should have been done before, this task was kept
+    /// from running, and there may be newer ones.
+    fn turn_has_come(&mut self) {
+        let (turn, now, time) = (self.turn(), self.clock.now(), self.settling_time());
+        match &mut self.held {
+            Some(held) if !held.is_late && turn.is_some_and(|turn| now > turn + LATE) => {
+                (held.is_late, held.settled_at) = (true, now + time);
+            }
+            _ => self.publish_held(),
+        }
+    }
+
+    fn publish_held(&mut self) {
+        let Some(Held { grant, info, .. }) = self.held.take() else { return };
+        self.is_admitted(self.clock.now());
+        let _ = self.publish(grant, info); // It was checked before.
+    }
+
+    fn publish(&mut self, grant: Grant<'r>, info: FrameInfo) -> Result<(), CommitError> {
+        self.publisher.commit(grant, info)?;
+        let previous = self.previous.replace(info.captured_at);
+        self.status.published(&info, previous, self.clock.now());
+        Ok(())
+    }
+
+    /// A frame of a stream was thrown away, since there was no slot for it.
+    fn dropped(&mut self) {
+        self.revoke();
+        if self.publisher.ring().policy() == Policy::KeepAll {
+            return; // A later one is published in its place.
+        }
+        if self.is_admitted(self.clock.now()) {
+            self.publisher.skip();
+        }
+    }
+
+    /// Whether it is a frame's turn, by the rate. The next one's is a period later.
+    fn is_admitted(&mut self, now: Instant) -> bool {
+        self.pacer.as_mut().is_none_or(|pacer| pacer.admit(now).is_some())
+    }
+
+    /// Whether a stream may lose frames because the ring is full. On a ring that keeps all it may
+    /// if it has a rate, since then frames are passed over anyway.
+    fn may_drop(&self) -> bool {
+        self.publisher.ring().policy() != Policy::KeepAll || self.pacer.is_some()
+    }
+
+    fn revoke(&mut self) {
+        self.publisher.revoke_oldest(self.clock.now(), self.config.lease_grace);
+    }
+}
+
+/// Sleeps until then, or for ever.
+async fn sleep_until<C: Clock>(clock: &C, at: Option<Instant>) {
+    match at {
+        Some(at) => clock.sleep_until(at).await,
+        None => pending().await,
     }
 }

@@ -36,6 +36,9 @@ impl SourceState {
 
 const ERROR_BYTES: usize = 96;
 
+/// How long repeats count as a sign of life while nobody knows how often frames come.
+const REPEATS_UNTIL_MS: u32 = 60_000;
+
 /// What is known of a source, written by its [`capture_loop`](crate::capture_loop), or whatever is in
 /// its place, and read by anyone at any time, for instance by the server's `/stats` and `/healthz`.
 ///
@@ -50,8 +53,10 @@ pub struct SourceStatus {
     size: AtomicU32,
     /// Smoothed time between pictures; 0 while unknown.
     interval_us: AtomicU32,
-    /// When the last picture came or, if later, when pictures began to be wanted.
+    /// The last sign of life: a frame or a repeat of one, or if later, the begin of the demand.
     quiet_since_ms: AtomicU32,
+    /// When the last frame came that is no repeat or, if later, when frames began to be wanted.
+    new_since_ms: AtomicU32,
     error: ErrorText,
 }
 
@@ -68,6 +73,7 @@ impl SourceStatus {
             size: AtomicU32::new(0),
             interval_us: AtomicU32::new(0),
             quiet_since_ms: AtomicU32::new(0),
+            new_since_ms: AtomicU32::new(0),
             error: ErrorText::new(),
         }
     }
@@ -118,8 +124,12 @@ impl SourceStatus {
         1_000_000_000 / interval
     }
 
-    /// For how long no picture has come although pictures are wanted; zero if nobody wants any, or
-    /// all have been told that the source has ended.
+    /// For how long no frame has come although frames are wanted; zero if nobody wants any, or all
+    /// have been told that the source has ended.
+    ///
+    /// A repeat of the last frame counts like a frame, but only for as long as a slow camera may
+    /// take: for four of the usual intervals between frames, or for a minute after the first one.
+    /// A server may repeat the last frame of a dead camera for ever.
     #[must_use]
     pub fn quiet(&self, now: Instant) -> Duration {
         if matches!(self.state(), SourceState::Idle | SourceState::Ended) {
@@ -151,7 +161,7 @@ impl SourceStatus {
 
     /// From now on somebody wants pictures.
     pub fn starting(&self, now: Instant) {
-        self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        self.new_frame(now);
         self.set(SourceState::Starting);
     }
 
@@ -160,7 +170,7 @@ impl SourceStatus {
     pub fn published(&self, info: &FrameInfo, previous: Option<Instant>, now: Instant) {
         self.captured.store(self.captured().wrapping_add(1), Ordering::Relaxed);
         self.size.store(u32::from(info.width) << 16 | u32::from(info.height), Ordering::Relaxed);
-        self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        self.new_frame(now);
         if let Some(previous) = previous {
             let gap = info.captured_at.saturating_since(previous).min(Duration::from_secs(1000));
             // At most 10^9, so it fits.
@@ -173,6 +183,37 @@ impl SourceStatus {
             self.interval_us.store(smoothed.max(1), Ordering::Relaxed);
         }
         self.set(SourceState::Streaming);
+    }
+
+    /// A frame has come that is not published, since it is not its turn.
+    pub fn passed_over(&self, now: Instant) {
+        self.new_frame(now);
+        self.recovered();
+    }
+
+    /// The upstream has sent its last frame again: a sign of life, see [`quiet`](Self::quiet).
+    pub fn repeated(&self, now: Instant) {
+        let age = millis(now).wrapping_sub(self.new_since_ms.load(Ordering::Relaxed));
+        let patience = match self.interval_us.load(Ordering::Relaxed) {
+            0 => REPEATS_UNTIL_MS,
+            interval => (interval / 1000).saturating_mul(4),
+        };
+        if age <= patience {
+            self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        }
+        self.recovered();
+    }
+
+    /// The source works again.
+    fn recovered(&self) {
+        if self.state() == SourceState::Failed {
+            self.set(SourceState::Streaming);
+        }
+    }
+
+    fn new_frame(&self, now: Instant) {
+        self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        self.new_since_ms.store(millis(now), Ordering::Relaxed);
     }
 
     /// An attempt to get a picture has failed.

@@ -36,8 +36,8 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
                 let (mut first, mut last, mut missed, mut had) = (0, 0, 0, 0);
                 loop {
                     let lease = match follow {
-                        Follow::Ordered => reader.next_blocking(PATIENCE),
-                        Follow::Live => reader.latest_blocking(PATIENCE),
+                        Ordered => reader.next_blocking(PATIENCE),
+                        Live => reader.latest_blocking(PATIENCE),
                     };
                     let Ok(lease) = lease else { break };
                     let sequence = lease.sequence();
@@ -50,7 +50,7 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
                     if first == 0 {
                         first = sequence;
                     }
-                    if follow == Follow::Ordered && policy == Policy::KeepAll {
+                    if follow == Ordered && policy == Policy::KeepAll {
                         assert_eq!(lease.missed(), 0);
                     }
                     (last, missed, had) = (sequence, missed + lease.missed(), had + 1);

@@ -57,7 +57,7 @@ impl Credentials {
     }
 
     /// Whether the value of `Authorization` is right.
-    fn allow(&self, authorization: &[u8]) -> bool {
+    pub(crate) fn allow(&self, authorization: &[u8]) -> bool {
         let Some(space) = authorization.iter().position(|byte| *byte == b' ') else { return false };
         let Some((scheme, given)) = authorization.split_at_checked(space) else { return false };
         let given = given.trim_ascii();
@@ -189,7 +189,7 @@ fn is_secret(given: &[u8], secret: impl Iterator<Item = u8>, len: usize) -> bool
 }
 
 /// RFC 4648, section 4, with its padding.
-fn base64(bytes: &[u8]) -> impl Iterator<Item = u8> {
+pub(crate) fn base64(bytes: &[u8]) -> impl Iterator<Item = u8> {
     bytes.chunks(3).flat_map(|three| {
         let word = three.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
         let missing = 3_usize.saturating_sub(three.len());

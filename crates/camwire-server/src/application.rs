@@ -91,30 +91,47 @@ pub struct Answer<'a> {
     pub status: &'a str,
     /// The media type of `body`.
     pub content_type: &'a str,
-    /// Further field lines, each with its line end. `Content-Length` and `Connection` are the
-    /// server's.
+    /// The value of `Content-Security-Policy`: what a browser lets `body` do when somebody opens it. By
+    /// default [`SANDBOX`](Self::SANDBOX), which is right for everything but a page. A page of the
+    /// application's own needs one that lets it do what it must, such as `default-src 'self'`. An
+    /// empty one allows everything.
+    pub policy: &'a str,
+    /// Further field lines, each with its line end. `Content-Length`, `Connection` and
+    /// `Content-Security-Policy` are the server's.
     pub fields: &'a str,
     /// What follows the head; after a HEAD request it is only counted.
     pub body: &'a [u8],
 }
 
 impl Answer<'_> {
-    /// Most bytes of `status`, `content_type` and `fields` together.
-    pub const HEAD_MAX: usize = 240;
+    /// Most bytes of `status`, `content_type`, `policy` and `fields` together.
+    pub const HEAD_MAX: usize = 256;
+
+    /// The policy of every answer of the server but its page, 27 bytes long: no script runs, nothing
+    /// else is loaded, and the origin is none. A frame or a text that a browser takes for a page is
+    /// harmless then.
+    pub const SANDBOX: &'static str = "default-src 'none'; sandbox";
 
     fn is_proper(&self) -> bool {
-        let Self { status, content_type, fields, .. } = self;
-        let line = |text: &str| !text.is_empty() && !text.bytes().any(|byte| byte < b' ');
-        status.len() + content_type.len() + fields.len() <= Self::HEAD_MAX
-            && line(status)
-            && line(content_type)
+        let Self { status, content_type, policy, fields, .. } = self;
+        let is_line = |text: &str| !text.bytes().any(|byte| byte < b' ');
+        status.len() + content_type.len() + policy.len() + fields.len() <= Self::HEAD_MAX
+            && !status.is_empty()
+            && !content_type.is_empty()
+            && [status, content_type, policy].into_iter().all(|text| is_line(text))
             && (fields.is_empty() || fields.ends_with("\r\n"))
     }
 }
 
 impl Default for Answer<'_> {
     fn default() -> Self {
-        Self { status: "200 OK", content_type: "text/plain; charset=utf-8", fields: "", body: &[] }
+        Self {
+            status: "200 OK",
+            content_type: "text/plain; charset=utf-8",
+            policy: Self::SANDBOX,
+            fields: "",
+            body: &[],
+        }
     }
 }
 
@@ -158,8 +175,8 @@ impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
     }
 
     /// Sends the answer. One that would make no proper head becomes a 500: with more than
-    /// [`Answer::HEAD_MAX`], without a status, with line breaks in status or content type, or with
-    /// fields of which the last has no line end.
+    /// [`Answer::HEAD_MAX`], without a status or content type, with line breaks in these or the policy,
+    /// or with fields of which the last has no line end.
     ///
     /// # Errors
     ///
@@ -189,10 +206,14 @@ mod tests {
         let answer = Answer::default();
         assert!(answer.is_proper());
         assert!(Answer { fields: "A: b\r\nC: d\r\n", ..answer }.is_proper());
+        assert!(Answer { policy: "", ..answer }.is_proper());
         for improper in [
             Answer { status: "", ..answer },
             Answer { status: "200 OK\r\nA: b", ..answer },
+            Answer { content_type: "", ..answer },
             Answer { content_type: "text/plain\n", ..answer },
+            Answer { policy: "sandbox\r\nA: b", ..answer },
+            Answer { policy: &"x".repeat(Answer::HEAD_MAX), ..answer },
             Answer { fields: "A: b", ..answer },
             Answer { fields: "A: b\r\nC: d", ..answer },
         ] {

@@ -3,15 +3,16 @@ use core::future::pending;
 use core::net::SocketAddr;
 
 use camwire_frame::Clock;
+use camwire_multipart::MediaType;
 use camwire_ring::{FrameLease, Reader};
 use embedded_io_async::{ErrorType, Read};
 
 use crate::connection::{Disconnect, Outlet};
 use crate::io::WriteVectored;
 use crate::server::Server;
-use crate::stream::{CONTENT_TYPE, FULL, Framing};
+use crate::stream::{FULL, Framing, Parts};
 use crate::viewers::{Transport, Viewer};
-use crate::{Application, Config, StreamOptions};
+use crate::{Answer, Application, Config, StreamOptions};
 
 /// There is no place for another viewer: 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,10 +39,12 @@ pub struct TooManyViewers;
 /// async fn stream<W: Write>(server: &Server<'_, impl Clock>, query: &str, mut to: W) {
 ///     let Ok(options) = query.parse() else { return }; // 400
 ///     let Ok(body) = server.stream_body(options, None) else { return }; // 503
-///     let fields = ["HTTP/1.1 200 OK\r\nContent-Type: ", body.content_type(), "\r\n\r\n"];
-///     for text in fields {
-///         let Ok(()) = to.write_all(text.as_bytes()).await else { return };
-///     }
+///     let (start, content_type) = ("HTTP/1.1 200 OK", body.content_type());
+///     let mut fields = vec![("Content-Type", content_type.as_str()), ("Connection", "close")];
+///     fields.extend(body.fields());
+///     let lines = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+///     let head = format!("{start}\r\n{}\r\n", lines.collect::<String>());
+///     let Ok(()) = to.write_all(head.as_bytes()).await else { return };
 ///     let _ = body.send_to(Sequential(to)).await; // Viewers leave; so be it.
 /// }
 /// ```
@@ -49,9 +52,9 @@ pub struct TooManyViewers;
 #[must_use = "a body that nobody gets"]
 pub struct StreamBody<'s, C, A = ()> {
     pub(crate) server: &'s Server<'s, C, A>,
-    pub(crate) options: StreamOptions,
-    pub(crate) viewer: Viewer<'s>,
-    pub(crate) reader: Reader<'s>,
+    parts: Parts,
+    viewer: Viewer<'s>,
+    reader: Reader<'s>,
 }
 
 impl<C: Clock, A: Application> Server<'_, C, A> {
@@ -70,15 +73,26 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     ) -> Result<StreamBody<'_, C, A>, TooManyViewers> {
         let viewer = self.enter(options, Transport::Mjpeg, peer).ok_or(TooManyViewers)?;
         let reader = self.read(viewer.mode).map_err(|_| TooManyViewers)?;
-        Ok(StreamBody { server: self, options, viewer, reader })
+        Ok(StreamBody { server: self, parts: Parts::new(options, self.random), viewer, reader })
     }
 }
 
 impl<C: Clock, A: Application> StreamBody<'_, C, A> {
-    /// The value of the answer's `Content-Type`.
+    /// The value of the answer's `Content-Type`, with the boundary, which is this body's own.
     #[must_use]
-    pub fn content_type(&self) -> &'static str {
-        CONTENT_TYPE
+    pub fn content_type(&self) -> MediaType {
+        self.parts.content_type()
+    }
+
+    /// Further fields that belong into the answer's head, as names and values: that it is not kept, and
+    /// that it is no page, whatever a frame holds.
+    #[must_use]
+    pub fn fields(&self) -> [(&'static str, &'static str); 3] {
+        [
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Security-Policy", Answer::SANDBOX),
+        ]
     }
 
     /// Sends pictures for as long as the viewer takes them.
@@ -108,12 +122,12 @@ impl<'s, C: Clock, A: Application> StreamBody<'s, C, A> {
         config: &Config,
         lend: impl Fn(&FrameLease<'_, 's>),
     ) -> Result<(), Disconnect<W::Error>> {
-        let Self { server, options, viewer, reader } = self;
-        let mut framing = Framing::of_parts(options);
+        let Self { server, parts, viewer, reader } = self;
         let mut out = Outlet { write, with_body: true, clock: &server.clock, config };
         let by = out.picture_deadline();
-        out.send(&mut [framing.opening()], by, None, Some(&viewer)).await?;
+        out.send(&mut [parts.opening()], by, None, Some(&viewer)).await?;
         out.flush().await?;
+        let mut framing = Framing::Parts(parts);
         server.pictures(&mut out, &mut Silence, &mut framing, viewer, reader, lend).await
     }
 }

@@ -149,7 +149,8 @@ impl WriteVectored for Writer {
         {
             let queue = &mut *self.0.lock();
             for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-                let is_it = |picture: &mut Bytes| core::ptr::eq::<[u8]>(&**picture, *piece);
+                let is_it =
+                    |picture: &mut Bytes| core::ptr::eq::<[u8]>(&raw const **picture, *piece);
                 let piece = match queue.picture.take_if(is_it) {
                     Some(picture) => {
                         queue.lent = true;

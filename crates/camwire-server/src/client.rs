@@ -1,43 +1,23 @@
 //! The opening handshake of a client (RFC 6455, section 4.1), over the server's transports.
 
-use core::fmt::Write as _;
-
 use camwire_websocket::{ClientHandshake, ClientRequest, RequestError, ResponseError, Uri};
 
-use crate::HEAD_MAX;
 use crate::v1::PROTOCOL;
+use crate::{Authorization, HEAD_MAX};
 
 const PROTOCOLS: &[&str] = &[PROTOCOL];
 
-/// Most bytes of a token.
-const TOKEN_MAX: usize = 256;
-
-/// Writes the request into `memory`; says how long it is. The token goes into `Authorization`.
+/// Writes the request into `memory`; says how long it is.
 pub(crate) fn write_request(
     uri: &Uri<'_>,
-    token: Option<&str>,
+    authorization: Option<&Authorization<'_>>,
     nonce: [u8; 16],
     memory: &mut [u8],
 ) -> Result<usize, RequestError> {
-    let mut bearer = heapless::String::<{ TOKEN_MAX + 7 }>::new();
-    let field = match token {
-        Some(token) => {
-            write!(bearer, "Bearer {token}").map_err(|_| RequestError::TooLong)?;
-            Some(("Authorization", bearer.as_str()))
-        }
-        None => None,
-    };
+    let mut value = [0; Authorization::MAX_LEN];
+    let field = authorization.map(|known| ("Authorization", known.encode(&mut value)));
     let request = ClientRequest { protocols: PROTOCOLS, fields: field.as_slice(), ..uri.request() };
     request.write(nonce, memory).map(<[u8]>::len)
-}
-
-/// The nonce of a handshake.
-pub(crate) fn nonce(keys: &mut impl FnMut() -> [u8; 4]) -> [u8; 16] {
-    let mut nonce = [0; 16];
-    for word in nonce.as_chunks_mut().0 {
-        *word = keys();
-    }
-    nonce
 }
 
 /// Whether the server speaks `camwire.v1`.
@@ -179,20 +159,20 @@ mod tests {
     fn requests() {
         let uri = Uri::parse("ws://relay.example:8080/ingest?a=b").unwrap();
         let mut memory = [0; 512];
-        let len = write_request(&uri, Some("T"), NONCE, &mut memory).unwrap();
+        let bearer = Authorization::bearer("T").unwrap();
+        let len = write_request(&uri, Some(&bearer), NONCE, &mut memory).unwrap();
         let text = str::from_utf8(&memory[..len]).unwrap();
         assert!(text.starts_with("GET /ingest?a=b HTTP/1.1\r\nHost: relay.example:8080\r\n"));
         assert!(text.contains("\r\nSec-WebSocket-Protocol: camwire.v1\r\n"));
         assert!(text.ends_with("\r\nAuthorization: Bearer T\r\n\r\n"));
         let none = write_request(&uri, None, NONCE, &mut memory).unwrap();
         assert_eq!(none + "Authorization: Bearer T\r\n".len(), len);
-        for (token, error) in
-            [("a\r\nb", RequestError::Field), (&*"a".repeat(257), RequestError::TooLong)]
-        {
-            assert_eq!(write_request(&uri, Some(token), NONCE, &mut memory), Err(error));
-        }
+        let basic = Authorization::basic("anna", "\u{e4}:").unwrap();
+        let len_of_basic = write_request(&uri, Some(&basic), NONCE, &mut memory).unwrap();
+        let text = str::from_utf8(&memory[..len_of_basic]).unwrap();
+        assert!(text.ends_with("\r\nAuthorization: Basic YW5uYTrDpDo=\r\n\r\n"));
         assert_eq!(
-            write_request(&uri, Some("T"), NONCE, &mut memory[..len - 1]),
+            write_request(&uri, Some(&bearer), NONCE, &mut memory[..len - 1]),
             Err(RequestError::TooLong)
         );
     }

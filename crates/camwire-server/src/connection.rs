@@ -84,7 +84,7 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
             // once, which for most viewers it does.
             let stalled = async {
                 let stalled_at = self.clock.now() + self.config.progress_timeout;
-                self.clock.sleep_until(stalled_at.min(by)).await;
+                self.clock.deadline(stalled_at.min(by)).await;
                 if by < stalled_at { Disconnect::TooSlow } else { Disconnect::Stalled }
             };
             let revoked = async {
@@ -122,7 +122,7 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
     /// Sends what is still buffered below. A transport that buffers must not keep a picture.
     pub(crate) async fn flush(&mut self) -> Result<(), Disconnect<W::Error>> {
         let stalled = async {
-            self.clock.sleep_until(self.clock.now() + self.config.progress_timeout).await;
+            self.clock.deadline(self.clock.now() + self.config.progress_timeout).await;
         };
         match select(self.write.flush(), stalled).await {
             Either::First(flushed) => Ok(flushed?),
@@ -132,10 +132,14 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
 
     /// A whole answer. Its head must fit a [`Text`].
     pub(crate) async fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Disconnect<W::Error>> {
-        let Answer { status, content_type, fields, body } = *answer;
+        let Answer { status, content_type, policy, fields, body } = *answer;
         let length = body.len();
-        let head =
-            self.head(status, content_type, format_args!("Content-Length: {length}\r\n{fields}"));
+        let head = self.head(
+            status,
+            content_type,
+            policy,
+            format_args!("Content-Length: {length}\r\n{fields}"),
+        );
         let by = self.picture_deadline();
         let body = if self.with_body { body } else { &[] };
         self.send(&mut [head.as_bytes(), body], by, None, None).await?;
@@ -149,17 +153,19 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
         opening: &[u8],
         viewer: Option<&Viewer<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
-        let head = self.head("200 OK", content_type, format_args!(""));
+        let head = self.head("200 OK", content_type, Answer::SANDBOX, format_args!(""));
         let by = self.picture_deadline();
         self.send(&mut [head.as_bytes(), opening], by, None, viewer).await?;
         self.flush().await
     }
 
-    /// The head of an answer.
+    /// The head of an answer, with its `Content-Security-Policy`. Every head is written here, so no
+    /// route can forget it.
     pub(crate) fn head(
         &self,
         status: &str,
         content_type: &str,
+        policy: &str,
         fields: fmt::Arguments<'_>,
     ) -> Text {
         let mut head = Text::new();
@@ -170,6 +176,8 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
                  Access-Control-Expose-Headers: X-Timestamp, X-Frame\r\n"
             }
         };
+        // An Upgrade that is asked for is an option of the connection (RFC 9110, section 7.8).
+        let upgrade = if status.starts_with("426 ") { "Upgrade, " } else { "" };
         // Content-Type first: some clients of streams read no further than they must. What is
         // written here always fits.
         let _ = write!(
@@ -177,8 +185,9 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
             "HTTP/1.1 {status}\r\n\
              Content-Type: {content_type}\r\n\
              Cache-Control: no-store\r\n\
-             Connection: close\r\n\
+             Connection: {upgrade}close\r\n\
              X-Content-Type-Options: nosniff\r\n\
+             Content-Security-Policy: {policy}\r\n\
              {cors}{fields}\r\n"
         );
         head
@@ -200,7 +209,7 @@ impl<R: Read, W, C: Clock> Connection<'_, R, W, C> {
     /// connection were closed on unread bytes, many systems would throw the answer away.
     pub(crate) async fn drain(&mut self) {
         let clock = self.out.clock;
-        let until = clock.sleep_until(clock.now() + Duration::from_secs(1));
+        let until = clock.deadline(clock.now() + Duration::from_secs(1));
         let _ = select(gone(&mut self.read), until).await;
     }
 }

@@ -1,7 +1,7 @@
 use core::pin::pin;
 use core::time::Duration;
 
-use camwire_frame::{Clock, Instant};
+use camwire_frame::{Clock, Instant, RepeatFilter};
 use camwire_ring::{Grant, Policy, Publisher, SourceState, SourceStatus};
 use camwire_websocket::{Acceptance, Kind, Server as ServerRole};
 use embassy_futures::select::{Either, Either3, select, select3};
@@ -81,7 +81,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     {
         let (clock, config, status) = (&self.clock, &self.config, self.status);
         let mut buffer = [0; BUFFER];
-        let mut timer = pin!(clock.sleep_until(camera.due(config)));
+        let mut timer = pin!(clock.deadline(camera.due(config)));
         loop {
             if let Some(frame) = camera.intake.answer(()) {
                 self.say(out, frame.as_bytes()).await?;
@@ -96,6 +96,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                 if is_wanted {
                     status.starting(now);
                     camera.previous = None;
+                    // Those who come now have not had the last frame.
+                    camera.intake.set_repeat_filter(RepeatFilter::new());
                 } else {
                     publisher.clear();
                     status.idle();
@@ -127,7 +129,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                             self.say(out, frame.as_bytes()).await?;
                         }
                     }
-                    timer.set(clock.sleep_until(camera.due(config)));
+                    timer.set(clock.deadline(camera.due(config)));
                     continue;
                 }
             };
@@ -202,6 +204,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     status.published(&info, camera.previous.replace(info.captured_at), now);
                 }
             }
+            Outcome::Repeat => status.repeated(self.clock.now()),
             Outcome::Broken(error) => status.failed(format_args!("{error}")),
             Outcome::TooLarge(needed) => {
                 let room = self.ring.slot_bytes();

@@ -1,7 +1,7 @@
 //! Pictures that come as messages of a WebSocket, decoded into the memory where they belong.
 
 use camwire_frame::jpeg::{self, JpegError};
-use camwire_frame::{FrameInfo, Instant, Upstream};
+use camwire_frame::{FrameInfo, Instant, RepeatFilter, Upstream};
 use camwire_websocket::{
     Close, CloseCode, Connection as Socket, ControlFrame, Data, Event, Fin, Kind, Limits, Phase,
     Role,
@@ -21,6 +21,7 @@ pub(crate) struct Intake<O> {
     protocol: Protocol,
     fault: Option<Violation>,
     message: Option<Message>,
+    repeat_filter: RepeatFilter,
 }
 
 /// The message under way.
@@ -59,6 +60,8 @@ pub(crate) struct Arrival {
 pub(crate) enum Outcome {
     /// The slot has a whole picture.
     Picture(FrameInfo),
+    /// The peer sent its last frame again.
+    Repeat,
     Broken(JpegError),
     /// It has so many bytes.
     TooLarge(usize),
@@ -75,7 +78,18 @@ pub(crate) struct Broke;
 impl<O: Role> Intake<O> {
     pub(crate) fn new(protocol: Protocol) -> Self {
         let socket = Socket::new(Limits { message_bytes: MESSAGE_MAX });
-        Self { socket, protocol, fault: None, message: None }
+        let repeat_filter = RepeatFilter::new();
+        Self { socket, protocol, fault: None, message: None, repeat_filter }
+    }
+
+    /// What is known of the last frame.
+    pub(crate) fn repeat_filter(&self) -> RepeatFilter {
+        self.repeat_filter
+    }
+
+    /// What is known of the last frame is from elsewhere.
+    pub(crate) fn set_repeat_filter(&mut self, filter: RepeatFilter) {
+        self.repeat_filter = filter;
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
@@ -196,17 +210,30 @@ impl<O: Role> Intake<O> {
         let upstream = message.upstream(self.protocol);
         let outcome = match (message.fate, slot) {
             (Fate::NoPicture, _) => Outcome::Other,
-            (Fate::Taken, Some(slot)) => match slot.get(..message.filled).map(jpeg::inspect) {
-                None => Outcome::TooLarge(message.filled),
-                Some(Err(error)) => Outcome::Broken(error),
-                Some(Ok(jpeg::Picture { width, height, len })) => {
-                    let captured_at = message.arrived;
-                    Outcome::Picture(FrameInfo { len, width, height, captured_at, upstream })
-                }
-            },
+            (Fate::Taken, Some(slot)) => self.frame(&message, upstream, slot),
             (Fate::Unwanted | Fate::Taken, _) => Outcome::Unwanted,
         };
         Some(Arrival { sequence: upstream.sequence, outcome })
+    }
+
+    /// What has come as a message of its own into the slot.
+    fn frame(&mut self, message: &Message, upstream: Upstream, slot: &[u8]) -> Outcome {
+        let Some(bytes) = slot.get(..message.filled) else {
+            return if self.repeat_filter.may_be_repeat(upstream, message.filled) {
+                Outcome::Repeat
+            } else {
+                Outcome::TooLarge(message.filled)
+            };
+        };
+        let jpeg::Picture { width, height, len } = match jpeg::inspect(bytes) {
+            Ok(picture) => picture,
+            Err(error) => return Outcome::Broken(error),
+        };
+        if self.repeat_filter.is_repeat(upstream, bytes.get(..len).unwrap_or_default()) {
+            return Outcome::Repeat;
+        }
+        let captured_at = message.arrived;
+        Outcome::Picture(FrameInfo { len, width, height, captured_at, upstream })
     }
 }
 

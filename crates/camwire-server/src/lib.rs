@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 #[cfg(any(feature = "bytes", test))]
 extern crate std;
 
 mod access;
 mod application;
+mod authorization;
 mod body;
 #[cfg(feature = "bytes")]
 mod bytes;
@@ -32,8 +34,11 @@ mod v1;
 mod viewers;
 mod websocket;
 
+pub use camwire_multipart::MediaType;
+
 pub use access::Credentials;
 pub use application::{Answer, Answered, Application, Exchange};
+pub use authorization::{Authorization, AuthorizationError};
 pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;

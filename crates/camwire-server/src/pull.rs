@@ -1,11 +1,14 @@
 use core::ops::Range;
 
-use camwire_frame::{CaptureError, Clock, FrameInfo, FrameSource, Instant};
+use camwire_frame::{
+    CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, Random, RepeatFilter,
+};
 use camwire_websocket::{
     Client as ClientRole, ControlFrame, Kind, Mask, RequestError, ResponseError, Uri,
 };
 use embedded_io_async::{Read, Write};
 
+use crate::Authorization;
 use crate::client::{self, Protocol, Response};
 use crate::intake::{Arrival, Broke, Intake, Outcome};
 use crate::v1;
@@ -26,19 +29,24 @@ const SAID: usize = 32 + ControlFrame::MAX_LEN;
 /// - A picture is read to where it belongs, but for the first bytes of each.
 /// - A message that is no whole picture is [`CaptureError::Broken`], one that does not fit its memory
 ///   [`CaptureError::TooLarge`]; the next capture goes on behind it.
+/// - A frame that the server sends again, with the same number and time, is
+///   [`CaptureError::Repeat`], as [`RepeatFilter`] has it. Of a server that does not speak
+///   `camwire.v1`, every frame is new.
 /// - After any other error the connection is of no use. To connect again is the caller's work, as is
-///   to disconnect for a pause: `pause` and `resume` do nothing.
+///   to disconnect for a pause. Hand the new source the [`repeat_filter`](Self::repeat_filter) of
+///   the old one, except after a pause: those who come then have not had the last frame.
+/// - It is a [`Flow::Stream`] until the connection is of no use.
 ///
 /// # Cancel safety
 ///
 /// If [`capture`](FrameSource::capture) is dropped, the picture under way is lost, and the next
 /// capture returns the one after it, provided that `read` and `write` lose no bytes when dropped.
 #[derive(Debug)]
-pub struct WebSocketSource<R, W, C, K> {
+pub struct WebSocketSource<R, W, C> {
     read: R,
     write: W,
     clock: C,
-    keys: K,
+    random: Random,
     intake: Intake<ClientRole>,
     buffer: [u8; BUFFER],
     /// What of the buffer is still to be decoded.
@@ -48,13 +56,15 @@ pub struct WebSocketSource<R, W, C, K> {
     /// What is to be said, and how much of it was written.
     said: heapless::Vec<u8, SAID>,
     written: usize,
+    /// The connection is of no use any more.
+    is_lost: bool,
 }
 
 /// Why no pictures come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError<E> {
-    /// The server answers with an error.
+    /// The server answers with an error: 401 if the login is wrong or missing.
     #[error("it answers with status {status}")]
     Refused {
         /// Of HTTP; not 101.
@@ -63,7 +73,7 @@ pub enum PullError<E> {
     /// It is no WebSocket server.
     #[error(transparent)]
     Response(ResponseError),
-    /// The address or the token cannot be sent.
+    /// The address cannot be sent, or is too long.
     #[error(transparent)]
     Request(RequestError),
     /// The connection has ended.
@@ -77,16 +87,14 @@ pub enum PullError<E> {
     Transport(E),
 }
 
-impl<R, W, C, K> WebSocketSource<R, W, C, K>
+impl<R, W, C> WebSocketSource<R, W, C>
 where
     R: Read,
     W: Write<Error = R::Error>,
     C: Clock,
-    K: FnMut() -> [u8; 4],
 {
-    /// Asks the server for its pictures, over a connection to it. `token` is sent as
-    /// `Authorization: Bearer`; `keys` gives random bytes that nobody can predict (RFC 6455, section
-    /// 10.3).
+    /// Asks the server for its frames, over a connection to it. `authorization` is what the server
+    /// asks for, if it asks; `random` makes the masking keys (RFC 6455, section 10.3).
     ///
     /// # Errors
     ///
@@ -99,24 +107,25 @@ where
         read: R,
         write: W,
         uri: &Uri<'_>,
-        token: Option<&str>,
+        authorization: Option<Authorization<'_>>,
         clock: C,
-        mut keys: K,
+        random: Random,
     ) -> Result<Self, PullError<R::Error>> {
-        let nonce = client::nonce(&mut keys);
+        let nonce = random.bytes();
         let mut this = Self {
             read,
             write,
             clock,
-            keys,
+            random,
             intake: Intake::new(Protocol::Bare),
             buffer: [0; BUFFER],
             undecoded: 0..0,
             arrived: Instant::ZERO,
             said: heapless::Vec::new(),
             written: 0,
+            is_lost: false,
         };
-        let len = client::write_request(uri, token, nonce, &mut this.buffer);
+        let len = client::write_request(uri, authorization.as_ref(), nonce, &mut this.buffer);
         let mut request = this.buffer.get(..len.map_err(PullError::Request)?).unwrap_or_default();
         while !request.is_empty() {
             let written = this.write.write(request).await.map_err(PullError::Transport)?;
@@ -146,9 +155,23 @@ where
         }
     }
 
+    /// Goes on after a connection that was lost: the frame that was its last is not new. By
+    /// default every first frame is.
+    #[must_use]
+    pub fn with_repeat_filter(mut self, filter: RepeatFilter) -> Self {
+        self.intake.set_repeat_filter(filter);
+        self
+    }
+
+    /// What is known of the last frame, for the next connection.
+    #[must_use]
+    pub fn repeat_filter(&self) -> RepeatFilter {
+        self.intake.repeat_filter()
+    }
+
     /// Takes note of what must be said about what has come.
     fn note(&mut self, arrival: Option<&Arrival>) {
-        let key = (self.keys)();
+        let key = self.random.bytes();
         if let Some(sequence) = arrival.and_then(|arrival| arrival.sequence) {
             let mut message = v1::acknowledgement(sequence);
             if let Ok(head) = self.intake.socket().message(Kind::Binary, message.len(), key) {
@@ -157,7 +180,7 @@ where
                 self.say(&message);
             }
         }
-        let key = (self.keys)();
+        let key = self.random.bytes();
         if let Some(frame) = self.intake.answer(key) {
             self.say(frame.as_bytes());
         }
@@ -235,23 +258,33 @@ where
     }
 }
 
-impl<R, W, C, K> FrameSource for WebSocketSource<R, W, C, K>
+impl<R, W, C> FrameSource for WebSocketSource<R, W, C>
 where
     R: Read,
     W: Write<Error = R::Error>,
     C: Clock,
-    K: FnMut() -> [u8; 4],
 {
     type Error = PullError<R::Error>;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Self::Error>> {
         loop {
-            match self.next(buf).await?.outcome {
+            let arrival = self.next(buf).await;
+            self.is_lost |= arrival.is_err();
+            match arrival?.outcome {
                 Outcome::Picture(info) => return Ok(info),
+                Outcome::Repeat => return Err(CaptureError::Repeat),
                 Outcome::Broken(_) => return Err(CaptureError::Broken),
                 Outcome::TooLarge(needed) => return Err(CaptureError::TooLarge { needed }),
                 Outcome::Unwanted | Outcome::Other => {}
             }
         }
+    }
+
+    fn flow(&self) -> Flow {
+        if self.is_lost { Flow::OnDemand } else { Flow::Stream }
+    }
+
+    async fn pause(&mut self) {
+        self.intake.set_repeat_filter(RepeatFilter::new());
     }
 }

@@ -17,14 +17,14 @@ use crate::stream::Heard;
 use crate::v1::{Credit, Flight, PictureHead};
 use crate::viewers::{Transport, Viewer};
 use crate::websocket::Messages;
-use crate::{Application, Mode, StreamOptions};
+use crate::{Application, Authorization, Mode, StreamOptions};
 
 /// Where pictures are pushed to, and which: the camera is the client, so it may be behind a router
 /// that lets nobody in.
 ///
 /// ```
 /// use camwire_frame::Clock;
-/// use camwire_server::{Backoff, Push, Sequential, Server};
+/// use camwire_server::{Authorization, Backoff, Push, Sequential, Server};
 /// use camwire_websocket::Uri;
 /// use embedded_io_async::{Read, Write};
 ///
@@ -33,20 +33,18 @@ use crate::{Application, Mode, StreamOptions};
 ///     server: &Server<'_, impl Clock>,
 ///     clock: impl Clock,
 ///     connect: impl AsyncFn(&str, u16) -> Option<(R, W)>,
-///     mut random: impl FnMut() -> u32, // a generator for cryptography
 /// ) {
 ///     let mut to = Push::to(Uri::parse("ws://relay.example:8080/ingest").expect("it is one"));
-///     to.token = Some("T");
+///     to.authorization = Authorization::bearer("T").ok();
 ///     let mut memory = [0; 1024];
 ///     let mut backoff = Backoff::new();
 ///     loop {
 ///         let wait = match connect(to.uri.host, to.uri.port).await {
-///             None => backoff.failed(random()),
+///             None => backoff.failed(server.random().word()),
 ///             Some((read, write)) => {
-///                 let keys = || random().to_ne_bytes();
-///                 let end = server.push(read, Sequential(write), &to, keys, &mut memory).await;
+///                 let end = server.push(read, Sequential(write), &to, &mut memory).await;
 ///                 let Err(error) = end else { return }; // There will be no more pictures.
-///                 backoff.after(&error, random())
+///                 backoff.after(&error, server.random().word())
 ///             }
 ///         };
 ///         clock.sleep_until(clock.now() + wait).await;
@@ -58,8 +56,8 @@ use crate::{Application, Mode, StreamOptions};
 pub struct Push<'p> {
     /// Where the relay is. TLS, if it is wanted, is for the caller to do.
     pub uri: Uri<'p>,
-    /// What the relay asks for, 256 bytes at most. It is sent as `Authorization: Bearer`.
-    pub token: Option<&'p str>,
+    /// What the relay asks for, if it asks: another camwire server asks for a token.
+    pub authorization: Option<Authorization<'p>>,
     /// Which pictures: the mode and the rate. The others are for viewers.
     pub options: StreamOptions,
     /// The relay's address, for the statistics.
@@ -67,12 +65,12 @@ pub struct Push<'p> {
 }
 
 impl<'p> Push<'p> {
-    /// To there, without a token, with the mode of [`Config`](crate::Config).
+    /// To there, without a login, with the mode of [`Config`](crate::Config).
     #[must_use]
     pub const fn to(uri: Uri<'p>) -> Self {
         let (mode, rate, credit) = (None, None, None);
         let options = StreamOptions { mode, rate, advance_headers: false, credit };
-        Self { uri, token: None, options, peer: None }
+        Self { uri, authorization: None, options, peer: None }
     }
 }
 
@@ -80,7 +78,7 @@ impl<'p> Push<'p> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError<E> {
-    /// The relay answers with an error: 401 if the token is wrong, 404 if it takes no pictures
+    /// The relay answers with an error: 401 if the login is wrong or missing, 404 if it takes no pictures
     /// there, 409 if another camera pushes.
     #[error("the relay answers with status {status}")]
     Refused {
@@ -90,7 +88,7 @@ pub enum PushError<E> {
     /// What is there is no WebSocket server.
     #[error(transparent)]
     Response(ResponseError),
-    /// The address or the token cannot be sent, or does not fit into the memory.
+    /// The address cannot be sent, or does not fit into the memory together with the login.
     #[error(transparent)]
     Request(RequestError),
     /// There is no place among the viewers, or for a reader in the ring.
@@ -117,8 +115,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     /// from the ring, so that the camera may rest. A server that does not speak it gets bare
     /// pictures, all the time.
     ///
-    /// `keys` gives random bytes that nobody can predict (RFC 6455, section 10.3): the handshake
-    /// takes sixteen, and each frame four. `memory` holds the handshake, and then each piece of a
+    /// Each message is masked with a key that nobody can predict (RFC 6455, section 10.3), by the
+    /// generator that the server was given. `memory` holds the handshake, and then each piece of a
     /// picture while it is masked, since the ring's bytes are shared: one copy of each byte, one
     /// write for each `N` bytes. With 1 KiB that is one write for each segment of TCP or less; on a
     /// computer take 16 KiB.
@@ -137,7 +135,6 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         mut read: R,
         write: W,
         to: &Push<'_>,
-        mut keys: impl FnMut() -> [u8; 4],
         memory: &mut [u8; N],
     ) -> Result<(), PushError<R::Error>>
     where
@@ -149,12 +146,12 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let viewer = viewer.ok_or(PushError::TooManyViewers)?;
         let out = Outlet { write, with_body: true, clock: &self.clock, config: &self.config };
         let mut pushing = Pushing { server: self, out, viewer, memory };
-        let late = self.clock.sleep_until(self.clock.now() + self.config.head_timeout);
-        let opened = match select(pushing.open(&mut read, to, &mut keys), late).await {
+        let late = self.clock.deadline(self.clock.now() + self.config.head_timeout);
+        let opened = match select(pushing.open(&mut read, to), late).await {
             Either::First(opened) => opened?,
             Either::Second(()) => return Err(PushError::NoAnswer(Disconnect::Silent)),
         };
-        pushing.pictures(&mut read, opened, &mut keys).await
+        pushing.pictures(&mut read, opened).await
     }
 }
 
@@ -172,10 +169,9 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         to: &Push<'_>,
-        keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<Messages<ClientRole>, PushError<W::Error>> {
-        let nonce = client::nonce(keys);
-        let len = client::write_request(&to.uri, to.token, nonce, self.memory);
+        let nonce = self.server.random.bytes();
+        let len = client::write_request(&to.uri, to.authorization.as_ref(), nonce, self.memory);
         let request = self.memory.get(..len.map_err(PushError::Request)?).unwrap_or_default();
         let by = self.out.picture_deadline();
         let sent = self.out.send(&mut [request], by, None, Some(&self.viewer)).await;
@@ -214,7 +210,6 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         mut messages: Messages<ClientRole>,
-        keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<(), PushError<W::Error>> {
         let server = self.server;
         let clock = &server.clock;
@@ -222,12 +217,12 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         let mut reader: Option<Reader<'p>> = None;
         let mut pacer = self.viewer.cap.map(Pacer::new);
         let mut missed = 0;
-        let mut timer = pin!(clock.sleep_until(messages.due()));
+        let mut timer = pin!(clock.deadline(messages.due()));
         loop {
-            let answered = self.answer(&mut messages, keys).await;
+            let answered = self.answer(&mut messages).await;
             if matches!(answered, Err(Disconnect::Protocol)) {
                 // Or it might not get the Close.
-                let second = clock.sleep_until(clock.now() + Duration::from_secs(1));
+                let second = clock.deadline(clock.now() + Duration::from_secs(1));
                 let _ = select(crate::connection::gone(read), second).await;
             }
             answered.map_err(PushError::Lost)?;
@@ -254,39 +249,43 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                         // What the cap would have skipped anyway was not missed.
                         missed = missed.min(empty);
                     }
-                    let sent = self.send_picture(read, &mut messages, (lease, missed), keys());
+                    let sent = self.send_picture(read, &mut messages, (lease, missed));
                     sent.await.map_err(PushError::Lost)?;
                     missed = 0;
                 }
                 Either3::First(None) => {
-                    let ended = self.end(read, &mut messages, keys()).await;
+                    let ended = self.end(read, &mut messages).await;
                     return ended.map_err(PushError::Lost);
                 }
                 Either3::Second(Heard::Gone) => return Err(PushError::Lost(Disconnect::Closed)),
                 Either3::Second(Heard::Message) => {}
                 // Without credit no picture is waited for, so the end is seen here.
                 Either3::Third(()) if server.ring.has_ended() => {
-                    let ended = self.end(read, &mut messages, keys()).await;
+                    let ended = self.end(read, &mut messages).await;
                     return ended.map_err(PushError::Lost);
                 }
                 Either3::Third(()) => {
-                    let ping = messages.ping(clock.now(), &server.config, keys());
+                    let ping = messages.ping(clock.now(), &server.config, self.key());
                     if let Some(frame) = ping.map_err(PushError::Lost)? {
                         self.send(frame.as_bytes()).await.map_err(PushError::Lost)?;
                     }
-                    timer.set(clock.sleep_until(messages.due()));
+                    timer.set(clock.deadline(messages.due()));
                 }
             }
         }
+    }
+
+    /// The masking key of the next frame.
+    fn key(&self) -> [u8; 4] {
+        self.server.random.bytes()
     }
 
     /// Sends what the relay is owed: a Pong, or a Close, which is the end.
     async fn answer(
         &mut self,
         messages: &mut Messages<ClientRole>,
-        keys: &mut impl FnMut() -> [u8; 4],
     ) -> Result<(), Disconnect<W::Error>> {
-        let Some(frame) = messages.answer(keys()) else { return Ok(()) };
+        let Some(frame) = messages.answer(self.key()) else { return Ok(()) };
         self.send(frame.as_bytes()).await?;
         messages.check_open()
     }
@@ -303,9 +302,8 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         read: &mut R,
         messages: &mut Messages<ClientRole>,
         (mut lease, missed): (FrameLease<'_, '_>, u64),
-        key: [u8; 4],
     ) -> Result<(), Disconnect<W::Error>> {
-        let now = self.server.clock.now();
+        let (now, key) = (self.server.clock.now(), self.key());
         let by = now + self.server.config.picture_timeout;
         let captured_at = lease.info().captured_at;
         let head = self.server.picture_head(&lease, missed);
@@ -356,14 +354,13 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         &mut self,
         read: &mut R,
         messages: &mut Messages<ClientRole>,
-        key: [u8; 4],
     ) -> Result<(), Disconnect<W::Error>> {
-        if let Some(close) = messages.going_away(key) {
+        if let Some(close) = messages.going_away(self.key()) {
             self.send(close.as_bytes()).await?;
         }
         // If the connection were closed on unread bytes, many systems would throw the Close away.
         let clock = &self.server.clock;
-        let mut until = pin!(clock.sleep_until(clock.now() + Duration::from_secs(1)));
+        let mut until = pin!(clock.deadline(clock.now() + Duration::from_secs(1)));
         while messages.is_open()
             && let Either::First(Heard::Message) = select(messages.hear(read), until.as_mut()).await
         {

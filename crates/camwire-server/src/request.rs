@@ -200,7 +200,7 @@ impl<'l> Target<'l> {
     pub(crate) fn parse(request_line: &'l [u8]) -> Result<Self, RequestError> {
         let mut no_headers = [];
         let mut head = httparse::Request::new(&mut no_headers);
-        head.parse(request_line).map_err(|_| RequestError::Malformed)?;
+        head.parse(first_line(request_line)).map_err(|_| RequestError::Malformed)?;
         // httparse has these as soon as it has seen the line's end, though not the head's.
         let (Some(method), Some(target)) = (head.method, head.path) else {
             return Err(RequestError::Malformed);
@@ -230,6 +230,17 @@ impl<'l> Target<'l> {
     pub(crate) fn parameter(self, name: &str) -> Option<&'l str> {
         parameters(self.query).filter(|(key, _)| *key == name).last().map(|(_, value)| value)
     }
+}
+
+/// The text up to the end of its first line that is not empty. Fields behind that would be too many
+/// for a parser that has no room for any.
+fn first_line(text: &[u8]) -> &[u8] {
+    let mut has_begun = false;
+    let end = text.iter().position(|byte| {
+        has_begun |= !matches!(byte, b'\r' | b'\n');
+        has_begun && *byte == b'\n'
+    });
+    end.and_then(|end| text.get(..=end)).unwrap_or(text)
 }
 
 /// Names and values of a query; a name without a value has an empty one.
@@ -317,6 +328,21 @@ mod tests {
         for target in ["/stream/", "/Stream", "/../stats", "*", "stats", "/%73tats", "http:/stats"]
         {
             assert_eq!(parse(target), Err(RequestError::NotFound), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_request_line_does_not_matter() {
+        for line in
+            ["GET /stats HTTP/1.1\r\n", "\r\nHEAD / HTTP/1.1\n", "GET / HTTP/1.1 \r\n", "x\r\n"]
+        {
+            let alone = Request::parse(line.as_bytes());
+            for rest in
+                ["Host: a\r\n", "Host: a\r\n\r\nbody", "@\0", "\r\n", "GET /jpg HTTP/1.1\r\n"]
+            {
+                let both = std::format!("{line}{rest}");
+                assert_eq!(Request::parse(both.as_bytes()), alone, "{both:?}");
+            }
         }
     }
 

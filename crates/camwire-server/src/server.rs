@@ -1,7 +1,7 @@
 use core::fmt::Write as _;
 use core::net::SocketAddr;
 
-use camwire_frame::{Clock, Instant};
+use camwire_frame::{Clock, Instant, Random};
 use camwire_ring::{FrameRing, Settings, SourceStatus};
 use camwire_websocket::{Acceptance, Refusal as UpgradeRefusal};
 use embassy_futures::select::{Either, select};
@@ -23,8 +23,8 @@ use crate::{
 const PAGE: &[u8] = include_bytes!("page.html");
 
 /// The page loads nothing but its own pictures and figures, and no other page frames it unasked.
-const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; img-src 'self' data:; \
-    connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\r\n";
+const PAGE_POLICY: &str = "default-src 'none'; img-src 'self' data:; connect-src 'self'; \
+    style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// The front door: everything that is the same for all connections.
 ///
@@ -36,6 +36,7 @@ pub struct Server<'s, C, A = ()> {
     pub(crate) status: &'s SourceStatus,
     pub(crate) viewers: &'s [ViewerSlot],
     pub(crate) clock: C,
+    pub(crate) random: Random,
     pub(crate) config: Config,
     pub(crate) started: Instant,
     pub(crate) settings: Option<&'s Settings>,
@@ -49,24 +50,50 @@ impl<'s, C: Clock> Server<'s, C> {
     ///
     /// The ring needs a place for each viewer, and a few more, so that `/capture` is answered
     /// while every viewer's place is taken.
+    ///
+    /// `random` makes the boundary of each stream, and the masking keys of a [`push`](Self::push). It must
+    /// be unpredictable, or a frame can run a script in the browsers of those that watch ([`Random`]
+    /// says where to get it).
     #[must_use]
     pub fn new(
         ring: &'s FrameRing<'s>,
         status: &'s SourceStatus,
         viewers: &'s [ViewerSlot],
         clock: C,
+        random: Random,
         config: Config,
     ) -> Self {
-        let started = clock.now();
-        let (settings, last_id) = (None, AtomicU32::new(0));
-        Self { ring, status, viewers, clock, config, started, settings, last_id, application: () }
+        Self {
+            ring,
+            status,
+            viewers,
+            started: clock.now(),
+            clock,
+            random,
+            config,
+            settings: None,
+            last_id: AtomicU32::new(0),
+            application: (),
+        }
     }
 
     /// The same server with routes of the application's own.
     #[must_use]
     pub fn with_application<A: Application>(self, application: A) -> Server<'s, C, A> {
-        let Self { ring, status, viewers, clock, config, started, settings, last_id, .. } = self;
-        Server { ring, status, viewers, clock, config, started, settings, last_id, application }
+        let Self { ring, status, viewers, clock, random, config, started, .. } = self;
+        let Self { settings, last_id, .. } = self;
+        Server {
+            ring,
+            status,
+            viewers,
+            clock,
+            random,
+            config,
+            started,
+            settings,
+            last_id,
+            application,
+        }
     }
 }
 
@@ -82,6 +109,18 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The generator that it was given, for what a program needs besides.
+    #[must_use]
+    pub fn random(&self) -> Random {
+        self.random
+    }
+
+    /// The clock by which it measures its deadlines.
+    #[must_use]
+    pub const fn clock(&self) -> &C {
+        &self.clock
     }
 
     /// Serves one connection: one request, and its answer until that has ended.
@@ -119,9 +158,8 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let asked_at = self.clock.now();
         match request.route {
             Route::Page => {
-                let content_type = "text/html; charset=utf-8";
-                let page =
-                    Answer { content_type, fields: PAGE_POLICY, body: PAGE, ..Answer::default() };
+                let (content_type, policy) = ("text/html; charset=utf-8", PAGE_POLICY);
+                let page = Answer { content_type, policy, body: PAGE, ..Answer::default() };
                 connection.out.answer(&page).await
             }
             Route::Stream(options) => self.stream(&mut connection, options).await,
@@ -218,7 +256,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let mut buffer = [0; 128];
         loop {
             let read = connection.read.read(&mut buffer);
-            let count = match select(read, self.clock.sleep_until(deadline)).await {
+            let count = match select(read, self.clock.deadline(deadline)).await {
                 Either::First(count) => count?,
                 Either::Second(()) => return Err(Disconnect::NoRequest),
             };

@@ -3,8 +3,8 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use core::time::Duration;
 
-use camwire_frame::{Clock, Instant, Pacer};
-use camwire_multipart::{Encoder, PartHead};
+use camwire_frame::{Clock, Instant, Pacer, Random};
+use camwire_multipart::{Encoder, MediaType, PartHead};
 use camwire_ring::{Follow, FrameLease, Reader, SubscribeError};
 use camwire_websocket::Server as ServerRole;
 use embassy_futures::select::{Either, Either3, select, select3};
@@ -16,16 +16,7 @@ use crate::server::Server;
 use crate::v1::{PictureClock, PictureHead};
 use crate::viewers::{Transport, Viewer};
 use crate::websocket::Messages;
-use crate::{Application, Mode, StreamOptions};
-
-/// It has no state, so one serves everybody.
-static ENCODER: Encoder = Encoder::new(&camwire_multipart::Boundary::DEFAULT);
-
-/// As text. That it is one is checked when this is compiled, so that no chip needs the code for it.
-pub(crate) const CONTENT_TYPE: &str = match core::str::from_utf8(ENCODER.content_type()) {
-    Ok(text) => text,
-    Err(_) => panic!("a content type is ASCII"),
-};
+use crate::{Answer, Application, Mode, StreamOptions};
 
 /// Why there are no more viewers.
 pub(crate) const FULL: &str = "too many viewers";
@@ -35,9 +26,7 @@ pub(crate) const FULL: &str = "too many viewers";
 #[derive(Debug)]
 pub(crate) enum Framing {
     /// Parts of a multipart body.
-    Parts,
-    /// The same, with each head at the end of the part before it.
-    AdvanceHeads,
+    Parts(Parts),
     /// Messages of a WebSocket.
     Messages(Messages<ServerRole>),
 }
@@ -52,19 +41,6 @@ pub(crate) enum Heard {
 }
 
 impl Framing {
-    pub(crate) const fn of_parts(options: StreamOptions) -> Self {
-        if options.advance_headers { Self::AdvanceHeads } else { Self::Parts }
-    }
-
-    /// What comes before the first picture.
-    pub(crate) const fn opening(&self) -> &'static [u8] {
-        match self {
-            Self::Parts => ENCODER.opening(),
-            Self::AdvanceHeads => ENCODER.advance_opening(),
-            Self::Messages(_) => &[],
-        }
-    }
-
     /// Whether a picture is sent again when no other comes. A browser shows a part only when the
     /// next one begins; a message is complete.
     const fn repeats(&self) -> bool {
@@ -79,13 +55,12 @@ impl Framing {
         }
     }
 
-    /// Waits for what the viewer says. Loses nothing when it is dropped, if `read` does not.
-    async fn hear(&mut self, read: &mut impl Read) -> Heard {
-        let Self::Messages(messages) = self else {
-            gone(read).await;
-            return Heard::Gone;
-        };
-        messages.hear(read).await
+    /// What may be heard from the viewer; nothing in a multipart body.
+    const fn messages(&mut self) -> Option<&mut Messages<ServerRole>> {
+        match self {
+            Self::Parts(_) => None,
+            Self::Messages(messages) => Some(messages),
+        }
     }
 
     /// When there is something to do besides sending pictures.
@@ -94,6 +69,51 @@ impl Framing {
             Self::Messages(messages) => Some(messages.due()),
             _ => None,
         }
+    }
+}
+
+/// Waits for what a viewer says. Loses nothing when it is dropped, if `read` does not.
+async fn hear(messages: Option<&mut Messages<ServerRole>>, read: &mut impl Read) -> Heard {
+    match messages {
+        Some(messages) => messages.hear(read).await,
+        None => {
+            gone(read).await;
+            Heard::Gone
+        }
+    }
+}
+
+/// A multipart body. Its boundary is its own, and unpredictable.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    encoder: Encoder,
+    /// Whether the head of each part is at the end of the part before it.
+    advance_heads: bool,
+}
+
+impl Parts {
+    pub(crate) fn new(options: StreamOptions, random: Random) -> Self {
+        let encoder = Encoder::new(random.bytes());
+        Self { encoder, advance_heads: options.advance_headers }
+    }
+
+    pub(crate) const fn content_type(&self) -> MediaType {
+        self.encoder.content_type()
+    }
+
+    /// What comes before the first frame.
+    pub(crate) const fn opening(&self) -> &[u8] {
+        if self.advance_heads { self.encoder.advance_opening() } else { self.encoder.opening() }
+    }
+
+    /// What comes right before a frame.
+    fn head<'m>(&self, head: &PartHead, memory: &'m mut [u8; PartHead::MAX_LEN]) -> &'m [u8] {
+        if self.advance_heads { &[] } else { head.encode(memory) }
+    }
+
+    /// What comes right after a frame.
+    const fn tail(&self) -> &[u8] {
+        if self.advance_heads { self.encoder.advance_tail() } else { self.encoder.tail() }
     }
 }
 
@@ -111,16 +131,17 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let Some(viewer) = self.enter(options, Transport::Mjpeg, connection.peer) else {
             return self.unavailable(connection, FULL).await;
         };
+        let parts = Parts::new(options, self.random);
         if !connection.out.with_body {
-            return connection.out.begin(CONTENT_TYPE, &[], None).await;
+            return connection.out.begin(parts.content_type().as_str(), &[], None).await;
         }
         let Ok(reader) = self.read(viewer.mode) else {
             drop(viewer); // Its place is free again before the refusal has been read.
             return self.unavailable(connection, FULL).await;
         };
         let Connection { read, out, .. } = connection;
-        let mut framing = Framing::of_parts(options);
-        out.begin(CONTENT_TYPE, framing.opening(), Some(&viewer)).await?;
+        out.begin(parts.content_type().as_str(), parts.opening(), Some(&viewer)).await?;
+        let mut framing = Framing::Parts(parts);
         self.pictures(out, read, &mut framing, viewer, reader, |_| {}).await
     }
 
@@ -175,7 +196,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         // of viewers that is much less work.
         let mut repeat_at = self.clock.now() + self.config.repeat_after;
         let earlier = |at: Instant, framing: &Framing| framing.due().map_or(at, |due| at.min(due));
-        let mut timer = pin!(self.clock.sleep_until(earlier(repeat_at, framing)));
+        let mut timer = pin!(self.clock.deadline(earlier(repeat_at, framing)));
         loop {
             self.reply(out, framing, &viewer).await?;
             let may_send = framing.may_send();
@@ -188,7 +209,8 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     Mode::All => reader.next().await,
                 }
             };
-            let timer_fired = match select3(picture, framing.hear(read), timer.as_mut()).await {
+            let heard = hear(framing.messages(), read);
+            let timer_fired = match select3(picture, heard, timer.as_mut()).await {
                 Either3::First(Some(lease)) => {
                     let now = self.clock.now();
                     repeat_at = now + self.config.repeat_after;
@@ -241,7 +263,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     repeat_at = now + self.config.repeat_after;
                 }
                 self.look_after(out, framing, &viewer, now).await?;
-                timer.set(self.clock.sleep_until(earlier(repeat_at, framing)));
+                timer.set(self.clock.deadline(earlier(repeat_at, framing)));
             }
         }
     }
@@ -258,21 +280,20 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         now: Instant,
     ) -> Result<(), Disconnect<W::Error>> {
         let mut memory = [0; PartHead::MAX_LEN];
-        let (head, tail): (&[u8], &[u8]) = match framing {
-            Framing::AdvanceHeads => (&[], ENCODER.advance_tail()),
-            Framing::Parts => {
+        let (head, tail, mut messages): (&[u8], &[u8], _) = match framing {
+            Framing::Parts(parts) => {
                 let head = PartHead {
                     content_length: Some(lease.len() as u64),
                     timestamp_us: Some(self.timestamp_us(lease.info().captured_at)),
                     sequence: Some(lease.sequence()),
                     missed: Some(missed),
                 };
-                (head.encode(&mut memory), ENCODER.tail())
+                (parts.head(&head, &mut memory), parts.tail(), None)
             }
             Framing::Messages(messages) => {
                 let head = self.picture_head(&lease, missed);
                 match messages.head(lease.len(), &head, now, (), &mut memory) {
-                    Some(head) => (head, &[]),
+                    Some(head) => (head, &[], Some(messages)),
                     None => return Err(Disconnect::Closed),
                 }
             }
@@ -284,7 +305,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             let mut sending = pin!(out.send(pieces, by, Some(&mut revocation), Some(viewer)));
             // What the viewer says meanwhile is answered afterwards.
             loop {
-                match select(sending.as_mut(), framing.hear(read)).await {
+                match select(sending.as_mut(), hear(messages.as_deref_mut(), read)).await {
                     Either::First(sent) => break sent?,
                     Either::Second(Heard::Gone) => return Err(Disconnect::Closed),
                     Either::Second(Heard::Message) => {}
@@ -305,16 +326,19 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         viewer: &Viewer<'_>,
     ) -> Result<(), Disconnect<W::Error>> {
         let by = out.picture_deadline();
-        if let Framing::Messages(messages) = framing {
-            if let Some(close) = messages.going_away(()) {
-                out.send(&mut [close.as_bytes()], by, None, Some(viewer)).await?;
+        match framing {
+            Framing::Messages(messages) => {
+                if let Some(close) = messages.going_away(()) {
+                    out.send(&mut [close.as_bytes()], by, None, Some(viewer)).await?;
+                }
             }
-        } else {
-            out.send(&mut [ENCODER.closing()], by, None, Some(viewer)).await?;
+            Framing::Parts(parts) => {
+                out.send(&mut parts.encoder.closing(), by, None, Some(viewer)).await?;
+            }
         }
         out.flush().await?;
         // If the connection were closed on unread bytes, many systems would throw the end away.
-        let mut until = pin!(self.clock.sleep_until(self.clock.now() + Duration::from_secs(1)));
+        let mut until = pin!(self.clock.deadline(self.clock.now() + Duration::from_secs(1)));
         while let Framing::Messages(messages) = framing
             && messages.is_open()
             && let Either::First(Heard::Message) = select(messages.hear(read), until.as_mut()).await
@@ -360,6 +384,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let head = out.head(
             "200 OK",
             "image/jpeg",
+            Answer::SANDBOX,
             format_args!(
                 "Content-Length: {}\r\nX-Timestamp: {timestamp}\r\nX-Frame: {}\r\n",
                 lease.len(),

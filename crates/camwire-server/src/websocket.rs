@@ -1,3 +1,4 @@
+use core::fmt::Write as _;
 use core::time::Duration;
 
 use camwire_frame::{Clock, Instant};
@@ -96,11 +97,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         R: Read,
         W: WriteVectored,
     {
-        let by = connection.out.picture_deadline();
-        connection.out.send(&mut refusal.response(), by, None, None).await?;
-        connection.out.flush().await?;
-        connection.drain().await;
-        Ok(())
+        let mut reason = heapless::String::<64>::new();
+        let _ = write!(reason, "{refusal}");
+        self.refuse(connection, refusal.status_text(), refusal.fields(), &reason).await
     }
 
     /// Sends what the viewer is owed: a Pong, or a Close, which is the end.

@@ -7,7 +7,7 @@ use camwire_server::{
 };
 use camwire_websocket::ClientRequest;
 use harness::http::Response;
-use harness::{Plan, World, every, ms};
+use harness::{Plan, RANDOM, World, every, ms};
 
 /// `user:pass` and `secret`.
 const BASIC: &str = "Authorization: Basic dXNlcjpwYXNz";
@@ -203,7 +203,7 @@ fn the_applications_own_routes_need_them_too() {
     let mut world = World::new();
     let mut config = camwire_server::Config::default();
     config.credentials.token = Some("secret");
-    let server = Server::new(world.ring, world.status, &[], world.clock, config);
+    let server = Server::new(world.ring, world.status, &[], world.clock, RANDOM, config);
     let server: &'static _ = Box::leak(Box::new(server.with_application(Robot)));
     for (target, status) in [("/robot", 401), ("/robot?token=secret", 200)] {
         let (read, write, peer) = harness::wire::wire();

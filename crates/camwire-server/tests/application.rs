@@ -9,7 +9,7 @@ use camwire_server::{
 use harness::http::Response;
 use harness::time::VirtualClock;
 use harness::wire::wire;
-use harness::{Client, Plan, World, ms, request, secs};
+use harness::{Client, Plan, RANDOM, World, ms, request, secs};
 
 /// It says back what it was asked, waits where that is wished, and has a page of its own.
 struct Echo {
@@ -33,7 +33,12 @@ impl Application for Echo {
         let body = format!("{method} {path} {} a={:?}", exchange.query(), exchange.parameter("a"));
         let long = format!("X-Long: {}\r\n", "x".repeat(number("long").unwrap_or(0) as usize));
         let fields = if long.len() > 10 { &long } else { "X-Own: yes\r\n" };
-        exchange.answer(&Answer { fields, body: body.as_bytes(), ..Answer::default() }).await
+        let mut answer = Answer { fields, body: body.as_bytes(), ..Answer::default() };
+        if let Some(policy) = exchange.parameter("policy").map(|policy| policy.replace('+', " ")) {
+            answer.content_type = "text/html";
+            return exchange.answer(&Answer { policy: &policy, ..answer }).await;
+        }
+        exchange.answer(&answer).await
     }
 }
 
@@ -46,7 +51,7 @@ struct Own {
 impl Own {
     fn new(config: Config) -> Self {
         let world = Plan::default().build();
-        let server = Server::new(world.ring, world.status, &[], world.clock, config);
+        let server = Server::new(world.ring, world.status, &[], world.clock, RANDOM, config);
         let server = Box::leak(Box::new(server.with_application(Echo { clock: world.clock })));
         Self { world, server }
     }
@@ -157,11 +162,28 @@ fn a_peer_that_takes_nothing_is_dropped() {
 }
 
 #[test]
+fn answer_is_in_a_sandbox_unless_the_application_says_otherwise() {
+    let mut own = Own::new(Config::default());
+    for (target, policy) in [
+        ("/own", "default-src 'none'; sandbox"),
+        ("/own?long=1000", "default-src 'none'; sandbox"), // An improper answer.
+        ("/own?policy=default-src+'self'", "default-src 'self'"),
+        ("/own?policy=", ""),
+    ] {
+        for method in ["GET", "HEAD", "POST"] {
+            let response = own.ask(method, target).response();
+            assert_eq!(response.field("Content-Security-Policy"), Some(policy), "{target}");
+        }
+    }
+}
+
+#[test]
 fn a_head_has_its_limit() {
     let mut config = Config::default();
     config.cors = Cors::AnyOrigin;
     let mut own = Own::new(config);
-    let rest = "200 OK".len() + Answer::default().content_type.len() + "X-Long: \r\n".len();
+    let Answer { status, content_type, policy, .. } = Answer::default();
+    let rest = [status, content_type, policy, "X-Long: \r\n"].concat().len();
     let most = Answer::HEAD_MAX - rest;
     let response = own.fetch(&format!("/own?long={most}"));
     assert_eq!((response.status, response.field("X-Long").unwrap().len()), (200, most));

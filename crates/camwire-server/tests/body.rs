@@ -4,7 +4,7 @@
 mod harness;
 
 use camwire_server::{Blocking, Disconnect, RequestError, StreamOptions, TooManyViewers};
-use harness::http::Stream;
+use harness::http::{Response, Stream, boundary};
 use harness::time::Spawned;
 use harness::wire::{Broken, Fault, Peer, wire};
 use harness::{Ending, Plan, World, every, ms, secs};
@@ -13,16 +13,40 @@ const QUERIES: [&str; 5] =
     ["", "mode=all", "fps=5", "advance_headers=1", "fps=7&advance_headers=1"];
 
 /// A viewer whose head some other server has sent.
-fn mount(world: &mut World, query: &str) -> (Peer, Spawned<Ending>) {
-    let (_read, write, peer) = wire();
-    let body = world.server.stream_body(query.parse().unwrap(), None).unwrap();
-    let sent = world.sim.spawn(async move { body.send_to(write).await });
-    world.sim.run();
-    (peer, sent)
+struct Mounted {
+    content_type: String,
+    peer: Peer,
+    sent: Spawned<Ending>,
 }
 
-fn content_type(world: &World) -> &'static str {
-    world.server.stream_body(StreamOptions::default(), None).unwrap().content_type()
+impl Mounted {
+    fn stream(&self) -> Stream {
+        Stream::parse(&self.content_type, &self.peer.answer())
+    }
+}
+
+fn mount(world: &mut World, query: &str) -> Mounted {
+    let (_read, write, peer) = wire();
+    let body = world.server.stream_body(query.parse().unwrap(), None).unwrap();
+    let content_type = body.content_type().to_string();
+    let sent = world.sim.spawn(async move { body.send_to(write).await });
+    world.sim.run();
+    Mounted { content_type, peer, sent }
+}
+
+/// A body with `B` in place of its boundary, so that it can be compared with another.
+fn comparable(body: &[u8], content_type: &str) -> Vec<u8> {
+    let boundary = boundary(content_type);
+    let (mut comparable, mut rest) = (Vec::new(), body);
+    while let Some(at) = rest.windows(boundary.len()).position(|w| w == boundary.as_bytes()) {
+        comparable.extend([&rest[..at], b"B"].concat());
+        rest = &rest[at + boundary.len()..];
+    }
+    [&comparable, rest].concat()
+}
+
+fn comparable_body(response: &Response) -> Vec<u8> {
+    comparable(&response.body, response.field("Content-Type").unwrap())
 }
 
 #[test]
@@ -32,16 +56,18 @@ fn is_that_of_a_stream() {
         let camera = world.camera(harness::camera::Outcome::End);
         camera.first((1..=40).map(|n| every(n, 100 * n as usize)));
         let direct = world.get(&format!("/stream?{query}"));
-        let (peer, sent) = mount(&mut world, query);
+        let mounted = mount(&mut world, query);
+        let Mounted { content_type, peer, .. } = &mounted;
+        assert_ne!(boundary(content_type), direct.response().boundary());
         // Long enough for the last picture to come again.
         for _ in 0..30 {
-            assert_eq!(peer.answer(), direct.response().body, "{query}");
+            let body = comparable(&peer.answer(), content_type);
+            assert_eq!(body, comparable_body(&direct.response()), "{query}");
             assert_eq!(peer.flushed(), peer.written());
             world.sim.advance(ms(100));
         }
-        assert_eq!(sent.take(), Some(Ok(())), "{query}");
-        assert_eq!(Some(content_type(&world)), direct.response().field("Content-Type"));
-        let stream = Stream::parse(content_type(&world), &peer.answer());
+        assert_eq!(mounted.sent.take(), Some(Ok(())), "{query}");
+        let stream = mounted.stream();
         assert!(stream.closed && stream.parts.len() > 3, "{query}");
     }
 }
@@ -50,12 +76,12 @@ fn is_that_of_a_stream() {
 fn its_viewers_are_counted_and_shown() {
     let mut world = Plan { viewers: 2, ..Plan::default() }.build();
     world.camera(every(40, 100));
-    let (peer, _sent) = mount(&mut world, "fps=5");
+    let mounted = mount(&mut world, "fps=5");
     world.sim.advance(secs(2));
     let stats = world.stats();
     let viewer = &stats["viewers"][0];
-    assert_eq!(viewer["bytes"], peer.written());
-    assert_eq!(viewer["sent"], Stream::parse(content_type(&world), &peer.answer()).parts.len());
+    assert_eq!(viewer["bytes"], mounted.peer.written());
+    assert_eq!(viewer["sent"], mounted.stream().parts.len());
     let other = world.get("/stream");
     assert!(matches!(
         world.server.stream_body(StreamOptions::default(), None),
@@ -86,7 +112,7 @@ fn without_a_place_in_the_ring_there_is_none_among_the_viewers() {
 fn a_stalled_viewer_loses_its_place() {
     let mut world = World::new();
     world.camera(every(40, 1000));
-    let (peer, sent) = mount(&mut world, "");
+    let Mounted { peer, sent, .. } = mount(&mut world, "");
     world.sim.advance(ms(100));
     assert!(!sent.is_done());
     peer.set_capacity(peer.written() + 500);
@@ -100,7 +126,7 @@ fn a_stalled_viewer_loses_its_place() {
 fn a_viewer_that_has_left_is_noticed() {
     let mut world = World::new();
     let mut hand = world.publisher();
-    let (peer, sent) = mount(&mut world, "");
+    let Mounted { peer, sent, .. } = mount(&mut world, "");
     hand.publish(100);
     world.sim.run();
     peer.fail_after(peer.written(), Fault::Error);
@@ -170,7 +196,7 @@ fn a_writer_that_blocks_will_do() {
     world.sim.advance(secs(1));
     let Plain(body, flushed) = sent.take().unwrap().unwrap();
     assert_eq!(flushed, body.len());
-    let stream = Stream::parse(content_type, &body);
+    let stream = Stream::parse(content_type.as_str(), &body);
     assert_eq!(stream.numbers(), [1, 2]);
     assert!(stream.closed);
 }
@@ -190,9 +216,11 @@ mod pulled {
     type Piece = Result<Bytes, Disconnect<Infallible>>;
     type Pieces = Pin<Box<dyn futures_core::Stream<Item = Piece> + Send>>;
 
-    fn pieces(world: &World, query: &str) -> Pieces {
+    /// The pieces of a body, and its content type.
+    fn pieces(world: &World, query: &str) -> (Pieces, String) {
         let body = world.server.stream_body(query.parse().unwrap(), None).unwrap();
-        Box::pin(body.into_stream())
+        let content_type = body.content_type().to_string();
+        (Box::pin(body.into_stream()), content_type)
     }
 
     async fn next(pieces: &mut Pieces) -> Option<Piece> {
@@ -204,8 +232,16 @@ mod pulled {
 
     /// A server that takes whatever it gets and keeps it.
     fn keep(world: &mut World, query: &str) -> (Held, Spawned<Option<Disconnect<Infallible>>>) {
+        let (pieces, _) = pieces(world, query);
+        keep_pieces(world, pieces)
+    }
+
+    fn keep_pieces(
+        world: &mut World,
+        mut pieces: Pieces,
+    ) -> (Held, Spawned<Option<Disconnect<Infallible>>>) {
         let held = Held::default();
-        let (mut pieces, to) = (pieces(world, query), Rc::clone(&held));
+        let to = Rc::clone(&held);
         let ended = world.sim.spawn(async move {
             loop {
                 match next(&mut pieces).await {
@@ -226,7 +262,8 @@ mod pulled {
             let camera = world.camera(harness::camera::Outcome::End);
             camera.first((1..=40).map(|n| every(n, 100 * n as usize)));
             let direct = world.get(&format!("/stream?{query}"));
-            let (held, ended) = keep(&mut world, query);
+            let (pieces, content_type) = pieces(&world, query);
+            let (held, ended) = keep_pieces(&mut world, pieces);
             let mut body = Vec::new();
             let mut written = |world: &mut World| {
                 // Now the socket has it, and the next one comes if it is there.
@@ -237,11 +274,12 @@ mod pulled {
                 body.clone()
             };
             for _ in 0..3000 {
-                assert_eq!(written(&mut world), direct.response().body, "{query}");
+                let body = comparable(&written(&mut world), &content_type);
+                assert_eq!(body, comparable_body(&direct.response()), "{query}");
                 world.sim.advance(ms(1));
             }
             assert_eq!(ended.take(), Some(None), "{query}");
-            assert!(Stream::parse(content_type(&world), &body).closed, "{query}");
+            assert!(Stream::parse(&content_type, &body).closed, "{query}");
         }
     }
 
@@ -301,7 +339,7 @@ mod pulled {
     #[test]
     fn nothing_happens_unasked() {
         let mut world = World::new();
-        let stream = pieces(&world, "");
+        let (stream, _) = pieces(&world, "");
         let camera = world.camera(every(40, 1000));
         world.sim.advance(secs(5));
         assert!(!camera.calls().is_empty(), "there is demand");
@@ -326,7 +364,7 @@ mod pulled {
     fn its_bytes_are_counted() {
         let mut world = World::new();
         world.camera(every(40, 1000));
-        let mut pieces = pieces(&world, "");
+        let (mut pieces, _) = pieces(&world, "");
         let total = Rc::new(RefCell::new(0));
         let sum = Rc::clone(&total);
         let _task = world.sim.spawn(async move {

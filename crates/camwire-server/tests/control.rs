@@ -7,7 +7,7 @@ use camwire_ring::CaptureConfig;
 use camwire_server::{Config, Server};
 use harness::camera::{Call, Camera, Obedience};
 use harness::wire::wire;
-use harness::{Client, Plan, World, every, ms, request, secs};
+use harness::{Client, Plan, RANDOM, World, every, ms, request, secs};
 
 fn world() -> (World, Camera) {
     // Room for a picture of SVGA, by the driver's reckoning, and not for one of XGA.
@@ -161,7 +161,7 @@ fn a_stream_goes_on_and_shows_it() {
 #[test]
 fn a_server_without_settings_has_neither() {
     let world = World::new();
-    let server = Server::new(world.ring, world.status, &[], world.clock, Config::default());
+    let server = Server::new(world.ring, world.status, &[], world.clock, RANDOM, Config::default());
     let server = Box::leak(Box::new(server));
     let mut sim = world.sim;
     for target in ["/status", "/control?var=quality&val=1", "/control", "/control?var=x"] {

@@ -293,6 +293,39 @@ mod pictures {
     }
 
     #[test]
+    fn that_are_sent_again_are_not_published_again() {
+        let mut world = relay();
+        let mut camera = camera(&mut world);
+        let mut viewer = world.watch("/ws?mode=all");
+        told(&mut camera);
+        for number in 1..=3 {
+            push(&mut camera, number, 200);
+            // One more in each second: the camera is slow, but not silent.
+            for _ in 0..20 {
+                world.sim.advance(secs(1));
+                push(&mut camera, number, 200);
+                world.sim.run();
+                assert_eq!(world.stats()["source"]["state"], "streaming");
+                assert_eq!(world.stats()["source"]["quiet_ms"], 0);
+            }
+            assert_eq!(viewer.messages(), [jpeg(200, number)]);
+            assert_eq!(told(&mut camera), vec![acknowledged(number); 21]);
+        }
+        let stats = world.stats();
+        assert_eq!(
+            (&stats["source"]["captured"], &stats["source"]["errors"]),
+            (&3.into(), &0.into())
+        );
+        // Who comes after a pause has not had it.
+        drop(viewer);
+        world.sim.advance(secs(1));
+        let mut viewer = world.watch("/ws");
+        push(&mut camera, 3, 200);
+        world.sim.run();
+        assert_eq!(viewer.messages(), [jpeg(200, 3)]);
+    }
+
+    #[test]
     fn what_is_behind_the_picture_is_cut_off() {
         let mut world = relay();
         let mut camera = camera(&mut world);

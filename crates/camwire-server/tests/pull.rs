@@ -6,15 +6,15 @@ mod harness;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use camwire_frame::{CaptureError, FrameInfo, FrameSource};
-use camwire_server::{PullError, WebSocketSource};
-use camwire_websocket::{RequestError, ResponseError, Uri};
+use camwire_frame::{CaptureError, Flow, FrameInfo, FrameSource, RepeatFilter, Upstream};
+use camwire_server::{Authorization, PullError, WebSocketSource};
+use camwire_websocket::{ResponseError, Uri};
 use embassy_futures::select::select;
 use harness::camera::{jpeg, message};
 use harness::relay::Relay;
 use harness::websocket::Got;
 use harness::wire::{Broken, Fault, wire};
-use harness::{World, ms, secs};
+use harness::{RANDOM, World, ms, secs};
 use proptest::prelude::*;
 
 type Error = CaptureError<PullError<Broken>>;
@@ -27,18 +27,17 @@ struct Server {
 }
 
 /// A source that captures one picture after another. Each capture is dropped after `patience`.
-fn pull(world: &mut World, token: Option<&'static str>, patience: u64) -> Server {
+fn pull(world: &mut World, login: Option<Authorization<'static>>, patience: u64) -> Server {
     let (read, write, peer) = wire();
     let captured = Rc::new(RefCell::new(Vec::new()));
     let (to, clock) = (captured.clone(), world.clock);
     let pulled = world.sim.spawn(async move {
         let uri = Uri::parse("ws://cam.example/ws?credit=2").unwrap();
-        let keys = || [1, 2, 3, 4];
-        let mut source = match WebSocketSource::connect(read, write, &uri, token, clock, keys).await
-        {
-            Ok(source) => source,
-            Err(error) => return error,
-        };
+        let mut source =
+            match WebSocketSource::connect(read, write, &uri, login, clock, RANDOM).await {
+                Ok(source) => source,
+                Err(error) => return error,
+            };
         let mut slots = [vec![0; 1000], vec![0; 1000]];
         for n in 0.. {
             let slot: &mut Vec<u8> = &mut slots[n % 2];
@@ -63,7 +62,7 @@ fn pull(world: &mut World, token: Option<&'static str>, patience: u64) -> Server
 
 /// One that was let in.
 fn pulling(world: &mut World, protocols: &[&str]) -> Server {
-    let mut server = pull(world, Some("T"), 1_000_000);
+    let mut server = pull(world, Authorization::bearer("T").ok(), 1_000_000);
     server.relay.accept(protocols, b"");
     world.sim.run();
     server
@@ -156,21 +155,116 @@ fn at_every_cut() {
 fn what_is_no_picture() {
     let mut world = World::new();
     let mut server = pulling(&mut world, V1);
-    for (bad, error) in [
+    for (number, (bad, error)) in (1..).step_by(2).zip([
         (&b"no picture"[..], CaptureError::Broken),
         (&jpeg(200, 1)[..199], CaptureError::Broken),
         (&jpeg(1001, 1), CaptureError::TooLarge { needed: 1001 }),
         (&jpeg(70_000, 1), CaptureError::TooLarge { needed: 70_000 }),
-    ] {
-        server.relay.send(&message(1, bad));
-        server.relay.send(&message(2, &jpeg(300, 2)));
+    ]) {
+        let good = jpeg(300, number + 1);
+        server.relay.send(&message(number, bad));
+        server.relay.send(&message(number + 1, &good));
         world.sim.run();
         let captured = server.captured();
         assert_eq!(captured.len(), 2);
         assert_eq!(captured[0], Err(error));
-        assert_eq!(captured[1].as_ref().unwrap().1, jpeg(300, 2));
-        assert_eq!(server.relay.take(), [acknowledged(1), acknowledged(2)]);
+        assert_eq!(captured[1].as_ref().unwrap().1, good);
+        assert_eq!(server.relay.take(), [acknowledged(number), acknowledged(number + 1)]);
     }
+}
+
+/// A frame as a message of `camwire.v1`, with this time.
+fn message_of(number: u64, time: u64, picture: &[u8]) -> Vec<u8> {
+    let mut message = message(number, picture);
+    message[16..24].copy_from_slice(&time.to_be_bytes());
+    message
+}
+
+#[test]
+fn last_frame_sent_again_is_a_repeat() {
+    let mut world = World::new();
+    let mut server = pulling(&mut world, V1);
+    let (one, other) = (jpeg(300, 1), jpeg(300, 2));
+    for (number, time, picture, is_new) in [
+        (1, 10, &one, true),
+        (1, 10, &one, false),
+        (1, 10, &one, false),
+        (2, 20, &one, true), // a still scene
+        (2, 30, &one, true),
+        (1, 10, &one, true),   // it began anew
+        (1, 10, &other, true), // whatever the number says
+        (1, 10, &other, false),
+    ] {
+        server.relay.send(&message_of(number, time, picture));
+        world.sim.run();
+        let captured = server.captured();
+        let expected = match &captured[..] {
+            [Ok((_, got))] => is_new && got == picture,
+            [Err(error)] => !is_new && *error == CaptureError::Repeat,
+            _ => false,
+        };
+        assert!(expected, "{number} at {time}: {captured:?}");
+        // Also a repeat is acknowledged, or the server would send no more.
+        assert_eq!(server.relay.take(), [acknowledged(number)]);
+    }
+    // One that does not fit is no repeat of one that did.
+    server.relay.send(&message_of(1, 10, &jpeg(1001, 2)));
+    world.sim.run();
+    assert_eq!(server.captured(), [Err(CaptureError::TooLarge { needed: 1001 })]);
+}
+
+#[test]
+fn messages_without_a_number_are_all_new() {
+    let mut world = World::new();
+    let mut server = pulling(&mut world, &[]);
+    for _ in 0..3 {
+        server.relay.send(&jpeg(300, 1));
+    }
+    world.sim.run();
+    assert_eq!(server.pictures(), vec![jpeg(300, 1); 3]);
+}
+
+#[test]
+fn it_is_a_stream_until_the_connection_is_lost() {
+    let mut world = World::new();
+    let (read, write, peer) = wire();
+    let clock = world.clock;
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let to = seen.clone();
+    let pulled = world.sim.spawn(async move {
+        let uri = Uri::parse("ws://cam.example/ws").unwrap();
+        let source = WebSocketSource::connect(read, write, &uri, None, clock, RANDOM).await;
+        let mut source = source.unwrap();
+        let mut slot = [0; 1000];
+        for _ in 0..4 {
+            let captured = source.capture(&mut slot).await.map(|info| info.len);
+            to.borrow_mut().push((captured, source.flow()));
+        }
+        // For the next connection, and for those who come after a pause.
+        let upstream = Upstream { sequence: Some(2), timestamp_us: Some(77) };
+        let filter = source.repeat_filter();
+        source.pause().await;
+        (filter.may_be_repeat(upstream, 300), source.repeat_filter())
+    });
+    world.sim.run();
+    let mut relay = Relay::new(peer, pulled);
+    relay.accept(V1, b"");
+    relay.send(&message(1, b"no picture"));
+    relay.send(&message(2, &jpeg(300, 2)));
+    relay.send(&message(3, &jpeg(1001, 3)));
+    world.sim.run();
+    relay.peer.close();
+    world.sim.run();
+    assert_eq!(relay.end(), (true, RepeatFilter::new()));
+    assert_eq!(
+        *seen.borrow(),
+        [
+            (Err(CaptureError::Broken), Flow::Stream),
+            (Ok(300), Flow::Stream),
+            (Err(CaptureError::TooLarge { needed: 1001 }), Flow::Stream),
+            (Err(CaptureError::Source(PullError::Ended)), Flow::OnDemand),
+        ]
+    );
 }
 
 #[test]
@@ -246,9 +340,24 @@ fn how_it_does_not_begin() {
     assert_eq!(end("HTTP/1.1 200 OK\r\n\r\n"), PullError::Refused { status: 200 });
     assert_eq!(end("hello\r\n\r\n"), PullError::Response(ResponseError::Malformed));
     assert_eq!(end("HTTP/1.1 101"), PullError::Ended);
-    let mut world = World::new();
-    let server = pull(&mut world, Some("\n"), 1_000_000);
-    assert_eq!(server.relay.end(), PullError::Request(RequestError::Field));
+}
+
+#[test]
+fn login_goes_into_the_request() {
+    for (login, expected) in [
+        (Authorization::basic("anna", "p:@/?#%\u{e4}"), Some("Basic YW5uYTpwOkAvPyMlw6Q=")),
+        (Authorization::basic("anna", ""), Some("Basic YW5uYTo=")),
+        (Authorization::bearer("T"), Some("Bearer T")),
+        (Authorization::bearer(""), None),
+    ] {
+        let mut world = World::new();
+        let mut server = pull(&mut world, login.ok(), 1_000_000);
+        server.relay.accept(&[], b"");
+        let fields = server.relay.request.lines().filter_map(|line| line.split_once(": "));
+        let of = |name| fields.clone().filter(move |field| field.0 == name).map(|field| field.1);
+        assert_eq!(of("Authorization").collect::<Vec<_>>(), Vec::from_iter(expected));
+        assert_eq!(of("Host").collect::<Vec<_>>(), ["cam.example"]);
+    }
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 mod harness;
 
 use camwire_ring::Policy;
-use camwire_server::{Disconnect, PushError};
+use camwire_server::{Authorization, Disconnect, PushError};
 use camwire_websocket::{RequestError, ResponseError};
 use harness::camera::{Call, Outcome, picture};
 use harness::relay::{Relay, push_to};
@@ -85,10 +85,11 @@ mod the_handshake {
         assert_eq!(end(Some(other)), Err(PushError::Response(ResponseError::Accept)));
         let mut world = World::new();
         let mut to = push_to("");
-        to.token = Some("a\r\nb");
+        to.authorization = Authorization::basic("anna", "a".repeat(251).leak()).ok();
+        assert!(to.authorization.is_some());
         let relay = world.push_with::<512>(to);
         world.sim.run();
-        assert_eq!(relay.end(), Err(PushError::Request(RequestError::Field)));
+        assert_eq!(relay.end(), Err(PushError::Request(RequestError::TooLong)));
         assert_eq!(relay.peer.written(), 0);
     }
 

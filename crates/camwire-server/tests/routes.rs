@@ -161,7 +161,14 @@ mod answers {
             let (head, flushed) = (head.response(), head.peer.flushed());
             assert_eq!(flushed, head.head_len, "{target}");
             let get = world.get(target).response();
-            assert_eq!((head.status, &head.fields), (get.status, &get.fields), "{target}");
+            // Only the boundary is another one.
+            let fields = |response: &Response| {
+                let kind = response.field("Content-Type").unwrap();
+                let boundary = kind.split_once("boundary=").map_or("no boundary", |(_, b)| b);
+                let fields = response.fields.iter();
+                fields.map(|(n, v)| (n.clone(), v.replace(boundary, "B"))).collect::<Vec<_>>()
+            };
+            assert_eq!((head.status, fields(&head)), (get.status, fields(&get)), "{target}");
             assert_eq!(head.body, b"", "{target}");
             assert_eq!(world.ring.readers(), usize::from(target.starts_with("/stream")));
         }
@@ -278,7 +285,6 @@ mod answers {
                 let last = response.fields.last().unwrap();
                 let whole = match last.0.as_str() {
                     "Content-Length" | "X-Frame" => last.1.parse::<u64>().is_ok(),
-                    "Content-Security-Policy" => last.1.ends_with("'unsafe-inline'"),
                     "Allow" => last.1 == "GET, HEAD",
                     "Access-Control-Expose-Headers" => last.1.ends_with("X-Frame"),
                     _ => false,

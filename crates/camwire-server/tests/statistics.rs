@@ -8,7 +8,7 @@ use camwire_ring::{CaptureConfig, Policy};
 use camwire_server::{Config, Cors};
 use harness::camera::Outcome;
 use harness::http::Part;
-use harness::{Client, Plan, World, every, ms, request, secs};
+use harness::{Client, Plan, RANDOM, World, every, ms, request, secs};
 use serde_json::{Value, json};
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -268,7 +268,7 @@ mod stats {
             let clock = VirtualClock::new(Instant::ZERO, None);
             let ring = FrameRing::leak(2, 8, 1, Policy::DropOldest).unwrap();
             let status = SourceStatus::new(kind);
-            let server = Server::new(ring, &status, &[], &clock, Config::default());
+            let server = Server::new(ring, &status, &[], &clock, RANDOM, Config::default());
             let (read, write, peer) = harness::wire::wire();
             let mut sim = Sim::new(&clock);
             let _served = sim.spawn(server.serve(read, write, None));

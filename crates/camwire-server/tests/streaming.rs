@@ -3,14 +3,11 @@
 mod harness;
 
 use camwire_frame::{Clock, FrameRate};
-use camwire_multipart::Boundary;
 use camwire_ring::{CaptureConfig, Policy};
 use camwire_server::{Disconnect, Mode};
 use harness::camera::{Outcome, picture};
 use harness::http::{Part, Stream};
 use harness::{Client, Plan, START, UNIX, World, every, ms, secs};
-
-const B: &str = Boundary::DEFAULT.as_str();
 
 mod bytes {
     use super::*;
@@ -29,14 +26,16 @@ mod bytes {
         let mut world = World::new();
         let mut hand = world.publisher();
         let client = world.get("/stream");
+        let b = client.response().boundary();
         let mut expected = format!(
             "HTTP/1.1 200 OK\r\n\
-             Content-Type: multipart/x-mixed-replace;boundary={B}\r\n\
+             Content-Type: multipart/x-mixed-replace;boundary={b}\r\n\
              Cache-Control: no-store\r\n\
              Connection: close\r\n\
              X-Content-Type-Options: nosniff\r\n\
+             Content-Security-Policy: default-src 'none'; sandbox\r\n\
              \r\n\
-             --{B}\r\n"
+             --{b}\r\n"
         )
         .into_bytes();
         assert_eq!(client.peer.answer(), expected, "before any picture");
@@ -48,7 +47,7 @@ mod bytes {
             expected.extend(head(&world, len, number, 0).into_bytes());
             expected.extend(picture(len, world.now().as_micros()));
             // Right after the picture, so that the viewer knows at once that it is whole.
-            expected.extend(format!("\r\n--{B}\r\n").into_bytes());
+            expected.extend(format!("\r\n--{b}\r\n").into_bytes());
             assert_eq!(client.peer.answer(), expected);
             assert_eq!(client.peer.flushed(), expected.len());
         }
@@ -59,12 +58,12 @@ mod bytes {
         world.sim.run();
         expected.extend(head(&world, 10, 7, 2).into_bytes());
         expected.extend(picture(10, world.now().as_micros()));
-        expected.extend(format!("\r\n--{B}\r\n").into_bytes());
+        expected.extend(format!("\r\n--{b}\r\n").into_bytes());
         assert_eq!(client.peer.answer(), expected);
         // The end.
         drop(hand);
         world.sim.run();
-        expected.extend(format!("\r\n--{B}--\r\n").into_bytes());
+        expected.extend(format!("\r\n--{b}--\r\n").into_bytes());
         assert_eq!(client.peer.answer(), expected);
         assert_eq!(client.end(), Ok(()));
         let stream = client.stream();
@@ -77,7 +76,8 @@ mod bytes {
         let mut world = World::new();
         let mut hand = world.publisher();
         let client = world.get("/stream?advance_headers=1");
-        let next = format!("--{B}\r\nContent-Type: image/jpeg\r\n\r\n").into_bytes();
+        let b = client.response().boundary();
+        let next = format!("--{b}\r\nContent-Type: image/jpeg\r\n\r\n").into_bytes();
         let mut body = next.clone();
         assert_eq!(client.response().body, body);
         for len in [100, 50, 4000] {
@@ -135,7 +135,8 @@ mod bytes {
             world.sim.advance(ms(200));
             assert_eq!(client.end(), Ok(()), "{target}");
             assert!(client.stream().closed, "{target}");
-            assert!(client.peer.answer().ends_with(format!("\r\n--{B}--\r\n").as_bytes()));
+            let b = client.response().boundary();
+            assert!(client.peer.answer().ends_with(format!("\r\n--{b}--\r\n").as_bytes()));
             assert_eq!(client.peer.flushed(), client.peer.written());
             assert_eq!(world.ring.readers(), 0);
         }
@@ -505,8 +506,7 @@ mod all {
         }
     }
 
-    /// design.md, "Policy and mode": on a dropping ring, `mode=all` means in order from the
-    /// oldest still held.
+    /// On a ring that drops, `mode=all` means in order from the oldest frame still held.
     #[test]
     fn it_begins_with_the_oldest_still_held() {
         let mut world = World::new();

@@ -131,37 +131,75 @@ mod the_door {
     #[test]
     fn refuses_what_is_no_handshake() {
         let mut world = World::new();
-        let upgrade = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+        let upgrade = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n";
         let good = head("/ws");
         let without = |line: &str| {
             let cut = good.replace(&format!("{line}\r\n"), "");
             assert_ne!(cut, good);
             cut
         };
-        for (head, status, fields) in [
-            (without("Upgrade: websocket"), "426 Upgrade Required", upgrade),
-            (good.replace("Version: 13", "Version: 8"), "426 Upgrade Required", upgrade),
-            (without("Connection: Upgrade"), "400 Bad Request", ""),
-            (without("Host: camera.local"), "400 Bad Request", ""),
-            (good.replace("Key: ", "Key: x"), "400 Bad Request", ""),
-            (good.replace("HTTP/1.1", "HTTP/1.0"), "400 Bad Request", ""),
-            (good.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n"), "400 Bad Request", ""),
+        for (head, status, fields, reason) in [
+            (
+                without("Upgrade: websocket"),
+                "426 Upgrade Required",
+                upgrade,
+                "Upgrade must name websocket",
+            ),
+            (
+                good.replace("Version: 13", "Version: 8"),
+                "426 Upgrade Required",
+                upgrade,
+                "Sec-WebSocket-Version must be 13",
+            ),
+            (without("Connection: Upgrade"), "400 Bad Request", "", "Connection must name Upgrade"),
+            (without("Host: camera.local"), "400 Bad Request", "", "there must be one Host"),
+            (
+                good.replace("Key: ", "Key: x"),
+                "400 Bad Request",
+                "",
+                "there must be one Sec-WebSocket-Key of 16 bytes",
+            ),
+            (
+                good.replace("HTTP/1.1", "HTTP/1.0"),
+                "400 Bad Request",
+                "",
+                "the request is malformed",
+            ),
+            (
+                good.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n"),
+                "400 Bad Request",
+                "",
+                "the request must have no body",
+            ),
             (
                 good.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"),
                 "400 Bad Request",
                 "",
+                "the request must have no body",
             ),
-            (format!("{good}\u{1}"), "400 Bad Request", ""),
-            (good.replace("GET /ws", "HEAD /"), "405 Method Not Allowed", "Allow: GET\r\n"),
+            (format!("{good}\u{1}"), "400 Bad Request", "", "the request must have no body"),
+            // In answer to HEAD, the text is left out.
+            (good.replace("GET /ws", "HEAD /"), "405 Method Not Allowed", "Allow: GET\r\n", ""),
             (
                 good.replace("\r\n\r\n", "\r\nOrigin: http://evil.example\r\n\r\n"),
                 "403 Forbidden",
                 "",
+                "not allowed",
             ),
         ] {
             let answer = refused(&mut world, head.as_bytes());
+            let connection = if status.starts_with("426") { "Upgrade, close" } else { "close" };
+            let length = if reason.is_empty() { "the method must be GET" } else { reason }.len();
             let expected = format!(
-                "HTTP/1.1 {status}\r\n{fields}Content-Length: 0\r\nConnection: close\r\n\r\n"
+                "HTTP/1.1 {status}\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\n\
+                 Cache-Control: no-store\r\n\
+                 Connection: {connection}\r\n\
+                 X-Content-Type-Options: nosniff\r\n\
+                 Content-Security-Policy: default-src 'none'; sandbox\r\n\
+                 Content-Length: {length}\r\n\
+                 {fields}\r\n\
+                 {reason}"
             );
             assert_eq!(answer, expected, "{head}");
         }

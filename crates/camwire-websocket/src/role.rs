@@ -29,6 +29,7 @@ impl Role for Client {
 pub(crate) mod sealed {
     use super::{Client, Server};
 
+    #[expect(unnameable_types, reason = "no other crate implements it")]
     pub trait Sealed: Copy + core::fmt::Debug {
         /// Whether the peer of this role masks its frames.
         const PEER_MASKS: bool;
@@ -42,6 +43,7 @@ pub(crate) mod sealed {
         const PEER_MASKS: bool = false;
     }
 
+    #[expect(unnameable_types, reason = "no other crate implements it")]
     pub trait Key {
         fn bytes(self) -> Option<[u8; 4]>;
     }

@@ -406,21 +406,39 @@ impl Refusal {
         }
     }
 
+    /// The status of the answer with its reason phrase, such as `400 Bad Request`. For a server that
+    /// writes the head itself.
+    #[must_use]
+    pub const fn status_text(self) -> &'static str {
+        match self.status() {
+            403 => "403 Forbidden",
+            404 => "404 Not Found",
+            405 => "405 Method Not Allowed",
+            426 => "426 Upgrade Required",
+            431 => "431 Request Header Fields Too Large",
+            _ => "400 Bad Request",
+        }
+    }
+
+    /// The header lines that belong to this answer, each with its line end; perhaps none. If `Upgrade`
+    /// is among them, `Connection` must name it.
+    #[must_use]
+    pub const fn fields(self) -> &'static str {
+        match self.status() {
+            405 => "Allow: GET\r\n",
+            426 => "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
+            _ => "",
+        }
+    }
+
     /// A whole answer, without a body, in pieces to be sent one after the other. The connection is
     /// closed after it.
     #[must_use]
     pub const fn response(self) -> [&'static [u8]; 5] {
-        let (status, fields): (&[u8], &[u8]) = match self.status() {
-            403 => (b"403 Forbidden", b""),
-            404 => (b"404 Not Found", b""),
-            405 => (b"405 Method Not Allowed", b"Allow: GET\r\n"),
-            426 => (
-                b"426 Upgrade Required",
-                b"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-            ),
-            431 => (b"431 Request Header Fields Too Large", b""),
-            _ => (b"400 Bad Request", b""),
+        let end: &[u8] = match self.status() {
+            426 => b"Content-Length: 0\r\nConnection: Upgrade, close\r\n\r\n",
+            _ => b"Content-Length: 0\r\nConnection: close\r\n\r\n",
         };
-        [b"HTTP/1.1 ", status, b"\r\n", fields, b"Content-Length: 0\r\nConnection: close\r\n\r\n"]
+        [b"HTTP/1.1 ", self.status_text().as_bytes(), b"\r\n", self.fields().as_bytes(), end]
     }
 }

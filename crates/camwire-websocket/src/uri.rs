@@ -3,6 +3,11 @@ use crate::head;
 
 /// A WebSocket URI, taken apart (RFC 6455, section 3).
 ///
+/// It has no user and no password: `ws://user:password@host` is [an error](UriError::UserInfo), and
+/// not left out silently, so that no `Host` field and no log line shows a secret. A program that
+/// takes such addresses splits them, and sends the login as a [field](ClientRequest::fields)
+/// `Authorization`.
+///
 /// ```
 /// use camwire_websocket::{Security, Uri};
 ///
@@ -42,6 +47,10 @@ pub enum UriError {
     /// It begins with neither `ws://` nor `wss://`.
     #[error("it must begin with ws:// or wss://")]
     Scheme,
+    /// There is a user, or a user and a password, before the host. They belong into the field
+    /// `Authorization`.
+    #[error("it must not have a user and password in it")]
+    UserInfo,
     /// There is no host, or something else in its place.
     #[error("the host is malformed")]
     Host,
@@ -71,6 +80,9 @@ impl<'u> Uri<'u> {
         let end = rest.as_bytes().iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
         let (authority, target) =
             rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, ""));
+        if authority.as_bytes().contains(&b'@') {
+            return Err(UriError::UserInfo);
+        }
         let (host, port) = host_and_port(authority)?;
         let port = match (port, security) {
             (Some(port), _) => port,
@@ -109,7 +121,7 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), UriError> {
     } else {
         let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
         let (host, after) = authority.split_at_checked(end).ok_or(UriError::Host)?;
-        // A name, an IPv4 address, or whatever else can be resolved; no user and no password.
+        // A name, an IPv4 address, or whatever else can be resolved.
         let is_name = host
             .bytes()
             .all(|byte| matches!(byte, b'!' | b'$'..=b'.' | b'0'..=b'9' | b';' | b'=' | b'A'..=b'Z' | b'_' | b'a'..=b'z' | b'~'));
@@ -152,6 +164,8 @@ mod tests {
         assert_eq!(parse("ws://[::1]"), Ok(("::1", 80, "")));
         assert_eq!(parse("ws://cam:"), Ok(("cam", 80, "")));
         assert_eq!(Uri::parse("ws://[::1]:81/ws").unwrap().authority, "[::1]:81");
+        // Behind the host an @ is like any other character.
+        assert_eq!(parse("ws://cam/@me?a@b"), Ok(("cam", 80, "/@me?a@b")));
     }
 
     #[test]
@@ -163,7 +177,12 @@ mod tests {
             ("wss:/\u{e4}", UriError::Scheme),
             ("ws://", UriError::Host),
             ("ws://:80/", UriError::Host),
-            ("ws://user@cam/", UriError::Host),
+            ("ws://user@cam/", UriError::UserInfo),
+            ("wss://user:password@cam:81/ws", UriError::UserInfo),
+            ("ws://user:@[::1]", UriError::UserInfo),
+            ("ws://@cam", UriError::UserInfo),
+            ("ws://a@b@c", UriError::UserInfo),
+            ("ws://cam@", UriError::UserInfo),
             ("ws://[::1/", UriError::Host),
             ("ws://[::1]x/", UriError::Host),
             ("ws://[cam]/", UriError::Host),

@@ -63,7 +63,12 @@ fn refused(changes: &[(&str, &str)]) -> (Refusal, u16) {
     let refusal = answer(&request(changes)).expect_err("refused");
     let response = String::from_utf8(refusal.response().concat()).unwrap();
     assert!(response.starts_with(&format!("HTTP/1.1 {} ", refusal.status())), "{response}");
-    assert!(response.ends_with("Connection: close\r\n\r\n"), "{response}");
+    assert!(response.starts_with(&format!("HTTP/1.1 {}\r\n", refusal.status_text())), "{response}");
+    assert!(response.contains(refusal.fields()), "{response}");
+    // `Upgrade` is an option of the connection (RFC 9110, section 7.8).
+    let upgrade = if refusal.status() == 426 { "Upgrade, " } else { "" };
+    assert!(response.ends_with(&format!("\r\nConnection: {upgrade}close\r\n\r\n")), "{response}");
+    assert_eq!(response.matches("Connection: ").count(), 1, "{response}");
     assert_eq!(response.matches("\r\n\r\n").count(), 1, "{response}");
     assert!(response.contains("Content-Length: 0\r\n"), "{response}");
     (refusal, refusal.status())

@@ -39,7 +39,7 @@ fn check(page: &str, count: usize) {
 
 #[test]
 fn embassy() {
-    check("embassy.md", 5);
+    check("embassy.md", 6);
 }
 
 #[test]

@@ -13,7 +13,7 @@ import threading
 import time
 from functools import partial
 
-from camwire import Case, Server, eventually, in_threads, make_pictures
+from camwire import PATIENCE, Case, Server, eventually, in_threads, make_pictures
 
 
 def unused_ports(count):
@@ -43,9 +43,12 @@ class Board(Server):
         self.ports = dict(zip(inside, unused_ports(len(inside))))
         self.port = self.ports[inside[0]]
         forward = "".join(f",hostfwd=tcp:127.0.0.1:{self.ports[at]}-:{at}" for at in inside)
+        self.folder = tempfile.TemporaryDirectory(prefix="camwire-board-")
+        self.monitor = f"{self.folder.name}/monitor"
         command = [
             *("qemu-system-riscv32", "-M", "virt", "-cpu", self.processor, "-m", "32M"),
-            *("-bios", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"),
+            *("-bios", "none", "-display", "none", "-serial", "stdio"),
+            *("-monitor", f"unix:{self.monitor},server=on,wait=off"),
             *("-no-reboot", "-global", "virtio-mmio.force-legacy=false"),
             *("-netdev", f"user,id=net{forward}"),
             *("-device", "virtio-net-device,netdev=net", "-kernel", os.environ[self.firmware]),
@@ -77,6 +80,22 @@ class Board(Server):
             self.reader.join(timeout=5)
             raise AssertionError(f"the firmware ended with {self.process.returncode}:\n{self.log}")
 
+    def set_link(self, state):
+        """Takes the network's link "off", or puts it "on"."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(PATIENCE)
+            monitor.connect(self.monitor)
+            # It begins with its prompt, and shows another one when it is done.
+            output = b""
+            for command in [b"", f"set_link net {state}\n".encode()]:
+                monitor.sendall(command)
+                prompts = output.count(b"(qemu) ")
+                while output.count(b"(qemu) ") == prompts:
+                    piece = monitor.recv(4096)
+                    assert piece, output
+                    output += piece
+            assert b"Error" not in output and b"unknown" not in output, output
+
     def connect(self, **options):
         # The emulator accepts one at a time. If another is waiting already, this machine tries
         # again after a second.
@@ -102,6 +121,7 @@ class Board(Server):
             self.process.wait()
             self.reader.join(timeout=5)
             self.process.stdout.close()
+            self.folder.cleanup()
 
 
 class Imac(Board):

@@ -262,8 +262,7 @@ class OnImc(Case):
             ("set/quality", "64", ""),
             ("set/resolution", "UXGA", "more than there is for one"),
             ("set/led", "50", "cannot be set to that"),
-            ("set/nothing", "1", "no such command"),
-            ("camera/dance", "1", "no such command"),
+            ("set/vflip", "2", "vflip is a number from 0 to 1"),
             ("motor/speed/a", "2", "speed is a number from -1 to 1"),
             ("motor/speed/a", "0.5", "no heartbeat"),
         ]

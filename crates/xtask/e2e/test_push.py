@@ -395,7 +395,7 @@ class Pulling(Relay):
             self.assertEqual(relay.get("/capture").status, 200)
         relay = self.serve("--source", address)
         self.watch(relay)
-        eventually("it says so", lambda: "it answers with status 401" in relay.log)
+        eventually("it says so", lambda: "answers 401: it asks for a login" in relay.log)
 
     def test_the_older_demo(self):
         """One JPEG in each message, to whoever comes, at any path; and a greeting."""

@@ -1,239 +1,225 @@
-//! The checks that are plain cargo commands, and the list of all.
+//! The checks, in the order in which they run. A check that is more than some commands has a module
+//! of its own.
 
 use crate::{
-    check::{Check, Context, Outcome, Problem, Tally},
-    command::Command,
-    e2e, esp32, esp32_idf, espidf, fuzz, no_panic, riscv, tools, xtensa,
+    chips, dependencies, e2e, firmware, fuzz,
+    job::Job,
+    no_panic, packages,
+    runner::{Check, Outcome, Problem, Tally, Tier},
+    target_tests, tools, workspace,
 };
-use std::{collections::BTreeSet, fs, path::Path};
+use xshell::{Cmd, cmd};
 
-/// Seconds for each fuzz target within the test run.
-const FUZZ_SECONDS: u64 = 20;
-
-/// The workspaces: the one with the libraries, and those that are built in their own way.
-const MANIFESTS: [&str; 8] = [
-    "Cargo.toml",
-    "crates/xtask/outside/no_panic/Cargo.toml",
-    "crates/xtask/outside/size/Cargo.toml",
-    "crates/xtask/outside/target-tests/Cargo.toml",
-    "fuzz/Cargo.toml",
-    "examples/qemu-riscv/Cargo.toml",
-    "examples/esp32/Cargo.toml",
-    "examples/esp32-idf/Cargo.toml",
+pub(crate) const CHECKS: &[Check] = &[
+    // What each commit passes.
+    Check::new("fmt", "rustfmt over every workspace", fmt).tier(Tier::Quick),
+    Check::new("clippy", "clippy over the workspace with all features", clippy).tier(Tier::Quick),
+    Check::new("test", "tests of units, properties and documentation", test).tier(Tier::Quick),
+    Check::new("smoke", "one end-to-end test of the host program", e2e::smoke)
+        .tier(Tier::QuickOnly)
+        .after(&["test"]),
+    // What others need.
+    Check::new("tools", "programs that checks run are there, or installed", tools::all)
+        .beside_builds(),
+    Check::new("compilers", "a compiler for each chip is there, or made", chips::compilers)
+        .after(&["tools"]),
+    Check::new("programs", "what the end-to-end tests run compiles, optimised", e2e::programs),
+    Check::new("board", "examples/qemu-riscv compiles for both RISC-V targets", e2e::board)
+        .after(&["compilers"]),
+    Check::new("e2e", "end-to-end tests: curl, ffmpeg, browsers, brokers, an emulator", e2e::test)
+        .beside_builds()
+        .after(&["tools", "programs", "board"]),
+    // The libraries.
+    Check::new("docs", "the documentation builds without a warning", docs),
+    Check::new("features", "each feature of each library compiles alone", features),
+    Check::new("ring-optimised", "the ring's threads, optimised", ring_optimised),
+    Check::new("loom", "the ring in every interleaving of small cases", loom).beside_builds(),
+    Check::new("fuzz", "every fuzz target: its seeds, and 2 seconds more", fuzz::short)
+        .beside_builds(),
+    Check::new("packages", "published packages carry the licence texts", packages::licences),
+    Check::new("dependencies", "licences and sources of dependencies", dependencies::check),
+    // The chips.
+    Check::new("chips", "every library compiles for RISC-V, ESP32 and ESP-IDF", chips)
+        .after(&["compilers"]),
+    Check::new("no-panic", "no panic can be reached in the codecs and the ring", no_panic::check)
+        .after(&["compilers"]),
+    Check::new("target-tests", "tests of the libraries in an emulator", target_tests::check)
+        .beside_builds()
+        .after(&["tools", "compilers"]),
+    Check::new("esp32-images", "esptool accepts images for ESP32-C3 and C6", firmware::images)
+        .after(&["tools", "compilers"]),
+    Check::new("esp32-idf", "the ESP-IDF firmware on this computer", firmware::esp_idf)
+        .after(&["tools"]),
+    Check::new("settings", "a firmware without its settings is not built", firmware::settings),
+    // What searches for defects, or takes long to install.
+    Check::new("ring-long", "the ring's threads, optimised, for an hour", ring_long)
+        .tier(Tier::Deep),
+    Check::new("e2e-long", "end-to-end tests that take longer than 20 seconds", e2e::long)
+        .tier(Tier::Deep)
+        .after(&["programs", "board", "tools"])
+        .beside_builds(),
+    Check::new("loom-long", "the ring in more interleavings", loom_long)
+        .tier(Tier::Deep)
+        .beside_builds(),
+    Check::new("fuzz-long", "every fuzz target for 5 minutes", fuzz::long)
+        .tier(Tier::Deep)
+        .beside_builds(),
+    Check::new("benches", "the benchmarks run", benches).tier(Tier::Deep),
+    Check::new("feature-sets", "combinations of features compile, by cargo-hack", feature_sets)
+        .tier(Tier::Deep),
+    Check::new("deny", "licences, sources and bans, by cargo-deny", dependencies::deny)
+        .tier(Tier::Deep),
+    Check::new("advisories", "known faults of dependencies", dependencies::advisories)
+        .tier(Tier::Deep),
+    Check::new("all-chips", "every library compiles for the other chips", all_chips)
+        .tier(Tier::Deep)
+        .after(&["compilers"]),
+    Check::new("all-images", "every firmware of examples/esp32", firmware::all_images)
+        .tier(Tier::Deep)
+        .after(&["tools", "compilers"]),
 ];
 
-/// Every check, the quick ones first.
-pub(crate) fn all(context: &Context) -> Vec<Check> {
-    let mut checks = vec![
-        Check::new("fmt", "rustfmt: every workspace", fmt),
-        Check::new("clippy", "clippy over everything with all features", |context| {
-            clippy(context, &["--all-features"])
-        }),
-        Check::new("clippy-default", "clippy over everything with default features", |context| {
-            clippy(context, &[])
-        }),
-        Check::new(
-            "clippy-no-window",
-            "clippy over the host program without its window",
-            |context| {
-                let package = ["clippy", "--package", "camwire-host", "--all-targets"];
-                let clippy = context.cargo(&package).args(["--no-default-features"]);
-                clippy.args(["--", "-D", "warnings"]).run()?;
-                Ok(Tally::ONE)
-            },
-        ),
-        Check::new("rustdoc", "the documentation builds without a warning", rustdoc),
-        Check::new("deny", "licences, sources and duplicates of the dependencies", deny),
-    ];
-    for name in libraries(context) {
-        checks.push(Check::new(
-            format!("features-{name}"),
-            "every combination of a library's features compiles; of many, every pair",
-            move |context| features(context, &name),
-        ));
-    }
-    checks.extend([
-        Check::new("test", "cargo test: units, integration, documentation", |context| {
-            cargo_test(context.cargo(&["test", "--workspace", "--all-features"]))
-        }),
-        Check::new("test-release-ring", "the ring's threads, optimised", |context| {
-            let package = ["--package", "camwire-ring", "--all-features"];
-            cargo_test(context.cargo(&["test", "--release"]).args(package))
-        }),
-        Check::new("loom", "the ring under every interleaving of small cases", |context| {
-            let args =
-                ["test", "--release", "--package", "camwire-ring", "--lib", "--test", "loom"];
-            let loom = context.cargo_apart("loom", &args).args(["--features", "alloc"]);
-            cargo_test(loom.env("RUSTFLAGS", "--cfg loom"))
-        }),
-        Check::new("benches", "the benchmarks compile", |context| {
-            context.cargo(&["bench", "--package", "camwire-benches", "--no-run"]).run()?;
-            Ok(Tally::ONE)
-        }),
-    ]);
-    checks.extend(riscv::checks());
-    checks.extend(xtensa::checks());
-    checks.extend(espidf::checks());
-    checks.extend(no_panic::checks());
-    checks.extend(esp32::checks());
-    checks.extend(esp32_idf::checks());
-    checks.extend(e2e::checks(context));
-    checks.extend(fuzz::checks(context, FUZZ_SECONDS));
-    checks
-}
-
-fn fmt(context: &Context) -> Outcome {
-    context.cargo(&["fmt", "--all", "--check", "--", "--color=never"]).run()?;
-    for manifest in &MANIFESTS[1..] {
-        let fmt = context.cargo(&["fmt", "--manifest-path", manifest]);
-        fmt.args(["--check", "--", "--color=never"]).run()?;
+fn fmt(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    job.run(cmd!(sh, "cargo fmt --all --check -- --color=never"))?;
+    for manifest in &workspace::manifests(job)?[1..] {
+        job.run(cmd!(sh, "cargo fmt --manifest-path {manifest} --check -- --color=never"))?;
     }
     Ok(Tally::ONE)
 }
 
-fn clippy(context: &Context, features: &[&str]) -> Outcome {
-    let clippy = context.cargo(&["clippy", "--workspace", "--all-targets"]).args(features);
-    clippy.args(["--", "-D", "warnings"]).run()?;
+fn clippy(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    job.run(cmd!(sh, "cargo clippy --workspace --all-targets --all-features -- -D warnings"))?;
     Ok(Tally::ONE)
 }
 
-fn rustdoc(context: &Context) -> Outcome {
-    let doc = context.cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
-    doc.env("RUSTDOCFLAGS", "-D warnings").run()?;
+fn test(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    // With the host program, for `smoke`, from the same compilation of everything.
+    job.run(cmd!(sh, "cargo build --workspace --all-features --bins --tests"))?;
+    job.cargo_test(cmd!(sh, "cargo test --workspace --all-features --no-fail-fast"))
+}
+
+fn docs(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    let doc = cmd!(sh, "cargo doc --workspace --no-deps --all-features");
+    job.run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Tally::ONE)
 }
 
-fn deny(context: &Context) -> Outcome {
-    let path = tools::path_with(tools::cargo_tool(context, &tools::CARGO_DENY)?.as_deref());
-    for manifest in MANIFESTS {
-        Command::new("cargo")
-            .args(["deny", "--manifest-path", manifest, "--config", "deny.toml"])
-            .args(["check", "bans", "licenses", "sources"])
-            .env("PATH", &path)
-            .dir(&context.root)
-            .run()?;
-    }
-    Ok(Tally::ONE)
-}
-
-/// Runs cargo test to its end and adds up what the test binaries counted.
-pub(crate) fn cargo_test(command: Command) -> Outcome {
-    let output = command.args(["--no-fail-fast"]).env("RUST_BACKTRACE", "1").output()?;
-    let mut tally = Tally::default();
-    for line in output.text.lines() {
-        // "test result: ok. 3 passed; 0 failed; 1 ignored; ..."
-        if let Some((_, counts)) = line.split_once("test result: ")
-            && let Some((_, counts)) = counts.split_once(". ")
-        {
-            for count in counts.split("; ") {
-                let Some((number, what)) = count.split_once(' ') else { continue };
-                let number: usize = number.parse().unwrap_or(0);
-                match what {
-                    "passed" => tally.passed += number,
-                    "failed" => tally.failed += number,
-                    "ignored" => tally.skipped += number,
-                    _ => {}
-                }
-            }
+/// The workspace with default features, the host program without any, and each library without any
+/// and with each alone. All of it by clippy, so that dependencies are those of `clippy`.
+fn features(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    job.run(cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings"))?;
+    let host = cmd!(sh, "cargo clippy --package camwire-host --all-targets --no-default-features");
+    job.run(host.args(["--", "-D", "warnings"]))?;
+    let mut tally = Tally::passed(2);
+    for library in workspace::libraries(job)? {
+        let name = &library.name;
+        for feature in ["".to_owned()].into_iter().chain(library.features) {
+            let clippy = cmd!(sh, "cargo clippy --package {name} --no-default-features");
+            job.run(clippy.args(["--features", &feature, "--", "-D", "warnings"]))?;
+            tally.passed += 1;
         }
     }
-    if output.success && tally.passed > 0 {
-        return Ok(tally);
-    }
-    // A test failed; or none was found, it did not compile, or a test binary died.
-    tally.failed = tally.failed.max(1);
-    Err(Problem::Failed { tally, output: output.text })
+    Ok(tally)
 }
 
-/// The published crates, by the name of their folder.
-pub(crate) fn libraries(context: &Context) -> Vec<String> {
-    let folders = fs::read_dir(context.root.join("crates")).into_iter().flatten().flatten();
-    let mut names: Vec<String> = folders
-        .filter(|folder| folder.path().join("Cargo.toml").is_file())
-        .filter_map(|folder| folder.file_name().into_string().ok())
-        .filter(|name| name.starts_with("camwire"))
-        .collect();
-    names.sort();
-    names
-}
-
-fn features(context: &Context, package: &str) -> Outcome {
-    let manifest = context.root.join("crates").join(package).join("Cargo.toml");
-    for set in feature_sets(&features_table(&manifest)?) {
-        let set: Vec<&str> = set.into_iter().collect();
-        context
-            .cargo_apart("features", &["check", "--package", package, "--no-default-features"])
-            .args(["--features", &set.join(",")])
-            .env("RUSTFLAGS", "-Dwarnings")
-            .run()?;
+/// Every combination of a library's features; of many features, every pair.
+fn feature_sets(job: &Job<'_>) -> Outcome {
+    let (sh, path) = (&job.sh, tools::path_with(job, &tools::CARGO_HACK)?);
+    for library in workspace::libraries(job)? {
+        let name = &library.name;
+        let depth = if library.features.len() > 6 { "2" } else { "6" };
+        let hack =
+            cmd!(sh, "cargo hack clippy --package {name} --feature-powerset --depth {depth}");
+        job.run(hack.args(["--", "-D", "warnings"]).env("PATH", &path))?;
     }
     Ok(Tally::ONE)
 }
 
-/// Each feature with those of the same crate that it switches on, `default` left out.
-fn features_table(manifest: &Path) -> Result<Vec<(String, Vec<String>)>, Problem> {
-    let text = fs::read_to_string(manifest)?;
-    let table = text.split_once("\n[features]\n").map_or("", |(_, rest)| rest);
-    let table = table.split_once("\n[").map_or(table, |(table, _)| table);
-    let table: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
-    let mut features = Vec::new();
-    // "name = [ ... ]", perhaps over several lines: what is quoted is what it switches on.
-    for feature in table.join(" ").split(']') {
-        let Some((name, values)) = feature.split_once('=') else { continue };
-        let values = values.split('"').skip(1).step_by(2);
-        let own = values.filter(|value| !value.contains([':', '/'])).map(str::to_owned);
-        features.push((name.trim().to_owned(), own.collect()));
-    }
-    features.retain(|(name, _)| name != "default");
-    Ok(features)
+fn ring_optimised(job: &Job<'_>) -> Outcome {
+    ring_with(job, &[])
 }
 
-/// With more features than this, their combinations are too many.
-const MANY_FEATURES: usize = 6;
+fn ring_long(job: &Job<'_>) -> Outcome {
+    ring_with(job, &[DEEP, ("CAMWIRE_RING_SECONDS", "3600")])
+}
 
-/// Every set of features that differs from the others once what they imply is added; with many
-/// features, those of at most two, and all.
-fn feature_sets(features: &[(String, Vec<String>)]) -> BTreeSet<BTreeSet<&str>> {
-    let close = |bits: usize| {
-        let chosen = features.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
-        let mut set: BTreeSet<&str> = chosen.map(|(_, (name, _))| name.as_str()).collect();
-        loop {
-            let on = features.iter().filter(|(name, _)| set.contains(name.as_str()));
-            let implied: Vec<&str> =
-                on.flat_map(|(_, more)| more.iter().map(String::as_str)).collect();
-            let before = set.len();
-            set.extend(implied);
-            if set.len() == before {
-                return set;
-            }
-        }
+/// With this, models and tests of threads search as long as the deep run has time for.
+const DEEP: (&str, &str) = ("CAMWIRE_DEEP", "1");
+
+fn ring_with(job: &Job<'_>, variables: &[(&str, &str)]) -> Outcome {
+    let sh = &job.sh;
+    let test = cmd!(sh, "cargo test --release --package camwire-ring --all-features --tests");
+    job.cargo_test(test.envs(variables.iter().copied()))
+}
+
+fn loom(job: &Job<'_>) -> Outcome {
+    loom_with(job, &[])
+}
+
+fn loom_long(job: &Job<'_>) -> Outcome {
+    loom_with(job, &[DEEP])
+}
+
+fn loom_with(job: &Job<'_>, variables: &[(&str, &str)]) -> Outcome {
+    let (sh, folder) = (&job.sh, job.context.target.join("loom"));
+    let loom = cmd!(sh, "cargo test --release --package camwire-ring --lib --test loom");
+    let loom = loom.args(["--features", "alloc", "--target-dir"]).arg(folder);
+    job.cargo_test(loom.envs(variables.iter().copied()).env("RUSTFLAGS", "--cfg loom"))
+}
+
+fn benches(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    job.run(cmd!(sh, "cargo bench --package camwire-benches -- --test"))?;
+    Ok(Tally::ONE)
+}
+
+fn chips(job: &Job<'_>) -> Outcome {
+    const TARGETS: [&str; 4] = [chips::IMC, chips::IMAC, chips::XTENSA[0], chips::ESPIDF[0]];
+    libraries_on(job, &TARGETS)
+}
+
+fn all_chips(job: &Job<'_>) -> Outcome {
+    const TARGETS: [&str; 3] = [chips::XTENSA[1], chips::ESPIDF[1], chips::ESPIDF[2]];
+    libraries_on(job, &TARGETS)
+}
+
+/// The libraries for each target, with the features that need no operating system, or for ESP-IDF
+/// with all.
+fn libraries_on(job: &Job<'_>, targets: &[&str]) -> Outcome {
+    const OF_AN_OPERATING_SYSTEM: [&str; 2] = ["bytes", "std"];
+    let libraries = workspace::libraries(job)?;
+    let packages: Vec<String> = libraries.iter().map(|l| format!("--package={}", l.name)).collect();
+    let features = libraries.iter().flat_map(|library| {
+        let here = library.features.iter().filter(|f| !OF_AN_OPERATING_SYSTEM.contains(&&***f));
+        here.map(|feature| format!("{}/{feature}", library.name))
+    });
+    let features = format!("--features={}", Vec::from_iter(features).join(","));
+    let (sh, folder) = (&job.sh, job.context.target.join("chips"));
+    let run = |cargo: Cmd<'_>, target: &str, flags: &str| -> Result<(), Problem> {
+        let cargo = cargo.args(["--release", "--locked", "--target-dir"]).arg(&folder);
+        let cargo = cargo.envs(chips::compiler(job, target)?);
+        job.run(cargo.env("RUSTFLAGS", format!("-Dwarnings {flags}"))).map(drop)
     };
-    let all = (1 << features.len()) - 1;
-    let few = |bits: &usize| features.len() <= MANY_FEATURES || bits.count_ones() <= 2;
-    (0..all).filter(few).chain([all]).map(close).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sets_that_imply_each_other_are_one() {
-        let feature = |name: &str, implied: &[&str]| {
-            (name.to_owned(), implied.iter().map(|&name| name.to_owned()).collect())
-        };
-        let features = [feature("alloc", &[]), feature("std", &["alloc"])];
-        let sets: Vec<Vec<&str>> =
-            feature_sets(&features).into_iter().map(|set| set.into_iter().collect()).collect();
-        assert_eq!(sets, [vec![], vec!["alloc"], vec!["alloc", "std"]]);
+    for &target in targets {
+        if chips::ESPIDF.contains(&target) {
+            let flags = "--cfg=espidf_time64";
+            run(cmd!(sh, "cargo check --all-features").args(&packages), target, flags)?;
+            let manifest = "examples/esp32-idf/Cargo.toml";
+            let firmware = cmd!(sh, "cargo check --lib --bins --manifest-path {manifest}");
+            run(firmware.envs(firmware::settings_of_any_board()), target, flags)?;
+        } else if chips::XTENSA.contains(&target) {
+            // No other check generates code for it. Debian's compiler needs optimisation to do it.
+            run(cmd!(sh, "cargo build {features}").args(&packages), target, "")?;
+        } else {
+            // A program says how compare-and-swap is emulated. Here none does.
+            let flags = "--cfg=portable_atomic_unsafe_assume_single_core";
+            run(cmd!(sh, "cargo check {features}").args(&packages), target, flags)?;
+        }
     }
-
-    #[test]
-    fn of_many_features_there_are_all_pairs() {
-        let features: Vec<_> = (0..10).map(|number| (number.to_string(), vec![])).collect();
-        let sets = feature_sets(&features);
-        assert_eq!(sets.len(), 1 + 10 + 45 + 1);
-        assert!(sets.iter().any(|set| set.len() == 10));
-        assert_eq!(feature_sets(&features[..6]).len(), 64);
-    }
+    Ok(Tally::passed(targets.len()))
 }

@@ -1,65 +1,94 @@
-//! The fuzz targets, by cargo-fuzz.
+//! The fuzz targets of `fuzz/`, without cargo-fuzz: ordinary programs with libFuzzer in them, built
+//! as `cargo fuzz` builds them.
 
 use crate::{
-    check::{Check, Context, Problem, Tally},
-    command::Command,
-    tools,
+    job::Job,
+    runner::{Outcome, Problem, Tally},
+    workspace,
 };
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use xshell::cmd;
 
-/// One check for each `[[bin]]` of fuzz/Cargo.toml.
-pub(crate) fn checks(context: &Context, seconds: u64) -> Vec<Check> {
-    let targets = targets(context);
-    if targets.is_empty() {
-        let none = |_: &Context| Err(Problem::failed("fuzz/Cargo.toml names no target"));
-        return vec![Check::new("fuzz", "fuzz targets", none)];
-    }
-    let check = |target: String| {
-        Check::new(
-            format!("fuzz-{target}"),
-            "a libFuzzer target runs for a while without a finding",
-            move |context| {
-                run(context, &target, seconds)?;
-                Ok(Tally::ONE)
-            },
-        )
-    };
-    targets.into_iter().map(check).collect()
+/// libFuzzer finds its way by what the compiler tells of each branch taken; AddressSanitizer finds
+/// what `unsafe` and C get wrong.
+const FLAGS: &str = "--cfg fuzzing -Cdebug-assertions -Coverflow-checks -Ccodegen-units=1 \
+                     -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                     -Cllvm-args=-sanitizer-coverage-pc-table \
+                     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address";
+
+/// The fewest inputs that a target begins with.
+const SEEDS: usize = 20;
+
+/// Every target: its seeds, and 2 seconds more.
+pub(crate) fn short(job: &Job<'_>) -> Outcome {
+    let corpus = job.context.target.join("fuzz/seeds");
+    job.sh.remove_path(&corpus)?;
+    check(job, &corpus, 2)
 }
 
-/// The names of the binaries, read line by line: the manifest is our own.
-fn targets(context: &Context) -> Vec<String> {
-    let manifest = std::fs::read_to_string(context.root.join("fuzz/Cargo.toml"));
-    let mut table = "";
-    let mut names = Vec::new();
-    for line in manifest.unwrap_or_default().lines().map(str::trim) {
-        if line.starts_with('[') {
-            table = if line == "[[bin]]" { "bin" } else { "" };
-        } else if let ("bin", Some((key, value))) = (table, line.split_once('='))
-            && key.trim() == "name"
-        {
-            names.push(value.trim().trim_matches('"').to_owned());
+/// Every target for 5 minutes, from what was found before.
+pub(crate) fn long(job: &Job<'_>) -> Outcome {
+    check(job, &job.context.root.join("fuzz/corpus"), 300)
+}
+
+fn check(job: &Job<'_>, corpus: &Path, seconds: u64) -> Outcome {
+    let (sh, fuzz) = (&job.sh, job.context.root.join("fuzz"));
+    let names = targets(job)?;
+    let folder = job.context.target.join("fuzz");
+    let host = cmd!(sh, "rustc --print host-tuple").read()?;
+    // Sanitizers are an unstable option. `--target` keeps the flags from build scripts.
+    let build = cmd!(sh, "cargo build --release --locked --manifest-path {fuzz}/Cargo.toml");
+    let build = build.args(["--bins", "--target", &*host, "--target-dir"]).arg(&folder);
+    job.run(build.env("RUSTFLAGS", FLAGS).env("RUSTC_BOOTSTRAP", "1"))?;
+    let programs = folder.join(host).join("release");
+    let seeds = programs.join("seeds");
+    job.run(cmd!(sh, "{seeds} {corpus}"))?;
+    let mut failures = String::new();
+    for name in &names {
+        let (program, corpus) = (programs.join(name), corpus.join(name));
+        let inputs = fs::read_dir(&corpus).map_or(0, Iterator::count);
+        if inputs < SEEDS {
+            failures += &format!("{name} has {inputs} seeds: add some in fuzz/src/bin/seeds.rs\n");
+        }
+        // What fails is kept where `cargo fuzz` keeps it.
+        let artifacts = format!("-artifact_prefix={}/artifacts/{name}/", fuzz.display());
+        fs::create_dir_all(fuzz.join("artifacts").join(name))?;
+        let time = format!("-max_total_time={seconds}");
+        let output = job.output(cmd!(sh, "{program} {corpus} {time} {artifacts} -timeout=30"))?;
+        if !output.success {
+            failures += &output.text;
         }
     }
-    names
+    if failures.is_empty() {
+        Ok(Tally::passed(names.len()))
+    } else {
+        Err(Problem::failed(failures))
+    }
 }
 
-fn run(context: &Context, target: &str, seconds: u64) -> Result<String, Problem> {
-    let cargo_fuzz = tools::cargo_tool(context, &tools::CARGO_FUZZ)?;
-    let toolchains = Command::new("rustup").args(["toolchain", "list"]).read().unwrap_or_default();
-    let nightly = toolchains.lines().any(|line| line.starts_with("nightly"));
-    // Sanitizers are an unstable option. Where there is no nightly compiler, the stable one
-    // is told that it may.
-    let command = if nightly {
-        Command::new("cargo").args(["+nightly"])
-    } else {
-        Command::new("cargo").env("RUSTC_BOOTSTRAP", "1")
-    };
-    command
-        .args(["fuzz", "run", target, "--fuzz-dir", "fuzz", "--target-dir"])
-        .args([context.target.join("fuzz")])
-        .args(["--", &format!("-max_total_time={seconds}"), "-print_final_stats=1"])
-        .env("PATH", tools::path_with(cargo_fuzz.as_deref()))
-        .dir(&context.root)
-        .limit(seconds + 30 * 60)
-        .run()
+/// The names of the targets: files in fuzz/fuzz_targets, each with its entry in the manifest.
+fn targets(job: &Job<'_>) -> Result<Vec<String>, Problem> {
+    let fuzz = job.context.root.join("fuzz");
+    let metadata = workspace::metadata(job, &fuzz.join("Cargo.toml"), &["--no-deps"])?;
+    let programs = metadata["packages"][0]["targets"].as_array().into_iter().flatten();
+    let declared: Vec<PathBuf> =
+        programs.map(|program| workspace::text(&program["src_path"]).into()).collect();
+    let mut names = Vec::new();
+    for file in fs::read_dir(fuzz.join("fuzz_targets"))? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !declared.contains(&path) {
+            return Err(Problem::failed(format!(
+                "add to fuzz/Cargo.toml:\n[[bin]]\nname = \"{name}\"\npath = \
+                 \"fuzz_targets/{name}.rs\"\ntest = false\ndoc = false\nbench = false"
+            )));
+        }
+        names.push(name);
+    }
+    names.sort();
+    Ok(names)
 }

@@ -1,67 +1,82 @@
-//! `cargo xtask`: the checks of camwire, one command for a person and for CI.
-//!
-//! ```text
-//! cargo xtask test                 every check; what a machine lacks is skipped, and said
-//! cargo xtask test --install      fetches what is missing; what is still missing then fails (CI)
-//! cargo xtask test e2e loom       the checks whose name contains one of the words
-//! cargo xtask test --list         their names
-//! cargo xtask fuzz                every fuzz target for 20 seconds
-//! cargo xtask fuzz decoder 600    the targets whose name contains the word, each for 600 seconds
-//! cargo xtask firmware            the flash images of examples/esp32, in target/firmware
-//! cargo xtask size                flash, RAM and instructions on a microcontroller
-//! ```
-//!
-//! Only the standard library: it is compiled first, on every machine.
+//! `cargo xtask`: the checks of camwire, the same for developers and for CI. What is checked is in
+//! `checks.rs`.
 
 mod cache;
-mod check;
 mod checks;
-mod command;
-mod debian;
+mod chips;
+mod dependencies;
 mod e2e;
-mod elf;
-mod emulator;
-mod esp32;
-mod esp32_idf;
-mod espidf;
+mod firmware;
 mod fuzz;
-mod instructions;
+mod job;
 mod no_panic;
-mod public_functions;
-mod riscv;
-mod size;
+mod packages;
+mod public_api;
+mod runner;
 mod target_tests;
-mod toolchain;
 mod tools;
-mod xtensa;
+mod workspace;
 
-use check::{Check, Context, Problem};
-use std::process::ExitCode;
+use job::Job;
+use runner::{Check, Problem, Tier};
+use std::{env, path::PathBuf, process::ExitCode};
 
 const USAGE: &str = "\
-usage: cargo xtask test [--list] [--install] [FILTER]...
-       cargo xtask fuzz [TARGET] [SECONDS]
+usage: cargo xtask test [quick|deep] [--list] [--install] [NAME]... [-- PYTEST-ARGUMENT...]
        cargo xtask firmware
-       cargo xtask size
+       cargo xtask env TARGET
 
-  --list      print the names of the checks and end
-  --install   fetch what is missing (apt, cargo, pip), and fail where that is not enough;
+test runs the checks that guard a change; `quick` those for each commit; `deep` those that search
+for defects, before a release. It ends with the line that counts.
+  --list      print the checks and exit
+  --install   install what is missing (apt, cargo, pip, npm), and fail where that is not possible;
               without it, a check whose program is missing is skipped. CI=true implies it.
-  FILTER      run only the checks whose name contains one of these words
+  NAME        run the check of this name, or those whose name contains it, of whatever run
+  --          what follows is for pytest: cargo xtask test e2e -- -k relay
 
-What is costly to make is kept in a folder of its own, outside the checkout:
-$CAMWIRE_CACHE, else $XDG_CACHE_HOME/camwire, else ~/.cache/camwire.";
+firmware makes the flash images of examples/esp32, in target/firmware.
+env prints the variables with which cargo compiles for a chip.
+
+The output of each check is in target/xtask/log, its time in target/xtask/times.json. What is costly
+to make is kept in $CAMWIRE_CACHE, else $XDG_CACHE_HOME/camwire, else ~/.cache/camwire.";
+
+/// Where everything is, and what may be done to the machine.
+struct Context {
+    /// The workspace's root.
+    root: PathBuf,
+    /// Cargo's target folder.
+    target: PathBuf,
+    /// What is missing is installed, or fails the check.
+    install: bool,
+    /// Further arguments of pytest.
+    pytest: Vec<String>,
+}
+
+impl Context {
+    fn new(install: bool) -> Self {
+        // crates/xtask is two levels below the root, also when the checkout has been moved.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = manifest.ancestors().nth(2).expect("crates/xtask lies in crates").to_path_buf();
+        let target = env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| root.join("target"), |dir| root.join(dir));
+        Self { root, target, install, pytest: Vec::new() }
+    }
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args.split_first() {
-        Some((&"test", rest)) => test(rest),
-        Some((&"fuzz", rest)) => fuzz(rest),
-        // As for fuzzing: who asks for them by name wants the tools fetched.
-        Some((&"firmware", [])) => ended(esp32::firmware(&Context::new(true))),
-        Some((&"size", [])) => ended(size::print(&Context::new(true))),
-        Some((&"--help" | &"-h" | &"help", _)) => {
+    match *args {
+        ["test", ref rest @ ..] => test(rest),
+        ["firmware"] => by_name(firmware::flash_images),
+        ["env", target] => by_name(|job| {
+            for (name, value) in chips::compiler(job, target)? {
+                println!("{name}={value}");
+            }
+            Ok(())
+        }),
+        ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
@@ -70,58 +85,52 @@ fn main() -> ExitCode {
 }
 
 fn test(args: &[&str]) -> ExitCode {
-    let mut install = std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1");
-    let mut list = false;
-    let mut filters = Vec::new();
-    for &arg in args {
+    let ci = env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1");
+    let mut context = Context::new(ci);
+    let (mut list, mut names) = (false, Vec::new());
+    let mut args = args.iter().copied();
+    while let Some(arg) = args.next() {
         match arg {
-            "--install" => install = true,
+            "--install" => context.install = true,
             "--list" => list = true,
-            _ if arg.starts_with('-') => return usage(&format!("there is no option {arg}")),
-            _ => filters.push(arg),
+            "--" => context.pytest = args.by_ref().map(str::to_owned).collect(),
+            _ if arg.starts_with('-') => return usage(&format!("unknown option {arg}")),
+            _ => names.push(arg),
         }
     }
-    let context = Context::new(install);
-    let chosen: Vec<Check> = checks::all(&context)
-        .into_iter()
-        .filter(|check| filters.is_empty() || filters.iter().any(|f| check.name.contains(f)))
-        .collect();
-    if chosen.is_empty() {
+    let tiers: &[Tier] = match names.first() {
+        Some(&"quick") => &[Tier::Quick, Tier::QuickOnly],
+        Some(&"deep") => &[Tier::Deep],
+        _ => &[Tier::Quick, Tier::Ordinary],
+    };
+    names.retain(|name| !matches!(*name, "quick" | "deep"));
+    let is_check = |name: &str| checks::CHECKS.iter().any(|check| check.name == name);
+    let chosen = |check: &Check| match &names[..] {
+        [] => tiers.contains(&check.tier),
+        names => names.iter().any(|name| match is_check(name) {
+            true => check.name == *name,
+            false => check.name.contains(name),
+        }),
+    };
+    let checks = runner::with_prerequisites(checks::CHECKS, chosen);
+    if checks.is_empty() {
         return usage("no check has such a name; --list prints them");
     }
     if list {
-        for check in &chosen {
-            println!("{:<28} {}", check.name, check.about);
-        }
+        checks.iter().for_each(|check| println!("{:<20} {}", check.name, check.about));
         return ExitCode::SUCCESS;
     }
-    check::run(&context, &chosen)
+    runner::run(&context, &checks)
 }
 
-fn fuzz(args: &[&str]) -> ExitCode {
-    let (target, seconds) = match args {
-        [] => ("", "20"),
-        [target] => (*target, "20"),
-        [target, seconds] => (*target, *seconds),
-        _ => return usage("fuzz takes a target and a number of seconds"),
-    };
-    let Ok(seconds) = seconds.parse() else {
-        return usage(&format!("{seconds:?} is not a number of seconds"));
-    };
-    // Who asks for fuzzing by name wants the tool fetched.
+/// What is asked for by name may install its tools.
+fn by_name(run: impl FnOnce(&Job<'_>) -> Result<(), Problem>) -> ExitCode {
     let context = Context::new(true);
-    let chosen: Vec<Check> =
-        fuzz::checks(&context, seconds).into_iter().filter(|c| c.name.contains(target)).collect();
-    if chosen.is_empty() {
-        return usage(&format!("no fuzz target's name contains {target:?}"));
-    }
-    check::run(&context, &chosen)
-}
-
-fn ended(result: Result<(), Problem>) -> ExitCode {
-    match result {
+    match Job::new(&context, "command", Tier::Ordinary.timeout()).and_then(|job| run(&job)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Problem::Missing(what) | Problem::Failed { output: what, .. }) => {
+        Err(
+            Problem::Missing(what) | Problem::Skipped(what) | Problem::Failed { output: what, .. },
+        ) => {
             eprintln!("{}", what.trim_end());
             ExitCode::FAILURE
         }

@@ -1,73 +1,63 @@
-//! The proof that no panic can be reached in the codecs and the ring: `outside/no_panic` calls all
-//! of their public functions, and links only if its panic handler is not part of it. What is
-//! asynchronous does have a panic, so there the linked program shows which ones it has.
-//!
-//! The one exception is httparse, which camwire-server reads a request's line with.
-//!
-//! That the compiler leaves a panic out says that it has proved it unreachable, for any input and
-//! any state. So one compiler is enough, and one target for all chips of 32 bits. It says nothing
-//! of computers: their `usize` has other limits, and there the decoder searches with memchr.
+//! The proof that no panic can be reached in the codecs and the ring: `no-panic/README.md`.
 
 use crate::{
-    check::{Check, Context, Outcome, Problem, Tally},
-    elf::Elf,
-    public_functions,
-    toolchain::{TARGETS, compiler},
+    chips::{self, IMC},
+    job::Job,
+    public_api,
+    runner::{Outcome, Problem, Tally},
+    tools, workspace,
 };
+use object::{Object, ObjectSegment};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+use xshell::cmd;
 
-const CRATES: [&str; 5] =
-    ["camwire-frame", "camwire-mqtt", "camwire-multipart", "camwire-ring", "camwire-websocket"];
-
-/// Public functions that the program does not call.
-const LEFT_OUT: [&str; 6] = [
-    // It takes memory from the heap, and it is for the heap's owner to say what happens when there
-    // is none.
-    "FrameRing::leak",
-    // These need the standard library.
-    "FrameLease::to_bytes",
-    "Publisher::grant_blocking",
-    "Reader::latest_blocking",
-    "Reader::next_blocking",
-    "block_on",
+/// Libraries that the proof does not cover, each with the reason.
+const NOT_PROVED: [(&str, &str); 5] = [
+    ("camwire", "it has no code of its own"),
+    ("camwire-arducam", "a driver reads from its camera, not from a peer"),
+    ("camwire-embassy", "embassy-net and minimq have panics"),
+    ("camwire-esp32cam", "a driver reads from its camera, not from a peer"),
+    ("camwire-server", "httparse has panics; the feature `requests` shows that it has no other"),
 ];
 
-pub(crate) fn checks() -> Vec<Check> {
-    vec![Check::new("no-panic", "no panic can be reached in the codecs and the ring", no_panic)]
-}
+/// Public functions that the program does not call, each with the reason.
+const NOT_CALLED: [(&str, &str); 0] = [];
 
-fn no_panic(context: &Context) -> Outcome {
-    let program = context.root.join("crates/xtask/outside/no_panic");
+/// What the program's panic handler calls, and nothing defines.
+const HANDLER: &str = "a_panic_can_be_reached";
+
+pub(crate) fn check(job: &Job<'_>) -> Outcome {
+    let program = job.context.root.join("crates/xtask/no-panic");
     // The versions that the workspace was tested with.
-    fs::copy(context.root.join("Cargo.lock"), program.join("Cargo.lock"))?;
-    every_function_is_called(context, &program)?;
-    a_panic_is_found(context, &program)?;
+    fs::copy(job.context.root.join("Cargo.lock"), program.join("Cargo.lock"))?;
+    every_library_is_considered(job, &program)?;
+    every_function_is_called(job, &program)?;
+    let build = |features: &str, overflow_checks| {
+        let features = features.to_owned();
+        Build { job, program: &program, overflow_checks, features }
+    };
+    a_panic_is_found(&build("panic", false))?;
     for overflow_checks in [false, true] {
         // The test pattern is no codec. Its indices are proved, but not its arithmetic.
         let pattern = if overflow_checks { "" } else { "pattern" };
-        let mut build = Build { context, program: &program, overflow_checks, features: pattern };
-        if let Err(Problem::Failed { tally, output }) = build.link(&[]) {
-            let output = match build.panics() {
-                Ok(panics) if !panics.is_empty() => list(&panics),
-                _ => output,
-            };
+        let codecs = build(pattern, overflow_checks);
+        if let Err(Problem::Failed { tally, output }) = codecs.link(&[]) {
+            let panics = codecs.panics().unwrap_or_default();
+            let output = if panics.is_empty() { output } else { list(&panics) };
             return Err(Problem::Failed { tally, output });
         }
-        let futures = format!("futures,{pattern}");
-        build.features = &futures;
-        let mut panics = build.panics()?;
+        let mut panics = build(&format!("futures,{pattern}"), overflow_checks).panics()?;
         panics.retain(|panic| !panic.is_poll_after_the_end(&program));
+        let (httparse, others): (Vec<_>, Vec<_>) = build("requests", overflow_checks)
+            .panics()?
+            .into_iter()
+            .partition(|panic| panic.file.contains("/httparse-"));
+        panics.extend(others);
         if !panics.is_empty() {
             return Err(Problem::failed(list(&panics)));
-        }
-        build.features = "requests";
-        let (httparse, others): (Vec<_>, Vec<_>) =
-            build.panics()?.into_iter().partition(|panic| panic.file.contains("/httparse-"));
-        if !others.is_empty() {
-            return Err(Problem::failed(list(&others)));
         }
         if httparse.is_empty() {
             return Err(Problem::failed("httparse has no panic any more: the proof can have it"));
@@ -76,116 +66,138 @@ fn no_panic(context: &Context) -> Outcome {
     Ok(Tally::ONE)
 }
 
-/// Whether the program calls each public function of the crates.
-fn every_function_is_called(context: &Context, program: &Path) -> Result<(), Problem> {
-    let mut text = String::new();
-    for file in fs::read_dir(program.join("src"))? {
-        text += &fs::read_to_string(file?.path())?;
-    }
-    let mut missing = Vec::new();
-    let mut left_out = LEFT_OUT.to_vec();
-    for name in CRATES {
-        let sources = context.root.join("crates").join(name).join("src");
-        for function in public_functions::all_in(&sources)? {
-            let path = function.path();
-            match left_out.iter().position(|&left_out| left_out == path) {
-                Some(at) => _ = left_out.remove(at),
-                None if function.is_called_in(&text) => {}
-                None => missing.push(format!("{name}: {path}")),
-            }
+/// A library is part of the program, or of the list of those that are not.
+fn every_library_is_considered(job: &Job<'_>, program: &Path) -> Result<(), Problem> {
+    let manifest = tools::read(&program.join("Cargo.toml"))?;
+    for library in workspace::libraries(job)? {
+        let name = library.name;
+        let is_proved = manifest.lines().any(|line| line.starts_with(&format!("{name} = ")));
+        if !is_proved && !NOT_PROVED.iter().any(|(other, _)| *other == name) {
+            return Err(Problem::failed(format!(
+                "add {name} to [dependencies] of crates/xtask/no-panic/Cargo.toml and call its \
+                 functions in crates/xtask/no-panic/src, or add it with the reason to NOT_PROVED in \
+                 crates/xtask/src/no_panic.rs"
+            )));
         }
-    }
-    if !missing.is_empty() {
-        let missing = missing.join("\n");
-        return Err(Problem::failed(format!("not called in outside/no_panic:\n{missing}")));
-    }
-    if !left_out.is_empty() {
-        return Err(Problem::failed(format!("left out, but there is no such thing: {left_out:?}")));
     }
     Ok(())
 }
 
-/// Whether a panic that is there stops the linker, and is found.
-fn a_panic_is_found(context: &Context, program: &Path) -> Result<(), Problem> {
-    let build = Build { context, program, overflow_checks: false, features: "panic" };
+/// The program calls each public function of the libraries that it proves.
+fn every_function_is_called(job: &Job<'_>, program: &Path) -> Result<(), Problem> {
+    let mut text = String::new();
+    for file in fs::read_dir(program.join("src"))? {
+        text += &fs::read_to_string(file?.path())?;
+    }
+    let libraries = workspace::libraries(job)?.into_iter().map(|library| library.name);
+    let mut faults = Vec::new();
+    for name in libraries.filter(|name| !NOT_PROVED.iter().any(|(other, _)| other == name)) {
+        let functions = public_api::functions(job, &name)?;
+        if functions.is_empty() {
+            faults.push(format!("{name} has no public function, as rustdoc has it"));
+        }
+        for function in functions.iter().filter(|function| !function.is_called_in(&text)) {
+            let path = function.path();
+            if !NOT_CALLED.iter().any(|(other, _)| *other == path) {
+                faults.push(format!("{path} of {name} is not called in crates/xtask/no-panic/src"));
+            }
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    faults.push(
+        "Call each by this path, or add it with the reason to NOT_CALLED in \
+         crates/xtask/src/no_panic.rs."
+            .to_owned(),
+    );
+    Err(Problem::failed(faults.join("\n")))
+}
+
+/// A panic that is there stops the linker, and is found.
+fn a_panic_is_found(build: &Build<'_>) -> Result<(), Problem> {
     match build.link(&[]) {
         Ok(_) => return Err(Problem::failed("it links with a panic in it, so it proves nothing")),
         Err(Problem::Failed { output, .. }) if output.contains(HANDLER) => {}
         Err(other) => return Err(other),
     }
     let panics = build.panics()?;
-    if !panics.iter().any(|panic| panic.file.ends_with("src/main.rs")) {
-        return Err(Problem::failed(format!("a panic in main.rs is not found\n{}", list(&panics))));
+    if panics.iter().any(|panic| panic.file.ends_with("src/main.rs")) {
+        return Ok(());
     }
-    Ok(())
+    Err(Problem::failed(format!("a panic in main.rs is not found\n{}", list(&panics))))
 }
 
-/// What the panic handler calls, and nobody defines.
-const HANDLER: &str = "a_panic_can_be_reached";
-
 struct Build<'a> {
-    context: &'a Context,
+    job: &'a Job<'a>,
     program: &'a Path,
     overflow_checks: bool,
-    features: &'a str,
+    features: String,
 }
 
 impl Build<'_> {
-    /// Links the program and says where it is.
+    /// Links the program and returns where it is.
     fn link(&self, arguments: &[&str]) -> Result<PathBuf, Problem> {
-        let target = TARGETS[0];
-        let mut command = self
-            .context
-            .cargo_apart("no-panic", &["rustc", "--release", "--target", target])
-            .args(["--features", self.features, "--"])
-            .args(arguments)
-            .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", self.overflow_checks.to_string())
-            .dir(self.program);
-        for (name, value) in &compiler(self.context, target)? {
-            command = command.env(name, value);
-        }
-        command.run()?;
-        let folder = self.context.target.join("no-panic").join(target).join("release");
-        Ok(folder.join("camwire-no-panic"))
+        let Self { job, program, features, .. } = self;
+        let (sh, target) = (&job.sh, job.context.target.join("no-panic"));
+        let _in_its_folder = sh.push_dir(program);
+        let rustc = cmd!(sh, "cargo rustc --release --features {features} --target-dir {target}");
+        let rustc = rustc.arg("--").args(arguments).envs(chips::compiler(job, IMC)?);
+        let checks = self.overflow_checks.to_string();
+        job.run(rustc.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", checks))?;
+        Ok(target.join(IMC).join("release/camwire-no-panic"))
     }
 
-    /// Where the program can panic: it is linked nevertheless, and then holds the place of each
-    /// panic as a [`Location`](std::panic::Location).
+    /// Where the program can panic: it is linked nevertheless, and then holds the place of each panic
+    /// as a [`Location`](std::panic::Location).
     fn panics(&self) -> Result<Vec<Place>, Problem> {
         let define = format!("-Clink-arg=--defsym={HANDLER}=0");
-        let elf = Elf::read(&self.link(&[&define])?)?;
-        let words: Vec<usize> = elf.words().collect();
-        let mut places: Vec<Place> = words
-            .windows(4)
-            .filter_map(|location| {
-                // A text's address and length, a line and a column.
-                let [address, length, line, column] = *location else { return None };
-                let file = str::from_utf8(elf.at(address, length)?).ok()?;
-                let file = file.trim_end_matches('\0').to_owned();
-                let is_location = file.ends_with(".rs") && line > 0 && column > 0;
-                is_location.then_some(Place { file, line, column })
-            })
-            .collect();
-        places.sort();
-        places.dedup();
-        Ok(places)
+        let program = fs::read(self.link(&[&define])?)?;
+        let not_elf = |error: object::Error| Problem::failed(error.to_string());
+        let elf = object::File::parse(&*program).map_err(not_elf)?;
+        let segments = elf.segments().map(|segment| Ok((segment.address(), segment.data()?)));
+        Ok(places(&segments.collect::<Result<Vec<_>, _>>().map_err(not_elf)?))
     }
 }
 
+/// The locations in a 32-bit program's memory: of a text's address and length, a line and a column.
+fn places(segments: &[(u64, &[u8])]) -> Vec<Place> {
+    let text_at = |address: u32, length: u32| {
+        segments.iter().find_map(|(start, bytes)| {
+            let from = u64::from(address).checked_sub(*start)? as usize;
+            str::from_utf8(bytes.get(from..from.checked_add(length as usize)?)?).ok()
+        })
+    };
+    let words = segments.iter().flat_map(|(_, bytes)| bytes.as_chunks::<4>().0);
+    let words: Vec<u32> = words.map(|word| u32::from_le_bytes(*word)).collect();
+    let mut places: Vec<Place> = words
+        .windows(4)
+        .filter_map(|location| {
+            let &[address, length, line, column] = location else { return None };
+            let file = text_at(address, length)?.trim_end_matches('\0');
+            let is_location = file.ends_with(".rs") && line > 0 && column > 0;
+            is_location.then(|| Place { file: file.to_owned(), line, column })
+        })
+        .collect();
+    places.sort();
+    places.dedup();
+    places
+}
+
 /// A place in a source, counted from 1.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     file: String,
-    line: usize,
-    column: usize,
+    line: u32,
+    column: u32,
 }
 
 impl Place {
     /// Whether this is the panic that every asynchronous function has, for being polled after its
-    /// end, which nobody does: its place is the body.
+    /// end: its place is the body.
     fn is_poll_after_the_end(&self, program: &Path) -> bool {
         let text = fs::read_to_string(program.join(&self.file)).unwrap_or_default();
-        is_async_body(&text, self.line, self.column)
+        is_async_body(&text, self.line as usize, self.column as usize)
     }
 }
 
@@ -211,16 +223,28 @@ fn is_async_body(source: &str, line: usize, column: usize) -> bool {
 }
 
 fn list(panics: &[Place]) -> String {
-    let mut text = "a panic can be reached in:\n".to_owned();
-    for Place { file, line, column } in panics {
-        text += &format!("{file}:{line}:{column}\n");
-    }
-    text + "Who calls a place that is not camwire's shows when calls in outside/no_panic are left out."
+    let places =
+        panics.iter().map(|Place { file, line, column }| format!("{file}:{line}:{column}\n"));
+    let places = String::from_iter(places);
+    format!(
+        "a panic can be reached in:\n{places}If a place is not camwire's, leave out calls in \
+         crates/xtask/no-panic/src to find its caller."
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn locations_are_found_in_memory() {
+        let mut constants = b"src/a.rs\0\0\0\0src/b.txt\0\0\0".to_vec();
+        for word in [0x1000, 8, 7, 9, 0x100c, 9, 1, 1, 0x1000, 8, 0, 9] {
+            constants.extend(u32::to_le_bytes(word));
+        }
+        let place = Place { file: "src/a.rs".to_owned(), line: 7, column: 9 };
+        assert_eq!(places(&[(0x2000, &[0; 8]), (0x1000, &constants)]), [place]);
+    }
 
     #[test]
     fn bodies_that_are_async() {

@@ -1,27 +1,28 @@
-//! The tests of `outside/target-tests`, each in an emulator of its own.
-//!
-//! There are crates for this. embedded-test wants an unstable compiler flag where panics abort, and
-//! a runner to be installed; a list of functions wants neither, and leaves interrupts to the tests.
+//! The tests of `target-tests/`, each in an emulator of its own: its README.md says how.
 
 use crate::{
-    check::{Context, Outcome, Problem, Tally},
-    command::Command,
-    emulator,
-    toolchain::{TARGETS, compiler},
+    chips::{self, IMC},
+    job::Job,
+    runner::{Outcome, Problem, Tally},
     tools,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use xshell::{Cmd, cmd};
 
-/// Runs every test on both targets.
-pub(crate) fn run(context: &Context) -> Outcome {
-    tools::need(context, &[&emulator::QEMU])?;
-    let mut tally = Tally::default();
-    let mut failures = String::new();
-    for target in TARGETS {
-        let firmware = build(context, target)?;
-        let names = emulate(&firmware, target, 0).read()?;
+/// Every test on both targets.
+pub(crate) fn check(job: &Job<'_>) -> Outcome {
+    tools::need(job, &["qemu-system-riscv32"])?;
+    let (sh, folder) = (&job.sh, job.context.target.join("target-tests"));
+    let (mut tally, mut failures) = (Tally::default(), String::new());
+    for target in chips::RISCV {
+        let in_its_folder = sh.push_dir(job.context.root.join("crates/xtask/target-tests"));
+        let build = cmd!(sh, "cargo build --release --locked --target-dir {folder}");
+        job.run(build.envs(chips::compiler(job, target)?))?;
+        drop(in_its_folder);
+        let firmware = folder.join(target).join("release/camwire-target-tests");
+        let names = emulate(job, &firmware, target, 0).read()?;
         for (number, name) in (1..).zip(names.lines()) {
-            let output = emulate(&firmware, target, number).output()?;
+            let output = job.output(emulate(job, &firmware, target, number))?;
             if output.success {
                 tally.passed += 1;
             } else {
@@ -38,26 +39,14 @@ pub(crate) fn run(context: &Context) -> Outcome {
     Err(Problem::Failed { tally, output: failures })
 }
 
-fn build(context: &Context, target: &str) -> Result<PathBuf, Problem> {
-    let args = ["build", "--release", "--locked"];
-    let folder = context.root.join("crates/xtask/outside/target-tests");
-    // No RUSTFLAGS here: they would replace those of the package, which name its memory.
-    let mut command = context.cargo_apart("riscv-tests", &args).dir(&folder);
-    for (name, value) in &compiler(context, target)? {
-        command = command.env(name, value);
-    }
-    command.run()?;
-    let folder = context.target.join("riscv-tests").join(target).join("release");
-    Ok(folder.join("camwire-target-tests"))
-}
-
 /// Runs a test; number 0 prints the names of all.
-fn emulate(firmware: &Path, target: &str, number: usize) -> Command {
-    Command::new("qemu-system-riscv32")
-        .args(emulator::machine(target))
-        // A nanosecond for each instruction: interrupts come where a test wants them.
-        .args(["-icount", "shift=0"])
-        .args(["-device", &format!("loader,addr=0x80400000,data={number},data-len=4"), "-kernel"])
-        .args([firmware])
-        .limit(60)
+fn emulate<'s>(job: &'s Job<'_>, firmware: &Path, target: &str, number: usize) -> Cmd<'s> {
+    let sh = &job.sh;
+    let atomics = if target == IMC { "a=off," } else { "" };
+    let cpu = format!("rv32,{atomics}f=off,d=off,s=off,h=off");
+    let argument = format!("loader,addr=0x80400000,data={number},data-len=4");
+    let machine = "-M virt -m 32M -bios none -display none -monitor none -serial stdio -no-reboot";
+    // A nanosecond for each instruction: interrupts come where a test wants them.
+    cmd!(sh, "qemu-system-riscv32 -cpu {cpu} -icount shift=0 -device {argument} -kernel {firmware}")
+        .args(machine.split(' '))
 }

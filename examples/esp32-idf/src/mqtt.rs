@@ -1,7 +1,5 @@
 //! The camera on an MQTT broker, as the `CAMWIRE_MQTT` variables say.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream};
 use std::pin::pin;
 use std::{io, thread};
@@ -75,8 +73,7 @@ fn config() -> MqttConfig<'static> {
     let (pictures, control) = (prefix(MQTT_PREFIX), prefix(MQTT_CONTROL));
     let mut config = match MQTT_LAYOUT {
         "indexed" => MqttConfig::like_esp32cam(pictures, control),
-        // What the system has seeded its hash tables with is random.
-        _ => MqttConfig::new(pictures, RandomState::new().build_hasher().finish() as u32),
+        _ => MqttConfig::new(pictures, platform::RANDOM.word()),
     };
     if MQTT_LAYOUT == "whole" {
         config.layout = Layout::Whole(Retain::No);

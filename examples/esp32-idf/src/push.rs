@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::thread::{self, sleep};
 
 use async_io_mini::Async;
-use camwire::server::{Backoff, Push, PushError, Server};
+use camwire::server::{Authorization, Backoff, Push, PushError, Server};
 use camwire::websocket::Uri;
 use futures_lite::future::block_on;
 
@@ -25,7 +25,8 @@ const MASKED_BYTES: usize = 2048;
 /// Never: build.rs has looked at it.
 pub fn relay() -> Option<Push<'static>> {
     let mut to = Push::to(Uri::parse(PUSH?).expect("build.rs has looked at it"));
-    to.token = PUSH_TOKEN;
+    let bearer = |token| Authorization::bearer(token).expect("build.rs has looked at it");
+    to.authorization = PUSH_TOKEN.map(bearer);
     Some(to)
 }
 
@@ -43,13 +44,13 @@ pub fn start(server: &'static Server<'static, Clock>, to: Push<'static>) -> io::
             let wait = match connect(server, &to) {
                 Err(error) => {
                     println!("push: {error}");
-                    backoff.failed(platform::random())
+                    backoff.failed(server.random().word())
                 }
                 Ok(socket) => match block_on(push(server, to, &socket, &mut memory)) {
                     Ok(()) => return,
                     Err(error) => {
                         println!("push: {error}");
-                        backoff.after(&error, platform::random())
+                        backoff.after(&error, server.random().word())
                     }
                 },
             };
@@ -80,6 +81,5 @@ async fn push(
     memory: &mut [u8; MASKED_BYTES],
 ) -> Result<(), PushError<io::Error>> {
     to.peer = socket.get_ref().peer_addr().ok();
-    let keys = || platform::random().to_ne_bytes();
-    server.push(Half(socket), Half(socket), &to, keys, memory).await
+    server.push(Half(socket), Half(socket), &to, memory).await
 }

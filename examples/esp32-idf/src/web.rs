@@ -59,7 +59,8 @@ pub fn start(ports: &[u16]) -> Result<Web, Box<dyn Error>> {
     camera::capture(source, ring, clock, &STATUS, &SETTINGS)?;
 
     // The server of what is in it.
-    let server = Server::new(ring, &STATUS, &PLACES, clock, config()).with_settings(&SETTINGS);
+    let server = Server::new(ring, &STATUS, &PLACES, clock, platform::RANDOM, config());
+    let server = server.with_settings(&SETTINGS);
     let doors = platform::doors(ports).into_iter().map(TcpListener::bind);
     let doors = doors.collect::<Result<Vec<_>, _>>()?;
     let ports = doors.iter().map(|door| Ok(door.local_addr()?.port()));

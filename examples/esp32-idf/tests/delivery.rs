@@ -10,10 +10,10 @@ use std::{fs, thread};
 
 use camwire::frame::{
     BlockingFrameSource, CaptureError, Clock as _, Control, ControlError, FrameInfo, Instant,
-    Setting, SettingName,
+    Random, Setting, SettingName,
 };
 use camwire::ring::{FrameRing, Settings, SourceStatus};
-use camwire::server::{Config, Push, Server, ViewerSlot};
+use camwire::server::{Authorization, Config, Push, Server, ViewerSlot};
 use camwire::websocket::Uri;
 use camwire_esp32_idf::camera;
 use camwire_esp32_idf::clock::Clock;
@@ -91,7 +91,7 @@ impl Board {
         let mut config = Config::default();
         config.mode = delivery.mode();
         config.progress_timeout = delivery.patience();
-        let server: &_ = leak(Server::new(ring, status, places, clock, config));
+        let server: &_ = leak(Server::new(ring, status, places, clock, Random::new(|| 4), config));
         let camera = Camera { clock, number: 0, pause };
         camera::capture(camera, ring, clock, status, settings).unwrap();
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -358,7 +358,7 @@ fn to_a_relay() {
     let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let uri = format!("ws://localhost:{}/ingest", door.local_addr().unwrap().port());
     let mut to = Push::to(Uri::parse(uri.leak()).unwrap());
-    to.token = Some("T-1");
+    to.authorization = Authorization::bearer("T-1").ok();
     push::start(board.server, to).unwrap();
 
     let mut viewer = board.viewer();

@@ -1,15 +1,13 @@
 //! The camera on an MQTT broker, as the `CAMWIRE_MQTT` variables say.
 
+use crate::network::{LINK, RANDOM};
 use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
-use camwire::embassy::{
-    Broker, EmbassyClock, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks,
-};
+use camwire::embassy::{Broker, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks};
 use camwire::mqtt::{Prefix, Retain};
 use camwire::ring::{FrameRing, Settings};
 use core::net::Ipv4Addr;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
-use esp_hal::rng::Rng;
 use esp_println::println;
 
 /// Memory for the largest packet: in the layout `whole` that is one with a picture in it, for which
@@ -67,7 +65,7 @@ async fn publish(
     let (received, sent) = (&mut [0; RECEIVE_BYTES], &mut [0; SEND_BYTES]);
     let (address, port) = broker;
     let mut broker = Broker::new(stack, address, port, received, sent);
-    let camera = MqttCamera::new(ring, settings, EmbassyClock, config());
+    let camera = MqttCamera::new(ring, settings, LINK.clock(), config());
     let Err(error) = camera.run(&mut broker, &mut Console, packet).await;
     println!("mqtt: {error}");
 }
@@ -78,7 +76,7 @@ fn config() -> MqttConfig<'static> {
     let mut config = match MQTT_LAYOUT {
         "indexed" => MqttConfig::like_esp32cam(pictures, control),
         // Random once Wi-Fi runs: the radio's noise feeds it.
-        _ => MqttConfig::new(pictures, Rng::new().random()),
+        _ => MqttConfig::new(pictures, RANDOM.word()),
     };
     if MQTT_LAYOUT == "whole" {
         config.layout = Layout::Whole(Retain::No);

@@ -1,6 +1,8 @@
 //! Wi-Fi as a station, and the address in its network.
 
-use crate::settings::{ADDRESS, GATEWAY, PASSWORD, SSID};
+use crate::settings::{ADDRESS, GATEWAY, PASSWORD, RECEIVE_QUEUE, SSID};
+use camwire::embassy::{HeldLink, Link};
+use camwire::frame::Random;
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
@@ -13,6 +15,9 @@ use esp_radio::wifi::{
     WifiController,
 };
 
+/// The chip's generator. Nobody can predict it once Wi-Fi runs: the radio's noise feeds it.
+pub const RANDOM: Random = Random::new(|| Rng::new().random());
+
 /// How long to wait before connecting again: twice as long each time, up to the second.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -23,6 +28,12 @@ const STABLE: Duration = Duration::from_secs(60);
 const CONNECTING: Duration = Duration::from_secs(30);
 /// How often to look whether there still is a connection.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Wi-Fi's link. What it loses of the link for up to 30 seconds, no connection notices.
+pub static LINK: Link = Link::new();
+
+/// Wi-Fi as the network stack sees it.
+type Wifi = HeldLink<'static, Interface>;
 
 /// Starts Wi-Fi and the network stack. From then on they keep the connection by themselves, and say
 /// where the server is to be found.
@@ -41,7 +52,9 @@ pub fn start<const SOCKETS: usize>(
     let station = StationConfig::default()
         .with_ssid(SSID.try_into().expect("build.rs has looked at its length"))
         .with_authentication(authentication);
-    let config = ControllerConfig::default().with_initial_config(Config::Station(station));
+    let config = ControllerConfig::default()
+        .with_initial_config(Config::Station(station))
+        .with_rx_queue_size(RECEIVE_QUEUE);
     let controller = WifiController::new(wifi, config).expect("Wi-Fi starts");
 
     let address = match ADDRESS {
@@ -53,10 +66,9 @@ pub fn start<const SOCKETS: usize>(
             dns_servers: GATEWAY.into_iter().collect(),
         }),
     };
-    // Random once Wi-Fi runs: the radio's noise feeds it.
-    let rng = Rng::new();
-    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
-    let (stack, runner) = embassy_net::new(Interface::station(), address, sockets, seed);
+    let seed = u64::from_ne_bytes(RANDOM.bytes());
+    let driver = Wifi::new(Interface::station(), &LINK);
+    let (stack, runner) = embassy_net::new(driver, address, sockets, seed);
     spawner.spawn(stay_connected(controller).expect("it is spawned once"));
     spawner.spawn(run(runner).expect("it is spawned once"));
     spawner.spawn(tell_address(stack, ports).expect("it is spawned once"));
@@ -105,7 +117,7 @@ async fn disconnected(wifi: &WifiController<'static>) {
 }
 
 #[embassy_executor::task]
-async fn run(mut runner: embassy_net::Runner<'static, Interface>) {
+async fn run(mut runner: embassy_net::Runner<'static, Wifi>) {
     runner.run().await;
 }
 
@@ -122,6 +134,6 @@ async fn tell_address(stack: Stack<'static>, ports: &'static [u16]) {
                 _ => println!("open http://{address}:{port}/"),
             });
         }
-        stack.wait_link_down().await;
+        stack.wait_config_down().await;
     }
 }

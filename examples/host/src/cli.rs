@@ -7,9 +7,11 @@ use std::str::FromStr;
 use camwire::frame::{FrameRate, Quality, Resolution};
 use camwire::ring::Policy;
 use camwire::websocket;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
+use crate::login::{Login, Secret};
 use crate::mqtt::MqttArgs;
 use crate::push::PushArgs;
 use crate::source::{MqttCamera, MqttSourceArgs};
@@ -44,6 +46,8 @@ Examples:
       a moving test pattern on http://127.0.0.1:8080/
   camwire-host serve --source http://192.168.1.20:81/stream
       relay a camera that serves one viewer only, to any number of them
+  camwire-host serve --source http://user:p%40ss@192.168.1.20/stream
+      the same of a camera with a login; @ : / ? # and % in it are %40 %3A %2F %3F %23 and %25
   camwire-host serve --source dir:pictures --fps 5 --listen 0.0.0.0:8080
       the JPEG files of a directory in turn, for everybody in the network
   camwire-host serve --source file:video.mjpeg --policy keep-all
@@ -57,6 +61,44 @@ Examples:
   camwire-host serve --source mqtt://192.168.1.2/esp32cam/50
       watch a camera that publishes its pictures at an MQTT broker";
 
+/// What the command line asks for. If that cannot be understood, or is help, the program ends here.
+pub(crate) fn parse() -> Command {
+    match Cli::try_parse() {
+        Ok(cli) => cli.into_command(),
+        Err(error) => without_secrets(error).exit(),
+    }
+}
+
+/// A value may be a secret, or hold one, also where it stands by mistake: behind another option, or
+/// behind none. So none is repeated; who has typed it knows it.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    const HIDDEN: &str = "...";
+    let hidden = || ContextValue::String(HIDDEN.to_owned());
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        // One that is empty is missing.
+        if error.get(kind).is_some_and(|value| *value != ContextValue::String(String::new())) {
+            error.insert(kind, hidden());
+        }
+    }
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+    {
+        // Of an option the name, as far as it can be one.
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let name = &argument[..argument.find(|c| !is_name(c)).unwrap_or(argument.len())];
+        let shown = match name {
+            "-" | "--" | "" => HIDDEN.to_owned(),
+            name if !name.starts_with('-') => HIDDEN.to_owned(),
+            name if name == argument => name.to_owned(),
+            name => format!("{name}{HIDDEN}"),
+        };
+        error.insert(ContextKind::InvalidArg, ContextValue::String(shown));
+        // It repeats the argument.
+        error.remove(ContextKind::Suggested);
+    }
+    error
+}
+
 impl Cli {
     /// No command means `serve`.
     pub(crate) fn into_command(self) -> Command {
@@ -66,10 +108,11 @@ impl Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where the pictures come from: test, dir:PATH, file:PATH, http://HOST[:PORT]/PATH,
-    /// ws://HOST[:PORT]/PATH (a camwire at /ws, or any server that sends a JPEG in each message;
-    /// wss:// with TLS), mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, or ingest: a camera pushes them
-    /// to /ingest here, with a token
+    /// Where the pictures come from: test, dir:PATH, file:PATH,
+    /// http://[USER:PASSWORD@]HOST[:PORT]/PATH, ws://[USER:PASSWORD@]HOST[:PORT]/PATH (a camwire at
+    /// /ws, or any server that sends a JPEG in each message; wss:// with TLS),
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, or ingest: a camera pushes them to /ingest here,
+    /// with a token
     #[arg(long, default_value = "test", value_name = "SOURCE")]
     pub(crate) source: SourceArg,
 
@@ -101,11 +144,11 @@ pub(crate) struct ServeArgs {
 
     /// Ask for this user and password
     #[arg(long, value_name = "USER:PASSWORD", value_parser = auth)]
-    pub(crate) auth: Option<String>,
+    pub(crate) auth: Option<Secret>,
 
     /// Ask for this token: as `Authorization: Bearer TOKEN`, or as ?token=TOKEN
     #[arg(long, value_parser = token)]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Secret>,
 
     #[command(flatten)]
     pub(crate) push: PushArgs,
@@ -136,9 +179,10 @@ pub(crate) struct SourceOptions {
     #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
     pub(crate) quality: Quality,
 
-    /// The token that a ws:// source asks for
+    /// The token that an http:// or ws:// source asks for, in place of a user and password in its
+    /// URL
     #[arg(long, value_parser = token, value_name = "TOKEN")]
-    pub(crate) source_token: Option<String>,
+    pub(crate) source_token: Option<Secret>,
 
     #[command(flatten)]
     pub(crate) mqtt: MqttSourceArgs,
@@ -150,9 +194,10 @@ pub(crate) enum SourceArg {
     Test,
     Directory(PathBuf),
     File(PathBuf),
-    Http(Uri),
-    /// A URL that has been checked.
-    WebSocket(String),
+    /// A URL without its login.
+    Http(Uri, Option<Login>),
+    /// A URL that has been checked, without its login.
+    WebSocket(String, Option<Login>),
     Ingest,
     Mqtt(MqttCamera),
 }
@@ -166,13 +211,17 @@ impl FromStr for SourceArg {
         match text.split_once(':') {
             None if text == "test" => Ok(Self::Test),
             None if text == "ingest" => Ok(Self::Ingest),
-            Some(("ws" | "wss", _)) => Ok(websocket_url(text).map(Self::WebSocket)?),
+            Some(("ws" | "wss", _)) => {
+                websocket_url(text).map(|(url, login)| Self::WebSocket(url, login))
+            }
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            Some(("http", rest)) if rest.starts_with("//") => match text.parse::<Uri>() {
-                Ok(uri) => Ok(check_url(&uri).map(|()| Self::Http(uri))?),
-                Err(_) => Err(NO_URL.into()),
-            },
+            Some(("http", rest)) if rest.starts_with("//") => {
+                let (url, login) = split_login(text)?;
+                let uri: Uri = url.parse().map_err(|_| NO_URL)?;
+                check_url(&uri)?;
+                Ok(Self::Http(uri, login))
+            }
             Some(("https", _)) => Err("TLS is not supported; use http://".into()),
             Some(("mqtt" | "mqtts", _)) => text.parse().map(Self::Mqtt),
             _ => Err(KINDS.into()),
@@ -182,13 +231,19 @@ impl FromStr for SourceArg {
 
 const NO_URL: &str = "not a URL like http://HOST[:PORT]/PATH";
 
+/// A URL without the user and password in it, and these, which can be sent as Basic does it.
+fn split_login(url: &str) -> Result<(String, Option<Login>), String> {
+    let (url, login) = Login::split(url).map_err(|error| error.to_string())?;
+    if let Some(login) = &login {
+        login.check_basic().map_err(|error| error.to_string())?;
+    }
+    Ok((url, login))
+}
+
 /// What the type does not check: a host, and a port that is one.
 fn check_url(uri: &Uri) -> Result<(), &'static str> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = uri.host().filter(|host| !host.is_empty()).ok_or(NO_URL)?;
-    if authority.contains('@') {
-        return Err("a name and password in a URL are not supported");
-    }
     match authority.strip_prefix(host) {
         Some("") => Ok(()),
         Some(port) => match port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()) {
@@ -199,13 +254,15 @@ fn check_url(uri: &Uri) -> Result<(), &'static str> {
     }
 }
 
-pub(crate) fn websocket_url(text: &str) -> Result<String, &'static str> {
-    match websocket::Uri::parse(text) {
-        Ok(uri) if uri.security == websocket::Security::Tls && cfg!(not(feature = "tls")) => {
-            Err("this program was built without TLS; use ws://")
+/// A URL that has been checked, without its login.
+pub(crate) fn websocket_url(text: &str) -> Result<(String, Option<Login>), String> {
+    let (url, login) = split_login(text)?;
+    match websocket::Uri::parse(&url).map(|uri| uri.security) {
+        Ok(websocket::Security::Tls) if cfg!(not(feature = "tls")) => {
+            Err("this program was built without TLS; use ws://".to_owned())
         }
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("not a URL like ws://HOST[:PORT]/PATH"),
+        Ok(_) => Ok((url, login)),
+        Err(_) => Err("not a URL like ws://HOST[:PORT]/PATH".to_owned()),
     }
 }
 
@@ -236,19 +293,21 @@ fn policy(text: &str) -> Result<Policy, &'static str> {
 /// More does not fit into the lines that the server reads.
 const SECRET_MAX: usize = 256;
 
-fn auth(text: &str) -> Result<String, &'static str> {
+fn auth(text: &str) -> Result<Secret, &'static str> {
     let is_right = text.len() <= SECRET_MAX
         && text
             .split_once(':')
             .is_some_and(|(user, password)| !user.is_empty() && !password.is_empty())
         && !text.contains(char::is_control);
-    is_right.then(|| text.to_owned()).ok_or("a user and a password, such as anna:secret")
+    let secret = || Secret(text.to_owned());
+    is_right.then(secret).ok_or("a user and a password, such as anna:secret")
 }
 
-pub(crate) fn token(text: &str) -> Result<String, &'static str> {
+pub(crate) fn token(text: &str) -> Result<Secret, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let is_right = (1..=SECRET_MAX).contains(&text.len()) && text.bytes().all(is_plain);
-    is_right.then(|| text.to_owned()).ok_or("a token of letters, digits, and any of -._~")
+    let secret = || Secret(text.to_owned());
+    is_right.then(secret).ok_or("a token of letters, digits, and any of -._~")
 }
 
 #[cfg(test)]
@@ -273,13 +332,13 @@ mod tests {
     #[test]
     fn secrets() {
         for text in ["a:b", "anna:se:cret \u{e4}"] {
-            assert_eq!(auth(text).as_deref(), Ok(text));
+            assert_eq!(auth(text), Ok(Secret(text.to_owned())));
         }
         let long = "a".repeat(257);
         for text in ["", "anna", ":", "anna:", ":secret", "a:b\n", &format!("a:{long}")] {
             assert!(auth(text).is_err(), "{text}");
         }
-        assert_eq!(token("mF_9.B5f-4~").as_deref(), Ok("mF_9.B5f-4~"));
+        assert_eq!(token("mF_9.B5f-4~"), Ok(Secret("mF_9.B5f-4~".to_owned())));
         for text in ["", "a b", "a&b", "a%20", "\u{e4}", &long] {
             assert!(token(text).is_err(), "{text}");
         }
@@ -292,8 +351,8 @@ mod tests {
         assert!(
             matches!(parse("dir:a:b"), Ok(SourceArg::Directory(path)) if path.as_os_str() == "a:b")
         );
-        assert!(matches!(parse("http://cam:81/stream?a=b"), Ok(SourceArg::Http(_))));
-        assert!(matches!(parse("ws://cam:81"), Ok(SourceArg::WebSocket(_))));
+        assert!(matches!(parse("http://cam:81/stream?a=b"), Ok(SourceArg::Http(_, None))));
+        assert!(matches!(parse("ws://cam:81"), Ok(SourceArg::WebSocket(_, None))));
         assert_eq!(parse("wss://cam/ws").is_ok(), cfg!(feature = "tls"));
         assert!(matches!(parse("ingest"), Ok(SourceArg::Ingest)));
         for text in [
@@ -312,5 +371,144 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn urls_are_kept_without_their_logins() {
+        let expected = Login { user: "anna".to_owned(), password: "p@ss:\u{e4}".to_owned() };
+        let login = "anna:p%40ss:%c3%a4@";
+        let Ok(SourceArg::Http(uri, Some(found))) = format!("http://{login}cam:81/a?b").parse()
+        else {
+            panic!("an HTTP source with a login");
+        };
+        assert_eq!((uri.to_string().as_str(), &found), ("http://cam:81/a?b", &expected));
+        let Ok(SourceArg::WebSocket(url, Some(found))) = format!("ws://{login}[::1]/ws").parse()
+        else {
+            panic!("a WebSocket source with a login");
+        };
+        assert_eq!((url.as_str(), &found), ("ws://[::1]/ws", &expected));
+    }
+
+    #[test]
+    fn no_error_of_the_command_line_repeats_a_value() {
+        let secret = "Geheim-4711";
+        let urls = [
+            "http://anna:Geheim-4711@",
+            "http://anna:Geheim-4711@cam:0/",
+            "http://anna:Geheim-4711@cam:99999/",
+            "http://anna:Geheim-4711%@cam/",
+            "http://anna:Geheim-4711%00@cam/",
+            "http://anna:Geheim-4711%ff@cam/",
+            "http://an%3Ana:Geheim-4711@cam/",
+            "http://anna:Geheim-4711/x@cam/",
+            "http://anna:Geheim-4711#x@cam/",
+            "http://anna:Geheim-4711@c am/",
+            "http:/anna:Geheim-4711@cam/",
+            "http:anna:Geheim-4711@cam/",
+            "htp://anna:Geheim-4711@cam/",
+            "https://anna:Geheim-4711@cam/",
+            "anna:Geheim-4711@cam",
+            "http://anna%3AGeheim-4711%40cam/",
+            "ws://anna%3AGeheim-4711%40cam/",
+            "mqtt://anna%3AGeheim-4711%40cam/a",
+            "ws://anna:Geheim-4711@",
+            "ws://anna:Geheim-4711@cam:x/ws",
+            "ws://anna:Geheim-4711@cam/ws#x",
+            "wss://anna:Geheim-4711%4@cam/ws",
+            "mqtt://anna:Geheim-4711@",
+            "mqtt://anna:Geheim-4711@broker",
+            "mqtt://anna:Geheim-4711@broker/cam?Geheim-4711=b",
+            "mqtt://anna:Geheim-4711?x@broker/cam",
+            "mqtts://anna:Geheim-4711@broker/cam",
+        ];
+        let options = [
+            "--source",
+            "--push",
+            "--mqtt",
+            "--listen",
+            "--fps",
+            "--auth",
+            "--resolution",
+            "--quality",
+            "--policy",
+            "--max-viewers",
+            "--mqtt-prefix",
+            "--mqtt-layout",
+            "--mqtt-publish",
+            "--mqtt-packet",
+            "--mqtt-listen",
+            "--sorce",
+            "-s",
+            "-",
+            "--",
+            "",
+        ];
+        let mut lines: Vec<Vec<String>> = Vec::new();
+        let line = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        for url in urls {
+            lines.push(line(&[url]));
+            lines.push(line(&["view", url]));
+            lines.push(line(&["view", "test", url]));
+            lines.push(line(&["serve", url]));
+            for option in options {
+                lines.push(line(&["serve", option, url]));
+                lines.push(line(&["serve", &format!("{option}={url}")]));
+                lines.push(line(&["view", &format!("{option}{url}")]));
+            }
+        }
+        for option in ["--auth", "--token", "--source-token", "--mqtt-password", "--ingest-token"] {
+            let option = option.trim_start_matches('-');
+            for given in [
+                format!("--{option}=Geheim-4711 x\n"),
+                format!("--{option}:Geheim-4711"),
+                format!("--{option}x=Geheim-4711"),
+                format!("--x{option}=Geheim-4711"),
+                format!("-{option}=Geheim-4711"),
+                format!("{option}=Geheim-4711"),
+                format!("{option}:Geheim-4711"),
+            ] {
+                lines.push(line(&["serve", &given]));
+                lines.push(line(&["view", &given]));
+                lines.push(line(&[&given]));
+            }
+            let option = &*format!("--{option}");
+            // Quotes are missing.
+            lines.push(line(&["serve", option, "anna:a", "Geheim-4711"]));
+            lines.push(line(&["serve", option, "a", "Geheim-4711"]));
+        }
+        let mut errors = 0;
+        for line in lines {
+            let given = ["camwire-host".to_owned()].into_iter().chain(line.iter().cloned());
+            // `-h` is help, whatever follows it.
+            let Some(error) = Cli::try_parse_from(given).err().filter(clap::Error::use_stderr)
+            else {
+                continue;
+            };
+            errors += 1;
+            let text = without_secrets(error).render().ansi().to_string();
+            assert!(text.contains("error:"), "{line:?}: {text}");
+            for part in [secret, "Geheim", "4711"] {
+                assert!(!text.contains(part), "{line:?}: {text}");
+            }
+        }
+        assert!(errors > 1000, "{errors}");
+    }
+
+    #[test]
+    fn errors_of_the_command_line_say_what_is_wrong() {
+        let error = |words: &str| {
+            let given = ["camwire-host"].into_iter().chain(words.split(' '));
+            without_secrets(Cli::try_parse_from(given).unwrap_err()).render().to_string()
+        };
+        let wrong = error("serve --source http://cam:0/");
+        assert!(wrong.contains("'...' for '--source <SOURCE>': a port is a number"), "{wrong}");
+        let missing = error("serve --source");
+        assert!(missing.contains("a value is required for '--source <SOURCE>'"), "{missing}");
+        let mistyped = error("serve --sorce=test");
+        assert!(mistyped.contains("unexpected argument '--sorce' found"), "{mistyped}");
+        assert!(mistyped.contains("'--source'"), "{mistyped}");
+        assert!(error("serv --fps 5").contains("'serve'"));
+        let layout = error("serve --mqtt-layout hole");
+        assert!(layout.contains("framed, indexed, whole"), "{layout}");
     }
 }

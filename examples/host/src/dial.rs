@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use camwire::frame::Random;
 use camwire::server::WriteVectored;
 use camwire::websocket::{Security, Uri};
 use embedded_io_async::{ErrorType, Read, Write};
@@ -62,12 +63,9 @@ async fn encrypted(_: TcpStream, _: &str) -> io::Result<(Incoming, Outgoing)> {
     Err(io::ErrorKind::Unsupported.into()) // The command line lets no such address in.
 }
 
-/// Four bytes that nobody can predict.
-pub(crate) fn random() -> [u8; 4] {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
-    bytes
-}
+/// The system's numbers, which nobody can predict.
+pub(crate) const RANDOM: Random =
+    Random::new(|| getrandom::u32().expect("the system has random numbers"));
 
 impl ErrorType for Incoming {
     type Error = io::Error;

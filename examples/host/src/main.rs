@@ -6,6 +6,7 @@
 mod cli;
 mod clock;
 mod dial;
+mod login;
 mod mqtt;
 mod net;
 mod push;
@@ -15,18 +16,15 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use log::LevelFilter;
 
 use cli::Command;
 
-/// Whose words are told only if `RUST_LOG` names them: the embedded broker calls it an error when a
-/// client leaves, and winit warns of what a display lacks.
-const QUIET: [(&str, LevelFilter); 3] =
-    [("rumqttd", LevelFilter::Off), ("tracing", LevelFilter::Off), ("winit", LevelFilter::Error)];
+/// Crates that log more only if `RUST_LOG` names them: winit warns of what a display lacks.
+const QUIET: [(&str, LevelFilter); 1] = [("winit", LevelFilter::Error)];
 
 fn main() -> ExitCode {
-    let command = cli::Cli::parse().into_command();
+    let command = cli::parse();
     let mut log = env_logger::Builder::new();
     for (name, level) in QUIET {
         log.filter_module(name, level);

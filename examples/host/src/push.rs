@@ -10,18 +10,21 @@ use clap::Args;
 
 use crate::cli::{token, websocket_url};
 use crate::clock::HostClock;
-use crate::dial::{dial, random};
+use crate::dial::dial;
+use crate::login::{Login, Secret, ServerLogin};
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
     /// Push the pictures to a relay, ws://HOST[:PORT]/ingest, or wss:// with TLS, besides serving
-    /// them: for a camera that nobody can reach. It rests while nobody watches there
+    /// them: for a camera that nobody can reach. It rests while nobody watches there. A server that
+    /// is no camwire may ask for a login: ws://USER:PASSWORD@HOST/PATH
     #[arg(long, value_name = "URL", value_parser = relay_url)]
-    push: Option<String>,
+    push: Option<Relay>,
 
-    /// The token that the relay asks for; without it that of --token is sent
+    /// The token that the relay asks for; without it, and without a login in its URL, that of
+    /// --token is sent
     #[arg(long, value_parser = token, value_name = "TOKEN", requires = "push")]
-    push_token: Option<String>,
+    push_token: Option<Secret>,
 
     /// Most pictures a second that are pushed
     #[arg(long, value_name = "RATE", requires = "push")]
@@ -30,32 +33,50 @@ pub(crate) struct PushArgs {
     /// With --source ingest, the token that a camera needs to push to /ingest, and nobody else.
     /// Without it that of --token is asked for, of cameras and of viewers
     #[arg(long, value_parser = token, value_name = "TOKEN")]
-    ingest_token: Option<String>,
+    ingest_token: Option<Secret>,
+}
+
+/// Where to push, by a URL that has been checked.
+#[derive(Clone, Debug)]
+struct Relay {
+    url: String,
+    login: Option<Login>,
 }
 
 /// A relay's front door is for viewers, so without a path it would say nothing for ever.
-fn relay_url(text: &str) -> Result<String, &'static str> {
-    let url = websocket_url(text)?;
+fn relay_url(text: &str) -> Result<Relay, String> {
+    let (url, login) = websocket_url(text)?;
     match Uri::parse(&url).map(|uri| uri.target) {
-        Ok("" | "/") => Err("a relay takes pictures at a path, such as ws://HOST/ingest"),
-        _ => Ok(url),
+        Ok("" | "/") => {
+            Err("a relay takes pictures at a path, such as ws://HOST/ingest".to_owned())
+        }
+        _ => Ok(Relay { url, login }),
     }
 }
 
 impl PushArgs {
     /// What cameras must bring along that push to here.
-    pub(crate) fn ingest_token<'a>(&'a self, token: Option<&'a str>) -> Option<&'a str> {
-        self.ingest_token.as_deref().or(token)
+    pub(crate) fn ingest_token<'a>(&'a self, token: Option<&'a Secret>) -> Option<&'a Secret> {
+        self.ingest_token.as_ref().or(token)
+    }
+
+    /// Whether there are two logins for the relay.
+    pub(crate) fn has_two_logins(&self) -> bool {
+        let in_url = self.push.as_ref().is_some_and(|relay| relay.login.is_some());
+        in_url && self.push_token.is_some()
     }
 
     /// A push for the rest of the program's life, if there is to be one.
-    pub(crate) fn pusher(&self, token: Option<&str>) -> Option<Pusher> {
-        let text = |text: &str| -> &'static str { text.to_owned().leak() };
-        let uri = Uri::parse(text(self.push.as_deref()?)).ok()?; // The command line has been checked.
+    pub(crate) fn pusher(&self, token: Option<&Secret>) -> Option<Pusher> {
+        let Relay { url, login } = self.push.as_ref()?.clone();
+        let uri = Uri::parse(url.leak()).ok()?; // The command line has been checked.
+        let token = self.push_token.as_ref().or(token).cloned().map(ServerLogin::Token);
+        let login = login.map(ServerLogin::Basic).or(token);
+        let login: Option<&'static ServerLogin> = login.map(|login| &*Box::leak(Box::new(login)));
         let mut to = Push::to(uri);
-        to.token = self.push_token.as_deref().or(token).map(text);
+        to.authorization = login.map(ServerLogin::authorization);
         to.options.rate = self.push_fps;
-        Some(Pusher { to, told: None })
+        Some(Pusher { to, login, told: None })
     }
 }
 
@@ -67,6 +88,7 @@ const PIECE: usize = 16 * 1024;
 
 pub(crate) struct Pusher {
     to: Push<'static>,
+    login: Option<&'static ServerLogin>,
     /// The error that was told last, and when.
     told: Option<(String, Instant)>,
 }
@@ -76,21 +98,20 @@ impl Pusher {
     pub(crate) async fn run(mut self, server: &Server<'static, HostClock>, clock: HostClock) {
         let mut memory = Box::new([0; PIECE]);
         let mut backoff = Backoff::new();
-        let number = || u32::from_ne_bytes(random());
         log::info!("pushing to {}", self.to.uri.authority);
         loop {
             let wait = match dial(&self.to.uri).await {
                 Err(error) => {
                     self.tell(format!("cannot connect: {error}"));
-                    backoff.failed(number())
+                    backoff.failed(server.random().word())
                 }
                 Ok((read, write, peer)) => {
                     self.to.peer = Some(peer);
-                    match server.push(read, write, &self.to, random, &mut memory).await {
+                    match server.push(read, write, &self.to, &mut memory).await {
                         Ok(()) => return,
                         Err(error) => {
-                            self.tell(in_words(&error));
-                            backoff.after(&error, number())
+                            self.tell(in_words(&error, self.login));
+                            backoff.after(&error, server.random().word())
                         }
                     }
                 }
@@ -108,9 +129,13 @@ impl Pusher {
     }
 }
 
-fn in_words(error: &PushError<io::Error>) -> String {
+fn in_words(error: &PushError<io::Error>, login: Option<&ServerLogin>) -> String {
     match error {
-        PushError::Refused { status: 401 } => "the token is wrong (401)".into(),
+        PushError::Refused { status: 401 } => match login {
+            Some(ServerLogin::Basic(_)) => "the user or the password is wrong (401)".into(),
+            Some(ServerLogin::Token(_)) => "the token is wrong (401)".into(),
+            None => "it asks for a login or a token (401)".into(),
+        },
         PushError::Refused { status: 404 } => "it takes no pictures there (404)".into(),
         PushError::Refused { status: 409 } => "another camera pushes there (409)".into(),
         error => error.to_string(),

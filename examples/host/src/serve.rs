@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
+use crate::dial::RANDOM;
 use crate::mqtt;
 use crate::net;
 use crate::source::{AnySource, LARGEST_PICTURE, SourceError};
@@ -48,6 +49,10 @@ pub(crate) enum ServeError {
     Source(#[from] SourceError),
     #[error("--source ingest needs a token for the camera: --ingest-token TOKEN, or --token TOKEN")]
     NoIngestToken,
+    #[error(
+        "--push-token and a user and password in the URL of --push do not go together: give one"
+    )]
+    TwoPushLogins,
     #[error("no memory for the ring: {0}")]
     Ring(#[from] MemoryError),
     #[error("{0}")]
@@ -80,6 +85,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), ServeError> {
 }
 
 async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
+    if args.push.has_two_logins() {
+        return Err(ServeError::TwoPushLogins);
+    }
     let clock = HostClock::start();
     // With ingest, the pictures come to the server's own door.
     let source = match args.source {
@@ -107,7 +115,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     let config = configuration(args, &listeners)?;
     let has_password = config.credentials != Credentials::default();
     let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
-    let server = Server::new(ring, status, slots, clock, config);
+    let server = Server::new(ring, status, slots, clock, RANDOM, config);
     let server: Arc<HostServer> = Arc::new(match &source {
         Some(_) => server.with_settings(settings),
         None => server,
@@ -135,7 +143,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         let (server, workers) = (Arc::clone(&server), Arc::clone(&workers));
         tasks.spawn(accept(listener, server, workers, stopped.clone()));
     }
-    if let Some(pusher) = args.push.pusher(args.token.as_deref()) {
+    if let Some(pusher) = args.push.pusher(args.token.as_ref()) {
         let (server, mut stopped) = (Arc::clone(&server), stopped.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -173,11 +181,11 @@ fn configuration(args: &ServeArgs, listeners: &[TcpListener]) -> Result<Config, 
     let mut config = Config::default();
     config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
     config.origins = args.allow_origin.iter().map(text).collect::<Vec<_>>().leak();
-    config.credentials.basic = args.auth.as_ref().map(text);
-    config.credentials.token = args.token.as_ref().map(text);
+    config.credentials.basic = args.auth.as_ref().map(|auth| text(&auth.0));
+    config.credentials.token = args.token.as_ref().map(|token| text(&token.0));
     if let SourceArg::Ingest = args.source {
-        let token = args.push.ingest_token(args.token.as_deref());
-        config.ingest_token = Some(token.ok_or(ServeError::NoIngestToken)?.to_owned().leak());
+        let token = args.push.ingest_token(args.token.as_ref());
+        config.ingest_token = Some(text(&token.ok_or(ServeError::NoIngestToken)?.0));
     }
     // Whoever cannot reach the server must not make a browser on this computer do it for them.
     let mut hosts: Vec<&'static str> = vec!["localhost", "127.0.0.1", "[::1]"];

@@ -514,7 +514,7 @@ void simulator_plan(int fault) {
     if (world.planned - world.played < PLAN) world.plan[world.planned++ % PLAN] = (fault_t)fault;
 }
 
-void simulator_from_now_on(int fault) {
+void simulator_plan_rest(int fault) {
     LOCKED;
     world.rest = (fault_t)fault;
 }

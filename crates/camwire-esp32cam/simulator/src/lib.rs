@@ -19,7 +19,7 @@ unsafe extern "C" {
     fn simulator_live(draw: Draw);
     fn simulator_advance(micros: i64);
     fn simulator_plan(fault: c_int);
-    fn simulator_from_now_on(fault: c_int);
+    fn simulator_plan_rest(fault: c_int);
     fn simulator_fail_init(error: c_int);
     fn simulator_remove_psram();
     fn simulator_bare_sensor();
@@ -152,6 +152,7 @@ impl Simulator {
     }
 
     /// Microseconds since the chip was switched on.
+    #[must_use]
     pub fn now(&self) -> u64 {
         // SAFETY: the lock is held.
         unsafe { esp_timer_get_time() }.unsigned_abs()
@@ -166,9 +167,9 @@ impl Simulator {
     }
 
     /// What becomes of all frames for which nothing is planned.
-    pub fn from_now_on(&self, fault: Fault) {
+    pub fn plan_rest(&self, fault: Fault) {
         // SAFETY: the lock is held; the numbers of `Fault` are those of `fault_t`.
-        unsafe { simulator_from_now_on(fault as c_int) }
+        unsafe { simulator_plan_rest(fault as c_int) }
     }
 
     /// What `esp_camera_init` answers from now on; 0 lets it succeed.
@@ -204,30 +205,34 @@ impl Simulator {
     }
 
     /// The first misuse, if there was any.
+    #[must_use]
     pub fn misuse(&self) -> Option<String> {
         // SAFETY: the lock is held.
         text(unsafe { simulator_misuse() })
     }
 
     /// The last function of the sensor that was called, and with what.
+    #[must_use]
     pub fn last_order(&self) -> Option<(String, i32)> {
         let mut value = 0;
         // SAFETY: the lock is held; the function writes one int.
-        let name = text(unsafe { simulator_last_order(&mut value) });
+        let name = text(unsafe { simulator_last_order(&raw mut value) });
         name.map(|name| (name, value))
     }
 
     /// Frames that the program has.
+    #[must_use]
     pub fn lent(&self) -> usize {
         // SAFETY: the lock is held.
         unsafe { simulator_lent() }
     }
 
     /// How often what was called.
+    #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = [0; 5];
         // SAFETY: the lock is held; the function writes five figures.
-        unsafe { simulator_counts(&mut counts) };
+        unsafe { simulator_counts(&raw mut counts) };
         let [inits, deinits, gets, returns, orders] = counts;
         Counts { inits, deinits, gets, returns, orders }
     }
@@ -236,7 +241,7 @@ impl Simulator {
     pub fn config(&self) -> [i64; 26] {
         let mut fields = [0; 26];
         // SAFETY: the lock is held; the function writes 26 figures.
-        unsafe { simulator_config(&mut fields) };
+        unsafe { simulator_config(&raw mut fields) };
         #[allow(clippy::useless_conversion)] // C's long has 32 bits elsewhere.
         fields.map(i64::from)
     }
@@ -288,10 +293,15 @@ impl Drop for Simulator {
 
 /// Sizes and offsets of the interface as the C compiler has them, in the order of
 /// `simulator_layout`.
+///
+/// # Panics
+///
+/// If C has another number of figures.
+#[must_use]
 pub fn layout() -> [usize; 16] {
     let mut figures = [0; 16];
     // SAFETY: the function writes at most 16 figures, and touches nothing else.
-    let count = unsafe { simulator_layout(&mut figures) };
+    let count = unsafe { simulator_layout(&raw mut figures) };
     assert_eq!(count, figures.len());
     figures
 }

@@ -63,7 +63,7 @@ fn misuse_is_noticed() {
 #[test]
 fn silence_is_null_after_four_seconds() {
     let simulator = Simulator::default();
-    simulator.from_now_on(Fault::Silence);
+    simulator.plan_rest(Fault::Silence);
     // SAFETY: the calls are in the order that the driver demands.
     unsafe {
         simulator_init(1, WHEN_EMPTY);

@@ -133,7 +133,7 @@ impl Session<'_, '_> {
             }
             11 => {
                 let fault = self.choose(&FAULTS);
-                self.simulator.from_now_on(fault);
+                self.simulator.plan_rest(fault);
             }
             12 => {
                 let refusal = self.choose(&REFUSALS);

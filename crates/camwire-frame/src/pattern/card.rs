@@ -462,7 +462,7 @@ pub(super) struct Tile {
     x: i32,
     y: i32,
     solid: Option<Color>,
-    pixels: [[Color; Tile::SIZE]; Tile::SIZE],
+    pixels: [[Color; Self::SIZE]; Self::SIZE],
 }
 
 impl Tile {

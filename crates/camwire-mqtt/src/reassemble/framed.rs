@@ -4,7 +4,7 @@ use core::ops::DerefMut;
 
 use camwire_frame::{Instant, jpeg::Scanner};
 
-use super::{Assembly, Reassembler, Refused, Stage};
+use super::{Assembly, Given, Reassembler, Refused, Stage};
 use crate::{PartHeader, checksum};
 
 impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
@@ -40,6 +40,11 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
     fn admit(&mut self, header: &PartHeader, now: Instant) -> Result<(), Refused> {
         if self.streams.is_former(header.stream, now) {
             return Err(Refused::FormerStream);
+        }
+        if self.given == Some(Given::of(header)) {
+            // Also of a sender that is silent but for that.
+            self.streams.heard(header.stream, now + self.patience.for_parts);
+            return Err(Refused::Late);
         }
         let settled = self.settled.is_some_and(|settled| header.sequence <= settled);
         if self.streams.is_current(header.stream) && settled {
@@ -142,6 +147,13 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
             self.settled = None;
         }
         Ok(())
+    }
+}
+
+impl Given {
+    fn of(header: &PartHeader) -> Self {
+        let &PartHeader { stream, sequence, timestamp_us, total, checksum, .. } = header;
+        Self { stream, sequence, timestamp_us, total, checksum }
     }
 }
 

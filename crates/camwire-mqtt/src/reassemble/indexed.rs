@@ -16,6 +16,11 @@ impl<B: DerefMut<Target = [u8]>, const K: usize> Reassembler<'_, B, K> {
         body: &[u8],
         now: Instant,
     ) -> Result<(), Refused> {
+        // The filter has a wildcard in this place: a device whose own prefix is `PREFIX/image/part`
+        // may publish there, too.
+        if index.is_empty() || !index.iter().all(u8::is_ascii_digit) {
+            return Err(Refused::OtherTopic);
+        }
         let index = number(index).filter(|&index| index < PartHeader::MAX_COUNT);
         let index = index.ok_or(Refused::Malformed)?;
         if body.len() > INDEXED_PART as usize {

@@ -27,6 +27,8 @@ struct Model {
     heard: Instant,
     former: VecDeque<u32>,
     settled: Option<u64>,
+    /// The header of the last picture that was given back, but for what differs from part to part.
+    given: Option<PartHeader>,
     /// Lost ones that are still to be told, one by one or in ranges.
     lost: Vec<Lost>,
 }
@@ -68,6 +70,7 @@ impl Model {
             heard: Instant::ZERO,
             former: VecDeque::new(),
             settled: None,
+            given: None,
             lost: Vec::new(),
         }
     }
@@ -110,6 +113,12 @@ impl Model {
         let silent = now.saturating_since(self.heard) >= self.patience.for_parts;
         if header.stream != self.current && self.former.contains(&header.stream) && !silent {
             return Err(Refused::FormerStream);
+        }
+        if self.given == Some(of_picture(header)) {
+            if header.stream == self.current {
+                self.heard = now;
+            }
+            return Err(Refused::Late);
         }
         if header.stream == self.current && self.settled.is_some_and(|s| header.sequence <= s) {
             if !silent {
@@ -253,6 +262,7 @@ impl Model {
         }
         let place = next?;
         let begun = self.pictures.remove(&place).unwrap();
+        self.given = Some(of_picture(begun.header));
         self.buffers[place] = None;
         if begun.id().0 == self.current {
             self.settled = Some(begun.id().1);
@@ -279,6 +289,10 @@ impl Model {
         };
         self.pictures.values().map(deadline).min()
     }
+}
+
+fn of_picture(header: PartHeader) -> PartHeader {
+    PartHeader { index: 0, offset: 0, count: 1, ..header }
 }
 
 fn begun_whole(pictures: &mut HashMap<usize, Begun>, place: usize, now: Instant) {

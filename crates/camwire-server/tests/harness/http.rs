@@ -69,11 +69,39 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 
+    /// What separates the frames of a stream.
+    pub fn boundary(&self) -> String {
+        boundary(self.field("Content-Type").unwrap())
+    }
+
     /// The stream in the body, so far.
     pub fn stream(&self) -> Stream {
         let content_type = self.field("Content-Type").unwrap();
         Stream::parse(content_type, &self.body)
     }
+}
+
+/// The boundary in a `Content-Type`, which is the first parameter, and letters and digits.
+pub fn boundary(content_type: &str) -> String {
+    let boundary = content_type.strip_prefix("multipart/x-mixed-replace;boundary=");
+    let boundary = boundary.unwrap_or_else(|| panic!("{content_type}"));
+    assert!(boundary.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{content_type}");
+    boundary.to_owned()
+}
+
+/// The policy of an answer that may have sent only a part of its head yet, or be none: of a
+/// WebSocket, or of a server that has not answered. Each answer has one.
+pub fn policy(answer: &[u8]) -> Option<String> {
+    let answer = lossy(answer);
+    let (head, _) =
+        answer.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("HTTP/1.1 "))?;
+    if head.starts_with("HTTP/1.1 101 ") {
+        return None;
+    }
+    let mut policies = head.lines().filter_map(|l| l.strip_prefix("Content-Security-Policy: "));
+    let policy = policies.next().unwrap_or_else(|| panic!("no policy: {head}"));
+    assert_eq!(policies.next(), None, "{head}");
+    Some(policy.to_owned())
 }
 
 /// One picture of a stream.

@@ -8,10 +8,11 @@ pub mod time;
 pub mod websocket;
 pub mod wire;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use camwire_frame::{Clock, Instant};
+use camwire_frame::{Clock, Instant, Random};
 use camwire_ring::{
     CaptureConfig, FrameRing, Policy, Publisher, Settings, SourceStatus, capture_loop_with_settings,
 };
@@ -37,6 +38,16 @@ pub fn secs(seconds: u64) -> Duration {
 pub fn every(millis: u64, len: usize) -> Outcome {
     Outcome::Picture(ms(millis), len)
 }
+
+thread_local! {
+    static DRAWN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Numbers that no test may see twice, and each new world gets again.
+pub const RANDOM: Random = Random::new(|| {
+    DRAWN.set(DRAWN.get() + 1);
+    DRAWN.get().wrapping_mul(0x9E37_79B9)
+});
 
 pub type Ending = Result<(), Disconnect<Broken>>;
 
@@ -84,7 +95,9 @@ impl Plan {
         let status: &'static SourceStatus = leak(SourceStatus::new("plan"));
         let viewers = (0..self.viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
         let settings: &'static Settings = leak(Settings::new());
-        let server = Server::new(ring, status, viewers, clock, self.config).with_settings(settings);
+        DRAWN.set(0);
+        let server = Server::new(ring, status, viewers, clock, RANDOM, self.config);
+        let server = server.with_settings(settings);
         World { clock, ring, status, settings, server: leak(server), sim: Sim::new(clock) }
     }
 }

@@ -1,6 +1,6 @@
 //! A relay that a camera pushes to, played by the test.
 
-use camwire_server::{Push, PushError};
+use camwire_server::{Authorization, Push, PushError};
 use camwire_websocket as ws;
 
 use super::World;
@@ -28,7 +28,7 @@ pub const URI: &str = "ws://relay.example:8080/ingest";
 /// What `push` pushes to.
 pub fn push_to(options: &str) -> Push<'static> {
     let mut push = Push::to(ws::Uri::parse(URI).unwrap());
-    push.token = Some("T");
+    push.authorization = Authorization::bearer("T").ok();
     push.options = options.parse().unwrap();
     push
 }
@@ -38,14 +38,8 @@ impl World {
     pub fn push_with<const N: usize>(&mut self, to: Push<'static>) -> Relay {
         let (read, write, peer) = wire();
         let server = self.server;
-        let pushed = self.sim.spawn(async move {
-            let mut number = 0_u32;
-            let keys = || {
-                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                number.to_be_bytes()
-            };
-            server.push(read, write, &to, keys, &mut [0; N]).await
-        });
+        let pushed =
+            self.sim.spawn(async move { server.push(read, write, &to, &mut [0; N]).await });
         Relay::new(peer, pushed)
     }
 

@@ -185,6 +185,11 @@ impl<'a> Sim<'a> {
         self.run();
     }
 
+    /// Lets time pass while no task is polled, as when the machine has other things to do.
+    pub fn stall(&mut self, duration: Duration) {
+        self.clock.set((self.clock.now() + duration).as_micros());
+    }
+
     /// Lets time pass until `done`, which is asked at every alarm; panics after `limit`. Says how
     /// long it took.
     pub fn advance_until(&mut self, limit: Duration, mut done: impl FnMut() -> bool) -> Duration {

@@ -8,8 +8,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use camwire_server::WriteVectored;
+use camwire_server::{Answer, WriteVectored};
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
+
+use super::http::policy;
 
 /// The connection broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +213,14 @@ impl WriteVectored for Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         self.0.lock().hung_up = true;
+        // Of each answer in each test: it forbids scripts, unless it is a page.
+        if !std::thread::panicking() {
+            let answer = self.0.lock().answer.clone();
+            if let Some(policy) = policy(&answer).filter(|policy| policy != Answer::SANDBOX) {
+                let is_page = answer.windows(9).any(|bytes| bytes == b"text/html");
+                assert!(is_page, "{policy}: {}", String::from_utf8_lossy(&answer));
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use camwire::embassy::EmbassyClock;
-use camwire::frame::{Quality, Resolution, TestSource};
+use camwire::frame::{Quality, Random, Resolution, TestSource};
 use camwire::ring::{CaptureConfig, FrameRing, Policy, SourceStatus, block_on, capture_loop};
 use camwire::server::{Config, Server, ViewerSlot};
 
@@ -48,7 +48,8 @@ pub fn camera() -> &'static Server<'static, EmbassyClock> {
         let publisher = &mut ring.publisher().unwrap();
         block_on(capture_loop(publisher, source, &EmbassyClock, &config, &STATUS));
     });
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, Config::default());
+    let random = Random::new(|| getrandom::u32().unwrap());
+    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, random, Config::default());
     Box::leak(Box::new(server))
 }
 
@@ -75,7 +76,9 @@ pub fn watch(address: SocketAddr, target: &str, width: u16) {
                 (status, ..) => panic!("{status}"),
             }
         };
-        assert!(fields.to_lowercase().contains("content-type: multipart/x-mixed-replace;"));
+        let lower = fields.to_lowercase();
+        assert!(lower.contains("content-type: multipart/x-mixed-replace;boundary="));
+        assert!(lower.contains("content-security-policy: default-src 'none'; sandbox\r\n"));
         let mut delimiter = String::new();
         body.read_line(&mut delimiter).unwrap();
         for _picture in 0..3 {

@@ -1,11 +1,11 @@
 //! A computer in place of a board: no Wi-Fi, no lamp, and a driver that simulates the camera.
 
 use std::convert::Infallible;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process;
 
+use camwire::frame::Random;
 use camwire::mqtt::{Motor, Speed};
 
 use crate::camera::Memory;
@@ -58,10 +58,8 @@ pub fn restart() -> ! {
     process::exit(1)
 }
 
-/// A number that nobody can predict: the standard library has its keys from the system.
-pub fn random() -> u32 {
-    RandomState::new().hash_one(()) as u32
-}
+/// The system's generator.
+pub const RANDOM: Random = Random::new(|| getrandom::u32().expect("the system has random numbers"));
 
 /// It is always in the network: its own.
 pub struct Station;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
+use camwire::frame::Random;
 use camwire::mqtt::{Motor, Speed};
 use esp_idf_svc::eventloop::EspSystemEventLoop;
 use esp_idf_svc::hal::ledc::config::{Resolution, TimerConfig};
@@ -102,11 +103,9 @@ pub fn restart() -> ! {
     esp_idf_svc::hal::reset::restart()
 }
 
-/// A number that nobody can predict: the radio's noise feeds it.
-pub fn random() -> u32 {
-    // SAFETY: it has no conditions.
-    unsafe { sys::esp_random() }
-}
+/// The chip's generator. Nobody can predict it once Wi-Fi runs: the radio's noise feeds it.
+// SAFETY: it has no conditions.
+pub const RANDOM: Random = Random::new(|| unsafe { sys::esp_random() });
 
 /// Wi-Fi.
 pub struct Station {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::login::{Login, percent_decode};
+
 /// A broker, and who one is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broker {
@@ -51,18 +53,6 @@ impl Host {
     }
 }
 
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: String,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
 /// `mqtt://[USER:PASSWORD@]HOST[:PORT][/PATH][?NAME=VALUE&...]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MqttUrl {
@@ -78,23 +68,17 @@ const NO_URL: &str = "not a URL like mqtt://[USER:PASSWORD@]HOST[:PORT]";
 const PORT: u16 = 1883;
 
 impl FromStr for MqttUrl {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with("mqtts://") {
-            return Err("TLS is not supported; use mqtt://");
+            return Err("TLS is not supported; use mqtt://".to_owned());
         }
+        let (text, login) = Login::split(text).map_err(|error| error.to_string())?;
+        let decode = |text: &str| percent_decode(text).map_err(|error| error.to_string());
         let rest = text.strip_prefix("mqtt://").ok_or(NO_URL)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, address) = match authority.rsplit_once('@') {
-            None => (None, authority),
-            Some((login, address)) => {
-                let (user, password) = login.split_once(':').unwrap_or((login, ""));
-                let (user, password) = (decode(user)?, decode(password)?);
-                (Some(Login { user, password }), address)
-            }
-        };
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = match address.rsplit_once(':') {
             // Not the colons of an IPv6 address.
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -103,11 +87,11 @@ impl FromStr for MqttUrl {
         let port = match port.map(str::parse) {
             None => PORT,
             Some(Ok(port @ 1..)) => port,
-            Some(_) => return Err("a port is a number from 1 to 65535"),
+            Some(_) => return Err("a port is a number from 1 to 65535".to_owned()),
         };
         let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if host.is_empty() || plain.is_none() && host.contains([':', '[', ']']) {
-            return Err(NO_URL);
+            return Err(NO_URL.to_owned());
         }
         let broker = Broker { host: host.to_owned(), port, login };
         let mut pairs = Vec::new();
@@ -117,25 +101,6 @@ impl FromStr for MqttUrl {
         }
         Ok(Self { broker, path: decode(path)?, query: pairs })
     }
-}
-
-/// Undoes percent-encoding (RFC 3986, section 2.1).
-fn decode(text: &str) -> Result<String, &'static str> {
-    const WRONG: &str = "a percent sign in a URL is written as %25";
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2).ok_or(WRONG)?;
-        let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(WRONG);
-        bytes.push((digit(digits[0])? << 4 | digit(digits[1])?) as u8);
-        rest = after;
-    }
-    String::from_utf8(bytes).map_err(|_| "a URL is UTF-8")
 }
 
 #[cfg(test)]
@@ -172,7 +137,10 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(full.query, [pair("layout", "whole"), pair("control", "x/y")]);
         assert_eq!(full.broker.to_string(), "[::1]:99");
-        assert!(!format!("{full:?}").contains("ret"), "a password in a debug text");
+        for secret in ["an@na", "an%40na", "ret"] {
+            assert!(!format!("{full:?}").contains(secret), "a login in a debug text");
+        }
+        assert_eq!(parse("mqtt://@broker").unwrap().broker, plain.broker);
         assert_eq!(parse("mqtt://[::1]").unwrap().broker.host, "[::1]");
 
         for text in [
@@ -189,6 +157,8 @@ mod tests {
             "mqtt://a/%2",
             "mqtt://a/%+1",
             "mqtt://a/%ff",
+            "mqtt://anna:12/34@a/cam",
+            "mqtt://anna:%0a@a/cam",
             "mqtts://a",
             "http://a",
         ] {

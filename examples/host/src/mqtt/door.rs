@@ -83,8 +83,7 @@ impl Door {
         let is_indexed = args.mqtt_layout.contains(&Layout::Indexed);
         let is_theirs = is_indexed || control.as_str().split('/').next() == Some("esp32auto");
         let dialect = if is_theirs { Dialect::Esp32Cam } else { Dialect::Camwire };
-        let is_whole = args.mqtt_layout.contains(&Layout::Whole);
-        let discovery = (is_whole && args.mqtt_discovery != "off").then(|| &*args.mqtt_discovery);
+        let discovery = args.discovery();
 
         let status = prefix.status().to_string();
         let mut options = options(&broker, LARGEST_MESSAGE, usize::MAX);
@@ -463,14 +462,13 @@ impl Camera {
             }
             return;
         }
-        if message.payload.len() > LARGEST_COMMAND {
-            self.refuse(&message.topic, "the value is too long");
-            return;
-        }
         let delivery = Delivery::from_retain_flag(message.retain);
         match self.control.parse(&message.topic, &message.payload, delivery) {
+            Ok(None) => {} // It is for another device.
+            _ if message.payload.len() > LARGEST_COMMAND => {
+                self.refuse(&message.topic, "the value is too long");
+            }
             Ok(Some(command)) => self.carry_out(command, &message.topic),
-            Ok(None) => {}
             Err(error) => self.refuse(&message.topic, &error.to_string()),
         }
     }

@@ -1,13 +1,10 @@
 //! MQTT: the pictures published by a broker, and commands taken from there.
 
 mod address;
-#[cfg(feature = "broker")]
-mod broker;
 mod connection;
 mod discovery;
 mod door;
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -15,20 +12,19 @@ use camwire::frame::FrameRate;
 use camwire::mqtt::{ChunkerError, Prefix};
 use clap::{Args, ValueEnum};
 
-use address::Login;
 pub(crate) use address::{Broker, MqttUrl};
 pub(crate) use connection::{BrokerError, ended, network, options, refuses};
 pub(crate) use door::{Door, Host};
 
 use crate::cli::SourceArg;
+use crate::login::{Login, Secret};
 
 /// What is said of MQTT on the command line of `serve`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "MQTT")]
 pub(crate) struct MqttArgs {
-    /// Publish the pictures at an MQTT broker, and obey what is said there:
-    /// mqtt://[USER:PASSWORD@]HOST[:PORT], a broker within this program (embedded), or neither
-    /// (off)
+    /// Publish the frames to an MQTT broker and apply the commands from there:
+    /// mqtt://[USER:PASSWORD@]HOST[:PORT], or off
     #[arg(long, default_value = "off", value_name = "BROKER")]
     pub(crate) mqtt: BrokerArg,
 
@@ -64,17 +60,13 @@ pub(crate) struct MqttArgs {
     #[arg(long)]
     pub(crate) mqtt_retain: bool,
 
-    /// User at the broker, in place of the one in its URL; also who may use an embedded one
+    /// User at the broker, in place of the one in its URL
     #[arg(long, value_name = "NAME", requires = "mqtt_password")]
     pub(crate) mqtt_user: Option<String>,
 
-    /// Password at the broker, or of an embedded one
-    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user")]
-    pub(crate) mqtt_password: Option<String>,
-
-    /// Address and port of the embedded broker
-    #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDR:PORT")]
-    pub(crate) mqtt_listen: SocketAddr,
+    /// Password at the broker
+    #[arg(long, value_name = "PASSWORD", requires = "mqtt_user", value_parser = secret)]
+    pub(crate) mqtt_password: Option<Secret>,
 
     /// Where Home Assistant looks for cameras, if the layout is whole; off tells it nothing
     #[arg(long, default_value = "homeassistant", value_name = "TOPIC|off", value_parser = prefix)]
@@ -85,8 +77,14 @@ pub(crate) struct MqttArgs {
 const LARGEST_PACKET: i64 = (1 << 28) + 4;
 
 impl MqttArgs {
+    /// What the topics begin with where Home Assistant looks, if it is told anything.
+    fn discovery(&self) -> Option<&str> {
+        let is_whole = self.mqtt_layout.contains(&Layout::Whole);
+        (is_whole && self.mqtt_discovery != "off").then_some(&*self.mqtt_discovery)
+    }
+
     fn login(&self) -> Option<Login> {
-        let (user, password) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
+        let (user, Secret(password)) = (self.mqtt_user.clone()?, self.mqtt_password.clone()?);
         Some(Login { user, password })
     }
 }
@@ -95,21 +93,19 @@ impl MqttArgs {
 #[derive(Clone, Debug)]
 pub(crate) enum BrokerArg {
     Off,
-    Embedded,
     At(Broker),
 }
 
 impl FromStr for BrokerArg {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
-            "embedded" => Ok(Self::Embedded),
             url => {
                 let url: MqttUrl = url.parse()?;
                 if !url.path.is_empty() || !url.query.is_empty() {
-                    return Err("the topics are said by --mqtt-prefix, not in the URL");
+                    return Err("the topics are said by --mqtt-prefix, not in the URL".to_owned());
                 }
                 Ok(Self::At(url.broker))
             }
@@ -132,15 +128,11 @@ pub(crate) enum MqttError {
     Packet(u32, ChunkerError),
     #[error("source and --mqtt have the same topics: the pictures would go round in a circle")]
     Circle,
-    #[cfg(feature = "broker")]
-    #[error("the broker cannot listen on {0}: {1}")]
-    Listen(SocketAddr, crate::serve::Because),
-    #[cfg(feature = "broker")]
-    #[error("the broker cannot start: {0}")]
-    Start(std::io::Error),
-    #[cfg(not(feature = "broker"))]
-    #[error("this program was built without a broker of its own (feature `broker`)")]
-    NoBroker,
+    #[error(
+        "--mqtt-prefix and --mqtt-discovery are the same: so would be the status topics of the \
+         camera and of Home Assistant"
+    )]
+    Discovery,
 }
 
 /// Publishes what `args` say, until the door is closed. `None` if they say nothing.
@@ -150,9 +142,13 @@ pub(crate) fn open(
     host: Host,
 ) -> Result<Option<Door>, MqttError> {
     if let SourceArg::Mqtt(camera) = source
-        && camera.is_at(&args.mqtt, args.mqtt_listen, &args.mqtt_prefix)
+        && camera.is_at(&args.mqtt, &args.mqtt_prefix)
     {
         return Err(MqttError::Circle);
+    }
+    let is_off = matches!(args.mqtt, BrokerArg::Off);
+    if !is_off && args.discovery().is_some_and(|topic| topic == args.mqtt_prefix) {
+        return Err(MqttError::Discovery);
     }
     let broker = match &args.mqtt {
         BrokerArg::Off => return Ok(None),
@@ -161,16 +157,17 @@ pub(crate) fn open(
             broker.login = args.login().or(broker.login);
             broker
         }
-        #[cfg(feature = "broker")]
-        BrokerArg::Embedded => broker::start(args.mqtt_listen, args.login())?,
-        #[cfg(not(feature = "broker"))]
-        BrokerArg::Embedded => return Err(MqttError::NoBroker),
     };
     Door::open(args, broker, host).map(Some)
 }
 
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     Prefix::new(text).map(|prefix| prefix.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+#[allow(clippy::unnecessary_wraps)] // As all parsers of values.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret(text.to_owned()))
 }
 
 fn switch(text: &str) -> Result<bool, &'static str> {

@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use camwire::frame::{
-    CaptureError, Control, ControlError, FrameInfo, FrameRate, FrameSource, Instant as Moment,
-    Setting, SettingName, TestSource, Upstream, jpeg,
+    CaptureError, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource,
+    Instant as Moment, Setting, SettingName, TestSource, Upstream, jpeg,
 };
 use camwire::ring::CaptureConfig;
 
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
+use crate::login::{Login, ServerLogin};
 use files::{DirectorySource, FileError, FileSource};
 pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
 use mqtt::{MqttError, MqttSource};
@@ -36,6 +37,8 @@ pub(crate) enum SourceError {
     IsDirectory(PathBuf),
     #[error("a camera cannot push to here: it needs a server")]
     Ingest,
+    #[error("--source-token and a user and password in the URL do not go together: give one")]
+    TwoLogins,
 }
 
 /// A picture of a camera that is read or relayed may be this large. It is address space, of which
@@ -61,6 +64,7 @@ pub(crate) struct AnySource {
     slot_bytes: usize,
     /// The error that was told last, and when.
     told: Option<(String, Instant)>,
+    damage: Damage,
     /// The counts that were told last, and when.
     told_counts: (SourceCounts, Instant),
 }
@@ -93,9 +97,13 @@ impl AnySource {
             }
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
-            SourceArg::Http(uri) => Kind::Relay(Box::new(RelaySource::new(uri.clone(), clock))),
-            SourceArg::WebSocket(url) => {
-                let relay = WebSocketRelay::new(url, options.source_token.clone(), clock);
+            SourceArg::Http(uri, login) => {
+                let login = server_login(login.as_ref(), options)?;
+                Kind::Relay(Box::new(RelaySource::new(uri.clone(), login, clock)))
+            }
+            SourceArg::WebSocket(url, login) => {
+                let login = server_login(login.as_ref(), options)?;
+                let relay = WebSocketRelay::new(url, login, clock);
                 Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
             }
             SourceArg::Ingest => return Err(SourceError::Ingest),
@@ -105,7 +113,7 @@ impl AnySource {
             }
         };
         let told_counts = (SourceCounts::default(), Instant::now());
-        Ok(Self { kind, slot_bytes, told: None, told_counts })
+        Ok(Self { kind, slot_bytes, told: None, damage: Damage::default(), told_counts })
     }
 
     /// A word for it in `/stats`.
@@ -144,6 +152,18 @@ impl AnySource {
             Kind::Mqtt(source) => Some(source.counts()),
             _ => None,
         }
+    }
+}
+
+/// What another camera is sent, with the login that is in its URL.
+fn server_login(
+    login: Option<&Login>,
+    options: &SourceOptions,
+) -> Result<Option<ServerLogin>, SourceError> {
+    match (login.cloned(), options.source_token.clone()) {
+        (Some(_), Some(_)) => Err(SourceError::TwoLogins),
+        (Some(login), None) => Ok(Some(ServerLogin::Basic(login))),
+        (None, token) => Ok(token.map(ServerLogin::Token)),
     }
 }
 
@@ -186,6 +206,9 @@ impl AnySource {
 
     /// An error that repeats itself is told once in a while, not with every picture.
     fn log(&mut self, error: &CaptureError<AnyError>) {
+        if self.flow() == Flow::Stream {
+            return self.damage.note(error);
+        }
         let text = error.to_string();
         let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < SILENCE;
         if !self.told.as_ref().is_some_and(told) {
@@ -208,16 +231,61 @@ impl AnySource {
     }
 }
 
+/// What was wrong with the frames of a stream that goes on. Several hundred may come in a row, so
+/// they are counted, and reported together.
+#[derive(Debug, Default)]
+struct Damage {
+    /// Since the last report.
+    frames: u64,
+    /// What was wrong with the last of them.
+    error: String,
+    reported: Option<Instant>,
+}
+
+impl Damage {
+    fn note(&mut self, error: &CaptureError<AnyError>) {
+        self.frames += 1;
+        self.error = error.to_string();
+        self.report();
+    }
+
+    /// At once, unless the last report is too recent.
+    fn report(&mut self) {
+        let is_recent = self.reported.is_some_and(|at| at.elapsed() < SILENCE);
+        if self.frames == 0 || is_recent {
+            return;
+        }
+        match core::mem::take(&mut self.frames) {
+            1 => log::warn!("{}", self.error),
+            frames => log::warn!("{frames} frames were damaged; the last: {}", self.error),
+        }
+        self.reported = Some(Instant::now());
+    }
+}
+
 impl FrameSource for AnySource {
     type Error = AnyError;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<AnyError>> {
         let captured = self.next(buf).await;
-        if let Err(error) = &captured {
-            self.log(error);
+        match &captured {
+            Ok(_) | Err(CaptureError::Repeat) => self.damage.report(),
+            // The ring is full, and this frame was not wanted.
+            Err(CaptureError::TooLarge { needed })
+                if buf.is_empty() && *needed <= self.slot_bytes => {}
+            Err(error) => self.log(error),
         }
         self.log_counts();
         captured
+    }
+
+    fn flow(&self) -> Flow {
+        match &self.kind {
+            Kind::Relay(source) => source.flow(),
+            Kind::WebSocket(source) => source.flow(),
+            Kind::Mqtt(source) => source.flow(),
+            Kind::Test(_) | Kind::Directory(_) | Kind::File(_) => Flow::OnDemand,
+        }
     }
 
     async fn pause(&mut self) {

@@ -1,10 +1,9 @@
 //! A camera that publishes its pictures at an MQTT broker, as a source.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use camwire::frame::{CaptureError, Clock, FrameInfo};
+use camwire::frame::{CaptureError, Clock, Flow, FrameInfo};
 use camwire::mqtt::{
     Command, ControlTopics, Counts, Delivery, Dialect, Event as Outcome, Greeting, Picture, Prefix,
     Reassembler, Refused,
@@ -99,7 +98,7 @@ impl FromStr for MqttCamera {
                 ("control", prefix) => {
                     camera.control = ControlArg::Known(crate::mqtt::prefix(prefix)?);
                 }
-                _ => return Err(format!("there is no {name}; there are layout and control")),
+                _ => return Err("after the ? of the URL there are layout and control".to_owned()),
             }
         }
         Ok(camera)
@@ -126,11 +125,10 @@ impl MqttCamera {
     }
 
     /// Whether these are the topics at which this program itself publishes.
-    pub(crate) fn is_at(&self, broker: &BrokerArg, listen: SocketAddr, prefix: &str) -> bool {
+    pub(crate) fn is_at(&self, broker: &BrokerArg, prefix: &str) -> bool {
         let same_broker = match broker {
             BrokerArg::Off => false,
             BrokerArg::At(other) => self.broker.is_at(&other.host, other.port),
-            BrokerArg::Embedded => self.broker.is_at(&listen.ip().to_string(), listen.port()),
         };
         same_broker && self.prefix == prefix
     }
@@ -149,12 +147,16 @@ impl MqttCamera {
         }
     }
 
-    /// Whether a greeting is this camera's: topics of commands and of pictures differ in their
-    /// first level.
+    /// Whether a greeting is this camera's. Topics of commands and of pictures may differ in their
+    /// first level, but only of cameras that are like the existing one: what greets may be any.
     fn is_greeted_by(&self, control: Prefix<'_>) -> bool {
         let behind = |prefix: &str| prefix.split_once('/').map(|(_, rest)| rest.to_owned());
-        let own = behind(&self.prefix);
-        matches!(self.control, ControlArg::Find) && own.is_some() && own == behind(control.as_str())
+        let is_theirs = || {
+            let theirs = self.prefix.strip_prefix(Greeting::TOPIC)?.strip_prefix('/')?;
+            Some(behind(control.as_str())? == theirs)
+        };
+        let is_own = self.prefix == control.as_str() || is_theirs() == Some(true);
+        matches!(self.control, ControlArg::Find) && is_own
     }
 }
 
@@ -215,6 +217,8 @@ struct Link {
     nudge: Instant,
     /// Whether the camera publishes, if it says that.
     says: Option<bool>,
+    /// The camera has sent its last frame again, or an older one.
+    repeated: bool,
 }
 
 impl MqttSource {
@@ -262,7 +266,13 @@ impl MqttSource {
                 }
             }
             match timeout_at(wake, link.events.poll()).await {
-                Ok(Ok(event)) => self.take(event)?,
+                Ok(Ok(event)) => {
+                    self.take(event)?;
+                    let repeated = self.link.as_mut().map(|link| &mut link.repeated);
+                    if repeated.is_some_and(core::mem::take) {
+                        return Err(CaptureError::Repeat);
+                    }
+                }
                 Ok(Err(error)) => {
                     let connected = link.connected;
                     self.hang_up();
@@ -282,6 +292,14 @@ impl MqttSource {
                     }
                 }
             }
+        }
+    }
+
+    /// What the broker has sent waits here, so while there is a connection it must be taken.
+    pub(crate) fn flow(&self) -> Flow {
+        match &self.link {
+            Some(link) if link.connected => Flow::Stream,
+            _ => Flow::OnDemand,
         }
     }
 
@@ -408,6 +426,10 @@ impl MqttSource {
                         }
                     }
                     Ok(()) => {}
+                    Err(Refused::Late) => {
+                        link.nudge = Instant::now() + NUDGE;
+                        link.repeated = true;
+                    }
                     Err(Refused::OtherTopic | Refused::Retained) => {}
                     Err(refused) => log::debug!("{}: {refused}", message.topic),
                 }
@@ -479,7 +501,8 @@ impl Link {
             (layout, buffers)
         };
         let layouts = layouts.into_iter().map(buffers).collect();
-        Self { events, connected: false, layouts, nudge: Instant::now() + NUDGE, says: None }
+        let nudge = Instant::now() + NUDGE;
+        Self { events, connected: false, layouts, nudge, says: None, repeated: false }
     }
 }
 
@@ -552,6 +575,11 @@ mod tests {
         let greets = |control: &str| theirs.is_greeted_by(Prefix::new(control).unwrap());
         assert!(greets("esp32auto/50") && greets("robot/50"));
         assert!(!greets("esp32auto/51") && !greets("esp32auto"));
+        // Of two cameras in different places, neither is taken for the other.
+        let ours = camera("mqtt://broker/garden/cam").unwrap();
+        let greets = |control: &str| ours.is_greeted_by(Prefix::new(control).unwrap());
+        assert!(greets("garden/cam"));
+        assert!(!greets("house/cam") && !greets("cam") && !greets("esp32auto/cam"));
 
         let args = |no_control, prefix: Option<&str>| MqttSourceArgs {
             no_control,

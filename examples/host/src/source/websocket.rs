@@ -3,17 +3,20 @@
 use std::io;
 use std::time::Duration;
 
-use camwire::frame::{CaptureError, FrameInfo, FrameSource};
+use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource, RepeatFilter};
 use camwire::server::{PullError, WebSocketSource};
-use camwire::websocket::Uri;
+use camwire::websocket::{Security, Uri};
 
 use crate::clock::HostClock;
-use crate::dial::{Incoming, Outgoing, dial, random};
+use crate::dial::{Incoming, Outgoing, RANDOM, dial};
+use crate::login::{Rejected, ServerLogin};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebSocketError {
     #[error("cannot connect to {0}: {1}")]
     Connect(String, io::Error),
+    #[error("{0} answers 401: {text}", text = .1.text(.2))]
+    Rejected(String, Rejected, &'static str),
     #[error("{0}: {1}")]
     Stream(String, PullError<io::Error>),
     #[error("no picture from {0} within {1:?}")]
@@ -28,22 +31,24 @@ const CREDIT: &str = "credit=4";
 /// How long a camera may be silent before it is asked anew.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Stream = WebSocketSource<Incoming, Outgoing, HostClock, fn() -> [u8; 4]>;
+type Stream = WebSocketSource<Incoming, Outgoing, HostClock>;
 
 /// Connects when pictures are wanted, and again when the connection is lost; the capture loop
 /// waits between attempts.
 pub(crate) struct WebSocketRelay {
     uri: Uri<'static>,
-    token: Option<String>,
+    login: Option<ServerLogin>,
     clock: HostClock,
     stream: Option<Box<Stream>>,
+    /// What is known of the last frame of former connections.
+    repeat_filter: RepeatFilter,
     /// It has been told that pictures come.
     announced: bool,
 }
 
 impl WebSocketRelay {
     /// Of a URL that has been checked.
-    pub(crate) fn new(url: &str, token: Option<String>, clock: HostClock) -> Option<Self> {
+    pub(crate) fn new(url: &str, login: Option<ServerLogin>, clock: HostClock) -> Option<Self> {
         let target = Uri::parse(url).ok()?.target;
         // Other servers may know nothing of credit, and take it for an error.
         let url = match target.split_once('?') {
@@ -54,27 +59,42 @@ impl WebSocketRelay {
             _ => url.to_owned(),
         };
         let uri = Uri::parse(url.leak()).ok()?;
-        Some(Self { uri, token, clock, stream: None, announced: false })
+        let repeat_filter = RepeatFilter::new();
+        Some(Self { uri, login, clock, stream: None, repeat_filter, announced: false })
     }
 
     fn name(&self) -> String {
         self.uri.authority.to_owned()
     }
 
-    async fn connect(&mut self) -> Result<Box<Stream>, WebSocketError> {
+    async fn connect(&mut self) -> Result<Stream, WebSocketError> {
         let connected = dial(&self.uri).await;
         let (read, write, _) =
             connected.map_err(|error| WebSocketError::Connect(self.name(), error))?;
-        let token = self.token.as_deref();
-        let random: fn() -> [u8; 4] = random;
+        let login = self.login.as_ref().map(ServerLogin::authorization);
         let stream =
-            WebSocketSource::connect(read, write, &self.uri, token, self.clock, random).await;
-        stream.map(Box::new).map_err(|error| WebSocketError::Stream(self.name(), error))
+            WebSocketSource::connect(read, write, &self.uri, login, self.clock, RANDOM).await;
+        stream.map_err(|error| match error {
+            PullError::Refused { status: 401 } => {
+                let scheme = if self.uri.security == Security::Tls { "wss" } else { "ws" };
+                // What it asks for is not known.
+                let rejected = Rejected::new(self.login.as_ref(), &[]);
+                WebSocketError::Rejected(self.name(), rejected, scheme)
+            }
+            error => WebSocketError::Stream(self.name(), error),
+        })
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.repeat_filter = stream.repeat_filter();
+        }
     }
 
     async fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<WebSocketError>> {
         if self.stream.is_none() {
-            self.stream = Some(self.connect().await?);
+            let stream = self.connect().await?;
+            self.stream = Some(Box::new(stream.with_repeat_filter(self.repeat_filter)));
             if !self.announced {
                 log::info!("relaying {}", self.uri.authority);
                 self.announced = true;
@@ -84,7 +104,7 @@ impl WebSocketRelay {
         stream.capture(buf).await.map_err(|error| match error {
             CaptureError::Broken => WebSocketError::Broken(self.name()).into(),
             error => error.map_source(|error| {
-                self.stream = None;
+                self.hang_up();
                 WebSocketError::Stream(self.name(), error)
             }),
         })
@@ -98,15 +118,21 @@ impl FrameSource for WebSocketRelay {
         match tokio::time::timeout(PATIENCE, self.next(buf)).await {
             Ok(captured) => captured,
             Err(_elapsed) => {
-                self.stream = None;
+                self.hang_up();
                 Err(WebSocketError::Silent(self.name(), PATIENCE).into())
             }
         }
     }
 
-    /// Disconnects: what the network has queued would be old when it is wanted again.
+    fn flow(&self) -> Flow {
+        self.stream.as_ref().map_or(Flow::OnDemand, |stream| stream.flow())
+    }
+
+    /// Disconnects: what the network has queued would be old when it is wanted again. Those who
+    /// come then have not had the last frame.
     async fn pause(&mut self) {
         self.stream = None;
+        self.repeat_filter = RepeatFilter::new();
     }
 }
 

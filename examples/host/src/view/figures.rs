@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn latency_only_of_unix_time() {
-        let latency = |us| super::latency(us, now());
+        let latency = |us| latency(us, now());
         assert_eq!(latency(NOW_US - 25_000), Some(25_000));
         assert_eq!(latency(NOW_US + 25_000), Some(-25_000));
         assert_eq!(latency(3_600_000_000), None, "an hour after the camera's start");

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use camwire::frame::{CaptureError, FrameInfo, FrameSource};
+use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource};
 use camwire::ring::{
     Follow, FrameRing, MemoryError, Policy, SourceState, SourceStatus, SubscribeError, capture_loop,
 };
@@ -44,8 +44,9 @@ screen and back, q or Esc ends.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ViewArgs {
-    /// What to look at: http://HOST[:PORT]/PATH, ws://HOST[:PORT]/PATH,
-    /// mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, dir:PATH, file:PATH or test
+    /// What to look at: http://[USER:PASSWORD@]HOST[:PORT]/PATH,
+    /// ws://[USER:PASSWORD@]HOST[:PORT]/PATH, mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, dir:PATH,
+    /// file:PATH or test
     #[arg(default_value = "http://127.0.0.1:8080/stream", value_parser = named)]
     source: NamedSource,
 
@@ -97,11 +98,11 @@ struct NamedSource {
 fn named(text: &str) -> Result<NamedSource, String> {
     let source = text.parse()?;
     // Everybody can read a title, so there is no password in it, nor a token.
+    let without_query = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
     let name = match &source {
         SourceArg::Mqtt(camera) => format!("mqtt://{camera}"),
-        SourceArg::Http(_) | SourceArg::WebSocket(_) => {
-            text.split('?').next().unwrap_or_default().to_owned()
-        }
+        SourceArg::Http(uri, _) => without_query(&uri.to_string()),
+        SourceArg::WebSocket(url, _) => without_query(url),
         _ => text.to_owned(),
     };
     Ok(NamedSource { name, source })
@@ -212,6 +213,10 @@ impl FrameSource for Counting {
         captured
     }
 
+    fn flow(&self) -> Flow {
+        self.source.flow()
+    }
+
     async fn pause(&mut self) {
         self.source.pause().await;
     }
@@ -259,7 +264,7 @@ mod tests {
     fn arguments() {
         let bare = parse(&[]).unwrap();
         assert_eq!(bare.source.name, "http://127.0.0.1:8080/stream");
-        assert!(matches!(bare.source.source, SourceArg::Http(_)));
+        assert!(matches!(bare.source.source, SourceArg::Http(_, None)));
         assert_eq!((bare.brightness_every, bare.frames, bare.timeout), (10, None, None));
         assert!(bare.window.is_none() && bare.save.is_none() && !bare.headless && !bare.json);
 
@@ -275,6 +280,8 @@ mod tests {
         for (given, name) in [
             ("http://cam:81/stream?token=secret", "http://cam:81/stream"),
             ("ws://cam/ws?token=secret", "ws://cam/ws"),
+            ("http://anna:secret@cam:81/stream?x", "http://cam:81/stream"),
+            ("ws://anna:secret@cam/ws", "ws://cam/ws"),
             ("mqtt://anna:secret@broker/esp32cam/50", "mqtt://broker:1883/esp32cam/50"),
             ("dir:why?", "dir:why?"),
         ] {

@@ -11,7 +11,7 @@ mod traps;
 pub(crate) use console::println;
 pub use console::{exit, print};
 pub use network::Network;
-pub use random::Random;
+pub use random::RANDOM;
 
 use hermit_dtb::Dtb;
 
@@ -20,7 +20,6 @@ pub struct Board {
     /// QEMU's `-append`.
     pub arguments: &'static str,
     pub network: Network,
-    pub random: Random,
 }
 
 /// Starts everything. `device_tree` is what the second argument of the entry point says.
@@ -30,10 +29,10 @@ pub fn start(device_tree: usize) -> Board {
     let tree = unsafe { Dtb::from_raw(device_tree as *const u8) }.expect("QEMU gives one");
     let text = tree.get_property("/chosen", "bootargs").unwrap_or_default();
     let text = core::str::from_utf8(text).expect("arguments are text");
-    let random = Random::start(&tree);
+    random::start(&tree);
     let network = Network::start().expect("no network card: see the README for QEMU's arguments");
     traps::enable();
-    Board { arguments: text.trim_end_matches('\0'), network, random }
+    Board { arguments: text.trim_end_matches('\0'), network }
 }
 
 /// The first `count` bytes that QEMU's loader device has put behind the firmware's memory.
