@@ -5,7 +5,7 @@
 #![cfg(all(unix, not(loom), feature = "alloc"))]
 
 use std::cell::UnsafeCell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -213,6 +213,7 @@ fn a_reader_of_higher_priority_does_not_stop_the_publisher() {
                 last = lease.sequence();
                 READ.store(last, SeqCst);
             }
+            pending().await
         };
         let low = move || {
             let grant = wait(publisher.grant());

@@ -39,7 +39,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         R: Read,
         W: WriteVectored,
     {
-        let Some(publisher) = self.ring.publisher() else {
+        let Ok(publisher) = self.ring.publisher() else {
             let reason = "another camera pushes";
             return self.refuse(connection, "409 Conflict", "", reason).await;
         };
@@ -263,7 +263,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     pub(crate) fn forget_old(&self) {
         if self.waits_for_camera()
             && self.ring.readers() == 0
-            && let Some(mut publisher) = self.ring.publisher()
+            && let Ok(mut publisher) = self.ring.publisher()
         {
             publisher.clear();
             publisher.detach();

@@ -260,7 +260,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                 Either3::Second(Heard::Gone) => return Err(PushError::Lost(Disconnect::Closed)),
                 Either3::Second(Heard::Message) => {}
                 // Without credit no picture is waited for, so the end is seen here.
-                Either3::Third(()) if server.ring.is_closed() => {
+                Either3::Third(()) if server.ring.has_ended() => {
                     let ended = self.end(read, &mut messages).await;
                     return ended.map_err(PushError::Lost);
                 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use camwire_frame::{Clock, Instant, Pacer, Random};
 use camwire_multipart::{Encoder, MediaType, PartHead};
-use camwire_ring::{Follow, FrameLease, Reader, TooManyReaders};
+use camwire_ring::{Follow, FrameLease, Reader, SubscribeError};
 use camwire_websocket::Server as ServerRole;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
@@ -162,7 +162,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     }
 
     /// A reader of the ring for a viewer.
-    pub(crate) fn read(&self, mode: Mode) -> Result<Reader<'_>, TooManyReaders> {
+    pub(crate) fn read(&self, mode: Mode) -> Result<Reader<'_>, SubscribeError> {
         let follow = match mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
@@ -236,7 +236,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             };
             if timer_fired {
                 // Who has no credit waits for no picture, so is told of the end here.
-                if !may_send && self.ring.is_closed() {
+                if !may_send && reader.has_ended() {
                     return self.end(out, read, framing, &viewer).await;
                 }
                 let now = self.clock.now();
