@@ -433,7 +433,7 @@ mod tests {
         );
         let data = std::boxed::Box::leak(std::boxed::Box::new(on));
         // SAFETY: all of the table's functions may be called by any thread, as often as they are.
-        unsafe { Waker::new((data as *const &str).cast(), &VTABLE) }
+        unsafe { Waker::new(core::ptr::from_ref(data).cast(), &VTABLE) }
     }
 
     fn wait(cell: &WakerCell, waker: &Waker) {
