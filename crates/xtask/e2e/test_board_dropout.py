@@ -3,8 +3,10 @@
 import threading
 import time
 
-from board import Imc
-from camwire import Case, eventually
+import pytest
+from camwire import assert_numbers_add_up, wait_until
+
+pytestmark = pytest.mark.target("imc")
 
 
 class Watching(threading.Thread):
@@ -38,49 +40,53 @@ class Watching(threading.Thread):
             assert self.failed is None and self.ended_at is None, (self.failed, self.ended_at)
             return len(self.parts) >= count
 
-        eventually(f"part {count} comes", have_come, pause=0.01)
+        wait_until(f"part {count} comes", have_come, pause=0.01)
 
 
-class Dropout(Case):
-    subject = Imc
+def watch_three(watch, board):
+    watching = [Watching(watch(board)) for _ in range(3)]
+    for viewer in watching:
+        viewer.wait_for(10)
+    return watching
 
-    def dropout(self, board, seconds):
-        board.set_link("off")
-        time.sleep(seconds)
-        board.set_link("on")
-        return time.monotonic()
 
-    def test_streams_go_on_after_a_dropout(self):
-        board = self.serve(fps=20)
-        watching = [Watching(self.watch(board)) for _ in range(3)]
+def drop_out(board, seconds):
+    """Returns when the link was back."""
+    board.set_link("off")
+    time.sleep(seconds)
+    board.set_link("on")
+    return time.monotonic()
+
+
+@pytest.mark.parametrize(
+    "outages", [(0.3, 3), pytest.param((10,), marks=pytest.mark.deep)], ids=["short", "long"]
+)
+def test_streams_go_on_after_a_dropout(serve, watch, outages):
+    board = serve(fps=20)
+    watching = watch_three(watch, board)
+    for outage in outages:
+        back_at = drop_out(board, outage)
         for viewer in watching:
-            viewer.wait_for(10)
-        for outage in [0.3, 3, 10]:
-            back_at = self.dropout(board, outage)
-            for viewer in watching:
-                viewer.wait_for(30)
-                # Not a measurement. After a timeout that has doubled during ten seconds, it would
-                # have waited for five more.
-                first = next(at for at in viewer.times if at > back_at)
-                self.assertLess(first - back_at, 3)
-        numbers = set()
-        for viewer in watching:
-            self.assert_numbers_add_up(viewer.parts)
-            numbers.update(part.number for part in viewer.parts)
-        # They have got the same address, and are the same viewers to the firmware.
-        viewers = board.stats()["viewers"]
-        self.assertEqual(sorted(viewer["id"] for viewer in viewers), [1, 2, 3])
+            viewer.wait_for(30)
+            # Not a measurement. After a timeout that has doubled during ten seconds, it would
+            # have waited for five more.
+            first = next(at for at in viewer.times if at > back_at)
+            assert first - back_at < 3
+    for viewer in watching:
+        assert_numbers_add_up(viewer.parts)
+    # They have got the same address, and are the same viewers to the firmware.
+    viewers = board.stats()["viewers"]
+    assert sorted(viewer["id"] for viewer in viewers) == [1, 2, 3]
 
-    def test_streams_end_after_a_dropout_that_is_too_long(self):
-        board = self.serve(fps=20, hold=2)
-        watching = [Watching(self.watch(board)) for _ in range(3)]
-        for viewer in watching:
-            viewer.wait_for(10)
-        back_at = self.dropout(board, 5)
-        for viewer in watching:
-            eventually("the viewer sees it", lambda: viewer.ended_at or viewer.failed, pause=0.01)
-            self.assertIsNone(viewer.failed)
-            self.assertLess(viewer.ended_at - back_at, 5)
-            self.assert_numbers_add_up(viewer.parts)
-        self.assertEqual(board.get_at_last("/stats").json()["viewers"], [])
-        Watching(self.watch(board)).wait_for(10)
+
+def test_streams_end_after_a_dropout_that_is_too_long(serve, watch):
+    board = serve(fps=20, hold=2)
+    watching = watch_three(watch, board)
+    back_at = drop_out(board, 5)
+    for viewer in watching:
+        wait_until("the viewer sees it", lambda: viewer.ended_at or viewer.failed, pause=0.01)
+        assert viewer.failed is None
+        assert viewer.ended_at - back_at < 5
+        assert_numbers_add_up(viewer.parts)
+    assert board.get_at_last("/stats").json()["viewers"] == []
+    Watching(watch(board)).wait_for(10)
