@@ -56,6 +56,8 @@ impl MqttNetwork for Broker<'_> {
         // A part is one write: there is nothing to collect.
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(SILENCE));
+        // smoltcp would take a connection that is only idle for one that is lost.
+        socket.set_keep_alive(Some(SILENCE / 4));
         socket.connect(self.address).await.ok()?;
         let own = self.stack.config_v4().map(|config| config.address.address());
         Some((BrokerSocket(socket), own))

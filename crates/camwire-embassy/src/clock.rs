@@ -1,4 +1,9 @@
+#[cfg(any(feature = "mqtt", feature = "net"))]
+use core::{future::Future, time::Duration};
+
 use camwire_frame::{Clock, Instant};
+#[cfg(any(feature = "mqtt", feature = "net"))]
+use embassy_futures::select::{Select, select};
 use embassy_time::{TICK_HZ, Timer};
 
 /// embassy's time as a [`Clock`]. It does not know Unix time; a clock that does can wrap it.
@@ -14,6 +19,17 @@ impl Clock for EmbassyClock {
         let ticks = ticks(at.as_micros(), TICK_HZ);
         Timer::at(embassy_time::Instant::from_ticks(ticks)).await;
     }
+}
+
+/// What the future gives, unless a peer takes too long for it. Not an async fn, which would hold the future
+/// twice.
+#[cfg(any(feature = "mqtt", feature = "net"))]
+pub(crate) fn in_time<C: Clock, F: Future>(
+    clock: &C,
+    limit: Duration,
+    future: F,
+) -> Select<F, impl Future<Output = ()> + use<'_, C, F>> {
+    select(future, clock.deadline(clock.now() + limit))
 }
 
 /// The first tick that is not before `micros`. embassy's own conversion takes the last one that is

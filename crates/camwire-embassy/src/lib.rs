@@ -9,6 +9,8 @@ extern crate std;
 #[cfg(all(feature = "mqtt", feature = "net"))]
 mod broker;
 mod clock;
+#[cfg(feature = "net")]
+mod link;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "push")]
@@ -19,6 +21,8 @@ mod serve;
 #[cfg(all(feature = "mqtt", feature = "net"))]
 pub use broker::{Broker, BrokerSocket};
 pub use clock::EmbassyClock;
+#[cfg(feature = "net")]
+pub use link::{HeldLink, HeldReceive, HeldTransmit, Link, LinkClock};
 #[cfg(feature = "mqtt")]
 pub use mqtt::{
     Layout, MqttCamera, MqttConfig, MqttConfigError, MqttEnd, MqttEvent, MqttHooks, MqttNetwork,

@@ -19,6 +19,8 @@ use minimq::{
     ReasonCode, ResourceError, Session, ToPayload, TopicFilter, Will,
 };
 
+use crate::clock::in_time;
+
 /// Bytes of the largest message that is taken from the broker, which is told so.
 const RECEIVE_BYTES: usize = 512;
 
@@ -719,16 +721,6 @@ fn text(content: impl Display) -> Text {
 fn level(led: Led) -> i16 {
     let most = 255;
     (u32::from(led.duty()) * most).div_ceil(8192) as i16
-}
-
-/// What the future gives, unless that takes too long. Not an async fn, which would hold the future
-/// twice.
-fn in_time<C: Clock, F: Future>(
-    clock: &C,
-    limit: Duration,
-    future: F,
-) -> Select<F, impl Future<Output = ()> + use<'_, C, F>> {
-    select(future, clock.sleep_until(clock.now() + limit))
 }
 
 /// What the future gives without waiting.

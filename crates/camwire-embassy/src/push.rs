@@ -4,12 +4,13 @@ use core::time::Duration;
 use camwire_frame::Clock;
 use camwire_server::{Application, Backoff, Push, PushError, Server, Unflushed};
 use camwire_websocket::Security;
+use embassy_futures::select::Either;
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{IpAddress, Stack};
-use embassy_time::{Timer, with_timeout};
 
-use crate::serve::{CLOSING, duration, hang_up};
+use crate::clock::in_time;
+use crate::serve::{CLOSING, hang_up};
 
 /// What the relay has said until it is read.
 const RECEIVED_BYTES: usize = 512;
@@ -111,7 +112,7 @@ pub async fn push<C: Clock, A: Application, const SENT: usize>(
             Err(end) => (end, backoff.failed(server.random().word())),
         };
         told(end, wait);
-        Timer::after(duration(wait)).await;
+        server.clock().sleep_until(server.clock().now() + wait).await;
     }
 }
 
@@ -124,10 +125,10 @@ async fn once<C: Clock, A: Application>(
     masked: &mut [u8; MASKED_BYTES],
 ) -> Result<(), PushEnd> {
     let address = address_of(stack, to.uri.host).await.ok_or(PushEnd::Name)?;
-    let patience = duration(server.config().head_timeout);
-    let connected = with_timeout(patience, socket.connect((address, to.uri.port))).await;
+    let (clock, patience) = (server.clock(), server.config().head_timeout);
+    let connected = in_time(clock, patience, socket.connect((address, to.uri.port))).await;
     let pushed = match connected {
-        Ok(Ok(())) => {
+        Either::First(Ok(())) => {
             to.peer = Some(SocketAddr::new(IpAddr::from(address), to.uri.port));
             let (read, write) = socket.split();
             let pushed = server.push(read, Unflushed(write), &to, masked).await;
@@ -135,7 +136,7 @@ async fn once<C: Clock, A: Application>(
         }
         _ => Err(PushEnd::Unreachable),
     };
-    hang_up(socket, CLOSING).await;
+    hang_up(socket, clock, CLOSING).await;
     pushed
 }
 

@@ -1,11 +1,13 @@
 use core::net::SocketAddr;
-use core::time::Duration as CoreDuration;
+use core::time::Duration;
 
 use camwire_frame::Clock;
 use camwire_server::{Application, Server, Unflushed};
+use embassy_futures::select::Either;
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
-use embassy_time::{Duration, with_timeout};
+
+use crate::clock::in_time;
 
 /// How long a viewer has to close its end of a connection when it has got everything; and how long
 /// one has that was not served to the end.
@@ -21,7 +23,8 @@ pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 /// trip, and how far a slow viewer is behind: four packets, 5760 bytes, are a good beginning.
 ///
 /// A connection ends within the deadlines of the server's [`Config`](camwire_server::Config), also
-/// when its peer is gone without a word.
+/// when its peer is gone without a word. They are measured by the server's clock: with a
+/// [`LinkClock`](crate::LinkClock) they stand still while the link is down.
 ///
 /// # Panics
 ///
@@ -55,30 +58,29 @@ pub async fn serve<C: Clock, A: Application>(
             let (read, write) = socket.split();
             if server.serve(read, Unflushed(write), peer).await.is_ok() {
                 // What the socket still holds is the end of the answer.
-                patience = duration(config.progress_timeout);
+                patience = config.progress_timeout;
             }
         }
-        hang_up(&mut socket, patience).await;
+        hang_up(&mut socket, server.clock(), patience).await;
     }
 }
 
 /// Closes a connection so that everything sent before arrives, if the peer takes it within
 /// `patience`.
-pub(crate) async fn hang_up(socket: &mut TcpSocket<'_>, patience: Duration) {
+pub(crate) async fn hang_up(socket: &mut TcpSocket<'_>, clock: &impl Clock, patience: Duration) {
     socket.close();
-    if with_timeout(patience, socket.flush()).await.is_ok() {
+    if let Either::First(_) = in_time(clock, patience, socket.flush()).await {
         // Until both have said that there is no more. Some lose what they have not read yet when
         // the connection is reset.
-        let _ =
-            with_timeout(CLOSING, async { while let Ok(1..) = socket.read(&mut [0; 64]).await {} })
-                .await;
+        let said_all = async { while let Ok(1..) = socket.read(&mut [0; 64]).await {} };
+        in_time(clock, CLOSING, said_all).await;
     }
     socket.abort();
-    let _ = with_timeout(CLOSING, socket.flush()).await;
+    in_time(clock, CLOSING, socket.flush()).await;
 }
 
 /// A deadline for embassy, where adding one that is far too long to a moment would panic.
-pub(crate) fn duration(time: CoreDuration) -> Duration {
-    Duration::from_secs(time.as_secs().min(24 * 60 * 60))
-        + Duration::from_micros(u64::from(time.subsec_micros()))
+fn duration(time: Duration) -> embassy_time::Duration {
+    embassy_time::Duration::from_secs(time.as_secs().min(24 * 60 * 60))
+        + embassy_time::Duration::from_micros(u64::from(time.subsec_micros()))
 }

@@ -157,7 +157,7 @@ impl Broker {
         self.to_camera.push(payload);
     }
 
-    /// What was said on `PREFIX/refused`.
+    /// What the camera has published to `PREFIX/refused`.
     fn refusals(&self) -> Vec<String> {
         let refused = self.published.iter().filter(|(topic, _)| topic.ends_with("/refused"));
         refused.map(|(_, payload)| String::from_utf8(payload.clone()).unwrap()).collect()
@@ -171,7 +171,7 @@ fn text(bytes: &[u8]) -> (String, &[u8]) {
 }
 
 /// Runs a camera with so much memory for packets. `script` is called each time that the camera waits,
-/// until it returns true; it is also told whether frames are wanted.
+/// until it returns true; its second argument is whether frames are wanted.
 fn run(
     config: MqttConfig<'_>,
     packet_bytes: usize,

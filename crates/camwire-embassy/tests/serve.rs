@@ -1,19 +1,17 @@
 //! The loop on two network stacks in one process, between which packets can be lost.
 
+mod network;
+
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use camwire_embassy::{EmbassyClock, serve};
 #[cfg(feature = "push")]
 use camwire_embassy::{PushEnd, PushMemory, push};
-use camwire_frame::{Clock, FrameInfo, Random, Upstream};
+use camwire_frame::{Clock, Random};
 use camwire_ring::{FrameRing, Policy, SourceStatus};
 use camwire_server::{
     Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
@@ -23,15 +21,18 @@ use camwire_server::{Authorization, Push, PushError};
 #[cfg(feature = "push")]
 use camwire_websocket::Uri;
 use embassy_futures::join::join_array;
-use embassy_net::tcp::{Error, State, TcpSocket};
+use embassy_net::Stack;
+#[cfg(feature = "push")]
+use embassy_net::tcp::TcpSocket;
 #[cfg(feature = "push")]
 use embassy_net::udp::{PacketMetadata, UdpSocket};
-use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
-use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
-use embassy_time::MockDriver;
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const PICTURE_BYTES: usize = 8000;
+use network::{
+    Afterwards, Client, FRAME_BYTES, Hub, Tasks, address_of, camera, is_tcp, is_to, payload,
+    static_config,
+};
+
+const SERVER: Ipv4Addr = address_of(SERVER_END);
 
 #[test]
 fn one_request_after_another_is_answered_on_one_socket() {
@@ -51,7 +52,7 @@ fn the_server_knows_who_asks() {
     world.advance(Duration::from_secs(1));
     let stats = world.fetch("/stats");
     assert!(stats.contains(r#""peer":"10.0.0.2:"#), "{stats}");
-    assert!(viewer.pictures() > 0);
+    assert!(viewer.frames() > 0);
 }
 
 #[test]
@@ -62,9 +63,9 @@ fn one_task_can_serve_several() {
     world.advance(Duration::from_secs(1));
     world.lose(|from, packet| from == GHOST_END || is_to(packet, GHOST_END));
     world.advance(Duration::from_secs(5));
-    let [one, other] = healthy.map(|viewer| viewer.pictures());
+    let [one, other] = healthy.map(|viewer| viewer.frames());
     assert!(one >= 55 && other >= 55, "{one} and {other} of 60");
-    assert!(stalled.pictures() <= 11);
+    assert!(stalled.frames() <= 11);
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn a_peer_that_vanishes_while_it_watches() {
     let mut world = World::new(Config::default());
     let viewer = world.ghost("/stream");
     world.advance(Duration::from_secs(5));
-    assert!(viewer.pictures() > 10);
+    assert!(viewer.frames() > 10);
     world.lose(|from, packet| from == GHOST_END || is_to(packet, GHOST_END));
     freed(&mut world, Duration::from_secs(13));
 }
@@ -289,29 +290,17 @@ impl World {
         config: Config,
         start: impl FnOnce(&mut Tasks, &'static CameraServer, Stack<'static>),
     ) -> Self {
-        // There is one time for the whole process.
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        MockDriver::get().reset();
+        let alone = network::take_time();
         let mut tasks = Tasks::default();
-        let hub = Rc::new(RefCell::new(Hub { ends: Vec::new(), loses: Box::new(|_, _| false) }));
+        let hub = Hub::new();
         let mut stack = |number| {
-            let address = Ipv4Addr::new(10, 0, 0, number);
-            let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
-                address: Ipv4Cidr::new(address, 24),
-                gateway: None,
-                dns_servers: [Ipv4Addr::new(10, 0, 0, CLIENT_END)].into_iter().collect(),
-            });
-            let resources = Box::leak(Box::new(StackResources::<4>::new()));
-            let plug = Hub::plug(&hub, number);
-            let (stack, mut runner) = embassy_net::new(plug, config, resources, number.into());
-            tasks.spawn(async move { runner.run().await });
-            stack
+            let (plug, config) = (Hub::plug(&hub, number), static_config(number, CLIENT_END));
+            network::stack(&mut tasks, plug, config, number.into())
         };
         let (server_stack, client, ghost) =
             (stack(SERVER_END), stack(CLIENT_END), stack(GHOST_END));
 
-        let ring = FrameRing::leak(3, PICTURE_BYTES, 4, Policy::DropOldest).unwrap();
+        let ring = FrameRing::leak(3, FRAME_BYTES, 4, Policy::DropOldest).unwrap();
         let viewers = Box::leak(Box::new([const { ViewerSlot::new() }; 3]));
         let status = Box::leak(Box::new(SourceStatus::new("test")));
         let server = Server::new(ring, status, viewers, EmbassyClock, Random::new(|| 4), config);
@@ -329,7 +318,7 @@ impl World {
 
     /// From now on, packets are lost of which `loses` says so, given which end has sent them.
     fn lose(&mut self, loses: impl FnMut(u8, &[u8]) -> bool + 'static) {
-        self.hub.borrow_mut().loses = Box::new(loses);
+        self.hub.borrow_mut().lose(loses);
     }
 
     /// The whole answer, which comes soon.
@@ -374,82 +363,9 @@ impl World {
         afterwards: Afterwards,
     ) -> Client {
         let client = Client::default();
-        let (exchange, path) = (client.0.clone(), path.map(str::to_owned));
-        self.tasks.spawn(async move {
-            let (mut received, mut sent) = ([0; 4096], [0; 1024]);
-            let mut socket = TcpSocket::new(stack, &mut received, &mut sent);
-            if socket.connect((SERVER, 80)).await.is_err() {
-                return;
-            }
-            let Some(path) = path else { return std::future::pending().await };
-            let request = format!("GET {path} HTTP/1.1\r\nHost: camera\r\n\r\n");
-            assert_eq!(socket.write(request.as_bytes()).await, Ok(request.len()));
-            let ending = loop {
-                let mut piece = [0; 1000];
-                match socket.read(&mut piece).await {
-                    Ok(0) => break Ok(()),
-                    Ok(count) => exchange.borrow_mut().received.extend(&piece[..count]),
-                    Err(error) => break Err(error),
-                }
-            };
-            exchange.borrow_mut().ending = Some(ending);
-            if let Afterwards::StaysOpen = afterwards {
-                return std::future::pending().await;
-            }
-            socket.close();
-            while socket.state() != State::Closed {
-                EmbassyClock.sleep_until(EmbassyClock.now() + Duration::from_millis(10)).await;
-            }
-        });
+        self.tasks.spawn(client.clone().run(stack, SERVER, path.map(str::to_owned), afterwards));
         self.tasks.run();
         client
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Afterwards {
-    HangsUp,
-    StaysOpen,
-}
-
-#[derive(Default)]
-struct Client(Rc<RefCell<Received>>);
-
-#[derive(Default)]
-struct Received {
-    received: Vec<u8>,
-    ending: Option<Result<(), Error>>,
-}
-
-impl Client {
-    fn received(&self) -> Vec<u8> {
-        self.0.borrow().received.clone()
-    }
-
-    /// How many pictures of a stream have begun.
-    fn pictures(&self) -> usize {
-        self.received().windows(6).filter(|bytes| bytes == b"\r\n\r\nP ").count()
-    }
-
-    /// How the server's side ended; `None` while it has not.
-    fn ending(&self) -> Option<Result<(), Error>> {
-        self.0.borrow().ending
-    }
-}
-
-/// Ten pictures a second.
-async fn camera(ring: &'static FrameRing<'static>) {
-    let mut publisher = ring.publisher().unwrap();
-    loop {
-        let captured_at = EmbassyClock.now();
-        EmbassyClock.sleep_until(captured_at + Duration::from_millis(100)).await;
-        let mut picture = publisher.try_grant().unwrap();
-        for (to, from) in picture.iter_mut().zip(b"P i c t u r e ".iter().cycle()) {
-            *to = *from;
-        }
-        let (len, upstream) = (PICTURE_BYTES, Upstream::default());
-        let info = FrameInfo { len, width: 64, height: 48, captured_at, upstream };
-        publisher.commit(picture, info).unwrap();
     }
 }
 
@@ -467,162 +383,5 @@ impl Application for Slow {
     ) -> Result<Answered, Disconnect<W::Error>> {
         EmbassyClock.sleep_until(EmbassyClock.now() + Duration::from_secs(60)).await;
         exchange.answer(&Answer { body: b"at last", ..Answer::default() }).await
-    }
-}
-
-/// Where every packet reaches every other end; the stacks take those that are for them.
-struct Hub {
-    ends: Vec<(u8, VecDeque<Vec<u8>>, Option<Waker>)>,
-    loses: Loses,
-}
-
-/// Whether a packet of that end is lost.
-type Loses = Box<dyn FnMut(u8, &[u8]) -> bool>;
-
-struct Plug {
-    hub: Rc<RefCell<Hub>>,
-    number: u8,
-}
-
-impl Hub {
-    fn plug(hub: &Rc<RefCell<Self>>, number: u8) -> Plug {
-        hub.borrow_mut().ends.push((number, VecDeque::new(), None));
-        Plug { hub: hub.clone(), number }
-    }
-
-    fn send(&mut self, from: u8, packet: &[u8]) {
-        if (self.loses)(from, packet) {
-            return;
-        }
-        for (_, queue, waker) in self.ends.iter_mut().filter(|(number, ..)| *number != from) {
-            queue.push_back(packet.to_vec());
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
-        }
-    }
-}
-
-struct Coming(Vec<u8>);
-struct Going<'a>(&'a Plug);
-
-impl Driver for Plug {
-    type RxToken<'a> = Coming;
-    type TxToken<'a> = Going<'a>;
-
-    fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Coming, Going<'_>)> {
-        let mut hub = self.hub.borrow_mut();
-        let mut ends = hub.ends.iter_mut();
-        let (_, queue, waker) = ends.find(|(number, ..)| *number == self.number).unwrap();
-        *waker = Some(cx.waker().clone());
-        let packet = queue.pop_front()?;
-        drop(hub);
-        Some((Coming(packet), Going(self)))
-    }
-
-    fn transmit(&mut self, _: &mut Context<'_>) -> Option<Going<'_>> {
-        Some(Going(self))
-    }
-
-    fn link_state(&mut self, _: &mut Context<'_>) -> LinkState {
-        LinkState::Up
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::default();
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-
-    fn hardware_address(&self) -> HardwareAddress {
-        HardwareAddress::Ethernet([2, 0, 0, 0, 0, self.number])
-    }
-}
-
-impl RxToken for Coming {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, read: F) -> R {
-        read(&mut self.0)
-    }
-}
-
-impl TxToken for Going<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let mut packet = vec![0; len];
-        let result = write(&mut packet);
-        self.0.hub.borrow_mut().send(self.0.number, &packet);
-        result
-    }
-}
-
-fn is_to(packet: &[u8], end: u8) -> bool {
-    packet[..6] == [2, 0, 0, 0, 0, end]
-}
-
-/// And not of ARP, without which nobody knows where to send anything.
-fn is_tcp(packet: &[u8]) -> bool {
-    packet[12..14] == [8, 0] && packet[23] == 6
-}
-
-/// Bytes of TCP's payload in a packet; none in those of other protocols.
-fn payload(packet: &[u8]) -> usize {
-    if !is_tcp(packet) {
-        return 0;
-    }
-    let whole = usize::from(u16::from_be_bytes([packet[16], packet[17]]));
-    whole - 20 - usize::from(packet[46] >> 4) * 4
-}
-
-/// Tasks, and time that moves only when a test says so.
-#[derive(Default)]
-struct Tasks(Vec<Option<Task>>);
-
-struct Task {
-    future: Pin<Box<dyn Future<Output = ()>>>,
-    woken: Arc<Woken>,
-}
-
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Tasks {
-    fn spawn(&mut self, future: impl Future<Output = ()> + 'static) {
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
-        self.0.push(Some(Task { future: Box::pin(future), woken }));
-    }
-
-    /// Until nobody has anything to do at this moment.
-    fn run(&mut self) {
-        for _ in 0..10_000 {
-            let mut idle = true;
-            for place in &mut self.0 {
-                let Some(task) = place else { continue };
-                if task.woken.0.swap(false, Ordering::Relaxed) {
-                    idle = false;
-                    let waker = Waker::from(task.woken.clone());
-                    if let Poll::Ready(()) =
-                        task.future.as_mut().poll(&mut Context::from_waker(&waker))
-                    {
-                        *place = None;
-                    }
-                }
-            }
-            if idle {
-                return;
-            }
-        }
-        panic!("a task spins");
-    }
-
-    fn advance(&mut self, time: Duration) {
-        self.run();
-        for _ in 0..time.as_millis() / 5 {
-            MockDriver::get().advance(embassy_time::Duration::from_millis(5));
-            self.run();
-        }
     }
 }

@@ -68,6 +68,16 @@ pub trait Clock {
     /// Cancel-safe: a dropped wait has no effect.
     async fn sleep_until(&self, at: Instant);
 
+    /// Waits until `at`, by which a peer has to do something.
+    ///
+    /// As [`sleep_until`](Self::sleep_until), except that a clock may return later: by the time for
+    /// which it knows that no peer could be reached.
+    ///
+    /// Cancel-safe: a dropped wait has no effect.
+    fn deadline(&self, at: Instant) -> impl Future<Output = ()> {
+        self.sleep_until(at)
+    }
+
     /// Microseconds to add to an [`Instant`] to get Unix time, where the platform knows it.
     ///
     /// May change while the program runs, for instance when the time arrives by SNTP.
@@ -83,6 +93,10 @@ impl<C: Clock> Clock for &C {
 
     async fn sleep_until(&self, at: Instant) {
         (**self).sleep_until(at).await;
+    }
+
+    fn deadline(&self, at: Instant) -> impl Future<Output = ()> {
+        (**self).deadline(at)
     }
 
     fn unix_offset(&self) -> Option<u64> {

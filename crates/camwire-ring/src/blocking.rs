@@ -7,7 +7,7 @@ use std::task::Wake;
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crate::{FrameLease, Grant, Publisher, Reader};
+use crate::{FrameLease, Grant, GrantError, LeaseError, Publisher, Reader};
 
 struct Unpark(Thread);
 
@@ -49,19 +49,37 @@ fn block_on_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::
 
 impl<'r> Reader<'r> {
     /// As [`next`](Self::next), but blocks the thread, at most for `timeout`.
-    pub fn next_blocking(&mut self, timeout: Duration) -> Option<FrameLease<'_, 'r>> {
-        block_on_until(self.next(), Instant::now().checked_add(timeout))?
+    ///
+    /// # Errors
+    ///
+    /// As [`LeaseError`] says.
+    pub fn next_blocking(&mut self, timeout: Duration) -> Result<FrameLease<'_, 'r>, LeaseError> {
+        lease(self.next(), timeout)
     }
 
     /// As [`latest`](Self::latest), but blocks the thread, at most for `timeout`.
-    pub fn latest_blocking(&mut self, timeout: Duration) -> Option<FrameLease<'_, 'r>> {
-        block_on_until(self.latest(), Instant::now().checked_add(timeout))?
+    ///
+    /// # Errors
+    ///
+    /// As [`LeaseError`] says.
+    pub fn latest_blocking(&mut self, timeout: Duration) -> Result<FrameLease<'_, 'r>, LeaseError> {
+        lease(self.latest(), timeout)
     }
+}
+
+fn lease<L>(lease: impl Future<Output = Option<L>>, timeout: Duration) -> Result<L, LeaseError> {
+    block_on_until(lease, Instant::now().checked_add(timeout))
+        .ok_or(LeaseError::Empty)?
+        .ok_or(LeaseError::Ended)
 }
 
 impl<'r> Publisher<'r> {
     /// As [`grant`](Self::grant), but blocks the thread, at most for `timeout`.
-    pub fn grant_blocking(&mut self, timeout: Duration) -> Option<Grant<'r>> {
-        block_on_until(self.grant(), Instant::now().checked_add(timeout))
+    ///
+    /// # Errors
+    ///
+    /// [`GrantError::Full`] if no slot has become free within that time.
+    pub fn grant_blocking(&mut self, timeout: Duration) -> Result<Grant<'r>, GrantError> {
+        block_on_until(self.grant(), Instant::now().checked_add(timeout)).ok_or(GrantError::Full)
     }
 }

@@ -489,13 +489,7 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
         let mut capture = pin!(source.capture(buf));
         let mut timeout = pin!(clock.sleep_until(clock.now() + self.config.timeout));
         loop {
-            let turn = self.turn();
-            let turn = async {
-                match turn {
-                    Some(at) => clock.sleep_until(at).await,
-                    None => pending().await,
-                }
-            };
+            let turn = sleep_until(clock, self.turn());
             let no_demand = self.publisher.no_demand();
             match select4(capture.as_mut(), no_demand, turn, timeout.as_mut()).await {
                 Either4::First(captured) => return Captured::Done(captured),
@@ -611,5 +605,13 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
 
     fn revoke(&mut self) {
         self.publisher.revoke_oldest(self.clock.now(), self.config.lease_grace);
+    }
+}
+
+/// Sleeps until then, or for ever.
+async fn sleep_until<C: Clock>(clock: &C, at: Option<Instant>) {
+    match at {
+        Some(at) => clock.sleep_until(at).await,
+        None => pending().await,
     }
 }

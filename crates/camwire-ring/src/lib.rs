@@ -14,6 +14,7 @@ mod atomic_waker;
 #[cfg(feature = "std")]
 mod blocking;
 mod capture;
+mod life;
 mod publisher;
 mod reader;
 mod ring;
@@ -26,9 +27,10 @@ mod waker;
 #[cfg(feature = "std")]
 pub use blocking::block_on;
 pub use capture::{CaptureConfig, capture_loop, capture_loop_with_settings};
-pub use publisher::{CommitError, Full, Grant, Publisher};
-pub use reader::{FrameLease, Reader, Revocation};
-pub use ring::{Follow, FrameRing, MemoryError, Policy, ReaderSlot, RingMemory, TooManyReaders};
+pub use life::PublisherError;
+pub use publisher::{CommitError, Grant, GrantError, Publisher, Uncommitted};
+pub use reader::{FrameLease, LeaseError, Reader, Revocation, SubscribeError};
+pub use ring::{Follow, FrameRing, MemoryError, Policy, ReaderSlot, RingMemory};
 pub use settings::{SetError, Settings};
 pub use slot::Slot;
 pub use status::{SourceState, SourceStatus};

@@ -5,15 +5,20 @@ use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
 
+use crate::life::{PublisherError, Stream};
 use crate::ring::{FrameRing, ORDERED, Policy, is_after};
 use crate::slot::{Meta, Slot};
 use crate::sync::Ordering;
 use crate::waker::Event;
 
-/// No slot is free, and by the ring's policy none can be made free now.
+/// Why there is no slot to write into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no slot is free")]
-pub struct Full;
+#[non_exhaustive]
+pub enum GrantError {
+    /// No slot is free, and by the ring's policy none can be made free now.
+    #[error("no slot is free")]
+    Full,
+}
 
 /// Why a picture was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,15 +30,35 @@ pub enum CommitError {
     /// `info.len` is more than a slot holds.
     #[error("the picture is longer than its slot")]
     TooLong,
+    /// The stream has ended.
+    #[error("the ring is closed")]
+    Closed,
+}
+
+/// A picture that was not published. Its slot is still granted.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Uncommitted<'r> {
+    /// Why it was not published.
+    pub error: CommitError,
+    /// For another attempt, or another picture.
+    pub grant: Grant<'r>,
+}
+
+impl From<Uncommitted<'_>> for CommitError {
+    fn from(uncommitted: Uncommitted<'_>) -> Self {
+        uncommitted.error
+    }
 }
 
 /// The one end of a [`FrameRing`] through which pictures come in.
 ///
-/// When it is dropped the readers are told that the stream has ended; a later publisher goes on
-/// with the numbers where this one stopped.
+/// When it is dropped the stream ends: its readers get what the ring still offers of it, then the
+/// end. A later publisher begins another stream, whose numbers go on where this one's stopped.
 #[derive(Debug)]
 pub struct Publisher<'r> {
     ring: &'r FrameRing<'r>,
+    stream: Stream,
 }
 
 /// A slot that its owner has for itself, to write a picture into.
@@ -48,11 +73,23 @@ pub struct Grant<'r> {
     number: u32,
 }
 
-impl<'r> Publisher<'r> {
-    pub(crate) fn new(ring: &'r FrameRing<'r>) -> Self {
-        Self { ring }
+/// The way in.
+impl FrameRing<'_> {
+    /// The one publisher.
+    ///
+    /// If the stream of the one before it has ended, this one begins another, for readers that
+    /// subscribe from now on. If it was [detached](Publisher::detach), this one goes on with its
+    /// stream.
+    ///
+    /// # Errors
+    ///
+    /// If there is a publisher already, or the ring is closed.
+    pub fn publisher(&self) -> Result<Publisher<'_>, PublisherError> {
+        Ok(Publisher { ring: self, stream: self.life.claim()? })
     }
+}
 
+impl<'r> Publisher<'r> {
     /// The ring it publishes to.
     #[must_use]
     pub fn ring(&self) -> &'r FrameRing<'r> {
@@ -63,10 +100,10 @@ impl<'r> Publisher<'r> {
     ///
     /// # Errors
     ///
-    /// [`Full`] if every slot is leased or granted, holds the newest picture, or holds one that
+    /// [`GrantError::Full`] if every slot is leased or granted, holds the newest picture, or holds one that
     /// the policy keeps. Nothing is counted; see [`skip`](Self::skip).
     #[inline]
-    pub fn try_grant(&mut self) -> Result<Grant<'r>, Full> {
+    pub fn try_grant(&mut self) -> Result<Grant<'r>, GrantError> {
         let ring = self.ring;
         let head = ring.head.load(Ordering::Relaxed);
         let tail = ring.tail.load(Ordering::Relaxed);
@@ -79,7 +116,7 @@ impl<'r> Publisher<'r> {
             // A lease may have moved meanwhile, from a slot that was leased when it was looked at
             // to one that was withdrawn afterwards. It cannot move on to another of those.
             .or_else(|| self.take_free());
-        let (number, slot) = slot.ok_or(Full)?;
+        let (number, slot) = slot.ok_or(GrantError::Full)?;
         Ok(Grant { ring, slot, number })
     }
 
@@ -182,21 +219,27 @@ impl<'r> Publisher<'r> {
     ///
     /// # Errors
     ///
-    /// As [`CommitError`] says; the grant is dropped then.
+    /// As [`CommitError`] says. The grant is given back beside it.
     #[inline]
-    pub fn commit(&mut self, grant: Grant<'r>, info: FrameInfo) -> Result<u64, CommitError> {
+    pub fn commit(&mut self, grant: Grant<'r>, info: FrameInfo) -> Result<u64, Uncommitted<'r>> {
         let ring = self.ring;
-        if !core::ptr::eq(grant.ring, ring) {
-            return Err(CommitError::OtherRing);
-        }
-        if info.len > ring.slot_bytes() {
-            return Err(CommitError::TooLong);
+        let error = if !core::ptr::eq(grant.ring, ring) {
+            Some(CommitError::OtherRing)
+        } else if info.len > ring.slot_bytes() {
+            Some(CommitError::TooLong)
+        } else if ring.life.has_ended() {
+            Some(CommitError::Closed)
+        } else {
+            None
+        };
+        if let Some(error) = error {
+            return Err(Uncommitted { error, grant });
         }
         let (slot, number) = (grant.slot, grant.number);
         core::mem::forget(grant);
         let sequence = self.number();
         let position = ring.head.load(Ordering::Relaxed);
-        slot.publish(Meta { position, sequence, info });
+        slot.publish(Meta { position, sequence, stream: self.stream, info });
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
@@ -291,14 +334,15 @@ impl<'r> Publisher<'r> {
         is_spare
     }
 
-    /// Tells the readers that no more pictures come: each gets what the ring still offers, then
-    /// nothing more. Only a new publisher opens the ring again.
+    /// Ends the stream: its readers get what the ring still offers of it, then the end. Nothing more
+    /// can be published; another publisher may begin another stream.
     pub fn close(&mut self) {
-        self.ring.close();
+        self.ring.life.end();
+        self.ring.wake_readers(Event::ITEM);
     }
 
-    /// Makes room for another publisher without telling the readers that the stream has ended: they
-    /// keep what the ring offers, and wait for what that one publishes, whose numbers go on.
+    /// Makes room for another publisher that goes on with this one's stream: readers keep what the
+    /// ring offers, and wait for what that one publishes.
     ///
     /// For pictures that come over connections, which come and go.
     ///
@@ -312,7 +356,7 @@ impl<'r> Publisher<'r> {
     /// for number in 1..=3 {
     ///     let mut publisher = ring.publisher().expect("the one before has left");
     ///     let grant = publisher.try_grant()?;
-    ///     assert_eq!(publisher.commit(grant, FrameInfo::default())?, number);
+    ///     assert_eq!(publisher.commit(grant, FrameInfo::default()).unwrap(), number);
     ///     publisher.detach();
     ///     assert!(!ring.has_publisher());
     /// }
@@ -324,16 +368,16 @@ impl<'r> Publisher<'r> {
     /// # assert!(waiting.poll(&mut context).is_pending());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub fn detach(mut self) {
-        self.leave();
-        core::mem::forget(self);
+    pub fn detach(self) {
+        let mut publisher = core::mem::ManuallyDrop::new(self);
+        publisher.leave();
     }
 
     /// Lets another publisher in. This one must do nothing more.
     fn leave(&mut self) {
         // SAFETY: as in `poll_until`.
         let wakers = unsafe { self.ring.publisher_waker.clear() };
-        self.ring.has_publisher.store(false, Ordering::Release);
+        self.ring.life.leave();
         drop(wakers); // Last, since a waker may panic.
     }
 }

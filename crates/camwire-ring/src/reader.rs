@@ -4,24 +4,50 @@ use core::task::{Context, Poll};
 
 use camwire_frame::FrameInfo;
 
-use crate::ring::{
-    Follow, FrameRing, LIVE, ORDERED, Policy, ReaderSlot, TooManyReaders, VACANT, is_after,
-};
+use crate::life::Stream;
+use crate::ring::{Follow, FrameRing, LIVE, ORDERED, Policy, ReaderSlot, VACANT, is_after};
 use crate::slot::Slot;
 use crate::sync::Ordering;
 use crate::waker::{Event, WakerCell};
 
+/// Why there is no reader for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// Every place for a reader is taken.
+    #[error("the ring has no place for another reader")]
+    TooManyReaders,
+}
+
+/// Why a reader is lent no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// There is none that it has not had: not yet, or not within the time given.
+    #[error("there is no new picture yet")]
+    Empty,
+    /// There will be none: the stream that the reader follows has ended.
+    #[error("the stream has ended")]
+    Ended,
+}
+
 /// One of the many ends of a [`FrameRing`] through which pictures go out.
 ///
-/// While it lives there is demand.
+/// While it lives there is demand. It follows one stream: when that has ended there is nothing more
+/// for it, even if another publisher comes.
 #[derive(Debug)]
 pub struct Reader<'r> {
     ring: &'r FrameRing<'r>,
     entry: &'r ReaderSlot,
+    stream: Stream,
+    /// Everything of the stream has been lent, or is gone.
+    has_ended: bool,
     /// The position it wants next. Everything before it has been lent, or is gone for it.
     cursor: u32,
     /// The number of the last picture it was lent, which stood just before the cursor; 0 for none.
     last: u64,
+    /// The highest number it was lent; 0 for none.
+    highest: u64,
 }
 
 /// A picture lent to a reader: a borrow of its bytes in the ring, which stay as they are until
@@ -53,8 +79,22 @@ struct Taken<'r> {
     missed: u64,
 }
 
+/// The way out.
+impl FrameRing<'_> {
+    /// A new reader, which begins with the newest picture, if the ring holds one.
+    ///
+    /// Readers that begin at the same time thus share a slot.
+    ///
+    /// # Errors
+    ///
+    /// If every place for a reader is taken.
+    pub fn subscribe(&self, follow: Follow) -> Result<Reader<'_>, SubscribeError> {
+        Reader::new(self, follow)
+    }
+}
+
 impl<'r> Reader<'r> {
-    pub(crate) fn new(ring: &'r FrameRing<'r>, follow: Follow) -> Result<Self, TooManyReaders> {
+    fn new(ring: &'r FrameRing<'r>, follow: Follow) -> Result<Self, SubscribeError> {
         let kind = match follow {
             Follow::Live => LIVE,
             Follow::Ordered => ORDERED,
@@ -70,7 +110,7 @@ impl<'r> Reader<'r> {
         let (place, entry) = (1..u32::MAX)
             .zip(ring.readers)
             .find(|(_, entry)| claim(entry))
-            .ok_or(TooManyReaders)?;
+            .ok_or(SubscribeError::TooManyReaders)?;
         entry.cursor.store(ring.head.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
         // Release: a publisher that sees the kind sees the cursor.
         entry.kind.store(kind, Ordering::Release);
@@ -79,10 +119,11 @@ impl<'r> Reader<'r> {
         // From here on the publisher either sees this reader before it withdraws anything, or has
         // published what the next line finds.
         ring.wake_publisher(Event::DEMAND);
+        let stream = ring.life.stream();
         let head = ring.head.load(Ordering::Acquire);
         let tail = ring.tail.load(Ordering::Acquire);
         let cursor = if is_after(head, tail) { head.wrapping_sub(1) } else { head };
-        let reader = Self { ring, entry, cursor, last: 0 };
+        let reader = Self { ring, entry, stream, has_ended: false, cursor, last: 0, highest: 0 };
         reader.show_done();
         Ok(reader)
     }
@@ -93,37 +134,50 @@ impl<'r> Reader<'r> {
         self.ring
     }
 
+    /// Whether the stream that this reader follows has ended. The ring may still offer pictures of
+    /// it that this reader has not had.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended || !self.ring.life.goes_on(self.stream)
+    }
+
     /// Goes back to the oldest picture that the ring still offers.
     ///
-    /// What it was lent already is lent again; nothing of that counts as missed.
+    /// What it was lent or missed already may be lent again; it does not count as missed again.
     ///
     /// Under [`Policy::KeepAll`] it does nothing: the publisher may just be withdrawing what this
     /// reader has passed, and the promise that it then misses none could not be kept.
     pub fn rewind(&mut self) {
-        if self.ring.policy() == Policy::KeepAll {
-            return;
+        if self.ring.policy() != Policy::KeepAll {
+            self.cursor = self.ring.tail.load(Ordering::Acquire);
         }
-        self.last = 0;
-        self.cursor = self.ring.tail.load(Ordering::Acquire);
     }
 
     /// The next picture in order: the oldest that the ring still offers and that this reader has
-    /// not had. `None` if there is none yet.
+    /// not had.
+    ///
+    /// # Errors
+    ///
+    /// As [`LeaseError`] says.
     #[inline]
-    pub fn try_next(&mut self) -> Option<FrameLease<'_, 'r>> {
+    pub fn try_next(&mut self) -> Result<FrameLease<'_, 'r>, LeaseError> {
         let taken = self.take(Which::Next)?;
-        Some(self.lend(taken))
+        Ok(self.lend(taken))
     }
 
-    /// The newest picture, unless this reader has had it. `None` if there is none yet.
+    /// The newest picture, unless this reader has had it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LeaseError`] says.
     #[inline]
-    pub fn try_latest(&mut self) -> Option<FrameLease<'_, 'r>> {
+    pub fn try_latest(&mut self) -> Result<FrameLease<'_, 'r>, LeaseError> {
         let taken = self.take(Which::Newest)?;
-        Some(self.lend(taken))
+        Ok(self.lend(taken))
     }
 
-    /// The next picture in order, as soon as there is one; `None` when the publisher is gone and
-    /// nothing is left.
+    /// The next picture in order, as soon as there is one; `None` when the stream has ended and
+    /// nothing of it is left.
     ///
     /// Cancel-safe: a dropped wait loses no picture.
     #[allow(clippy::should_implement_trait)] // An iterator does not wait.
@@ -132,7 +186,7 @@ impl<'r> Reader<'r> {
     }
 
     /// The newest picture, as soon as there is one that this reader has not had; `None` when the
-    /// publisher is gone and nothing is left.
+    /// stream has ended and nothing of it is left.
     ///
     /// Cancel-safe: a dropped wait loses no picture.
     pub fn latest(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
@@ -150,8 +204,15 @@ impl<'r> Reader<'r> {
     /// Leases a picture of those that the ring offers and this reader has not had.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
-    fn take(&mut self, which: Which) -> Option<Taken<'r>> {
+    fn take(&mut self, which: Which) -> Result<Taken<'r>, LeaseError> {
+        if self.has_ended {
+            return Err(LeaseError::Ended);
+        }
         let ring = self.ring;
+        // Before the pictures: what was published before the end must still be taken.
+        let goes_on = ring.life.goes_on(self.stream);
+        // A position from which on all is of a later stream.
+        let mut later = None;
         loop {
             // The head first: the tail read after it may be past that head, never the other way.
             let head = ring.head.load(Ordering::Acquire);
@@ -160,38 +221,67 @@ impl<'r> Reader<'r> {
             // positions further on, and so long ago that the reader has lost its place.
             let is_lost = is_after(self.cursor, head);
             let cursor = if is_lost || is_after(tail, self.cursor) { tail } else { self.cursor };
-            if cursor == head {
-                return None;
-            }
             if is_after(cursor, head) {
                 continue; // The publisher went on in between: look again.
             }
+            let end = later.unwrap_or(head);
+            if !is_after(end, cursor) {
+                if goes_on && later.is_none() {
+                    return Err(LeaseError::Empty);
+                }
+                self.end();
+                return Err(LeaseError::Ended);
+            }
             let position = match which {
                 Which::Next => cursor,
-                Which::Newest => head.wrapping_sub(1),
+                Which::Newest => end.wrapping_sub(1),
             };
             if let Some((number, slot)) = ring.lease(position) {
-                let missed = self.took(position, slot);
-                return Some(Taken { slot, number, missed });
+                let (sequence, stream) = slot.meta(|meta| (meta.sequence, meta.stream));
+                if stream == self.stream {
+                    let missed = self.took(position, sequence);
+                    return Ok(Taken { slot, number, missed });
+                }
+                ring.release(slot);
+                if stream.is_after(self.stream) {
+                    later = Some(position);
+                } else {
+                    self.pass(position);
+                }
+                continue;
             }
             // It was withdrawn in between, so the tail has moved past it; or, which takes 65,535
             // leases of one picture, it cannot be lent. Then it is missed.
             if !is_after(ring.tail.load(Ordering::Acquire), position) {
-                self.cursor = position.wrapping_add(1);
+                self.pass(position);
             }
         }
     }
 
+    /// Goes on past a picture that is not for this reader.
+    fn pass(&mut self, position: u32) {
+        self.cursor = position.wrapping_add(1);
+        self.show_done();
+        self.ring.wake_publisher(Event::SLOT);
+    }
+
+    /// There is nothing more for this reader, so it holds nobody back.
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.entry.kind.store(LIVE, Ordering::Relaxed);
+        self.ring.wake_publisher(Event::SLOT);
+    }
+
     /// Goes on past the picture at `position`, and says how many were missed before it.
     #[inline]
-    fn took(&mut self, position: u32, slot: &Slot) -> u64 {
-        let sequence = slot.meta(|meta| meta.sequence);
-        let missed = match self.last {
+    fn took(&mut self, position: u32, sequence: u64) -> u64 {
+        let missed = match self.highest {
             0 => 0,
-            last => sequence.wrapping_sub(last).wrapping_sub(1),
+            highest => sequence.saturating_sub(highest).saturating_sub(1),
         };
         let has_passed_others = position != self.cursor;
         self.last = sequence;
+        self.highest = self.highest.max(sequence);
         self.cursor = position.wrapping_add(1);
         match self.ring.policy() {
             Policy::DropOldest => return missed,
@@ -237,25 +327,27 @@ impl<'r> Reader<'r> {
         // Gone with the lease, which borrows from it.
         let mut waiting = Some(self);
         poll_fn(move |cx| {
-            let Some(reader) = &mut waiting else { return Poll::Ready(None) };
+            // Polled after its end it says nothing more.
+            let Some(reader) = &mut waiting else { return Poll::Pending };
             let Poll::Ready(taken) = reader.poll_take(cx, which) else { return Poll::Pending };
-            Poll::Ready(taken.and_then(|taken| Some(waiting.take()?.lend(taken))))
+            let reader = waiting.take();
+            Poll::Ready(taken.and_then(|taken| Some(reader?.lend(taken))))
         })
     }
 
+    /// `None` if the stream has ended.
     fn poll_take(&mut self, cx: &mut Context<'_>, which: Which) -> Poll<Option<Taken<'r>>> {
-        if let Some(taken) = self.take(which) {
-            return Poll::Ready(Some(taken));
+        let mut taken = self.take(which);
+        if let Err(LeaseError::Empty) = taken {
+            // SAFETY: the place is this reader's, which is borrowed mutably; the one before it has
+            // left with Release before this one came with Acquire.
+            unsafe { self.entry.waker.register(cx.waker(), Event::ITEM) };
+            taken = self.take(which);
         }
-        // SAFETY: the place is this reader's, which is borrowed mutably; the one before it has
-        // left with Release before this one came with Acquire.
-        unsafe { self.entry.waker.register(cx.waker(), Event::ITEM) };
-        // Closed first: what was published before that must still be taken.
-        let closed = self.ring.is_closed();
-        match self.take(which) {
-            Some(taken) => Poll::Ready(Some(taken)),
-            None if closed => Poll::Ready(None),
-            None => Poll::Pending,
+        match taken {
+            Ok(taken) => Poll::Ready(Some(taken)),
+            Err(LeaseError::Ended) => Poll::Ready(None),
+            Err(LeaseError::Empty) => Poll::Pending,
         }
     }
 
@@ -451,18 +543,18 @@ mod tests {
             let number = [(); 3].map(|()| publish(&mut publisher))[2];
             let newest = latest.try_latest().map(|lease| lease.sequence());
             let mut last = 0;
-            while let Some(lease) = next.try_next() {
+            while let Ok(lease) = next.try_next() {
                 assert!(lease.sequence() > last && lease.sequence() > number - 3);
                 last = lease.sequence();
             }
             // After 2^32 pictures a reader is where it was, and seems to have had these.
             if behind <= u32::MAX - 4 {
-                assert_eq!((newest, last), (Some(number), number), "{behind} behind");
+                assert_eq!((newest, last), (Ok(number), number), "{behind} behind");
             }
-            assert!(latest.try_latest().is_none() && next.try_next().is_none());
+            assert!(latest.try_latest().is_err() && next.try_next().is_err());
             let number = publish(&mut publisher);
             for lease in [latest.try_latest(), next.try_next()] {
-                assert_eq!(lease.map(|lease| lease.sequence()), Some(number), "{behind} behind");
+                assert_eq!(lease.map(|lease| lease.sequence()), Ok(number), "{behind} behind");
             }
         }
     }

@@ -1,10 +1,9 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::publisher::Publisher;
-use crate::reader::Reader;
+use crate::life::Life;
 use crate::slot::{Released, Slot, const_unless_loom};
-use crate::sync::{AtomicBool, AtomicU32, Halves, Ordering, fence};
+use crate::sync::{AtomicU32, Halves, Ordering, fence};
 use crate::waker::{Event, WakerCell};
 
 /// What becomes of pictures when the ring is full.
@@ -81,7 +80,7 @@ impl<const SLOTS: usize, const SLOT_BYTES: usize, const READERS: usize>
     RingMemory<SLOTS, SLOT_BYTES, READERS>
 {
     const FITS: () = assert!(
-        SLOTS >= 2 && SLOTS <= MAX_SLOTS && READERS <= MAX_READERS,
+        MemoryError::check(SLOTS, READERS).is_ok(),
         "a ring has from 2 to 32768 slots and at most 65535 readers"
     );
 
@@ -145,14 +144,25 @@ pub enum MemoryError {
     /// More than 65,535 readers.
     #[error("a ring has at most 65535 readers")]
     Readers,
+    /// More bytes than can be addressed.
+    #[error("the slots together are larger than any memory")]
+    Bytes,
 }
 
-/// Every place for a reader is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the ring has no place for another reader")]
-pub struct TooManyReaders;
+impl MemoryError {
+    const fn check(slots: usize, readers: usize) -> Result<(), Self> {
+        if slots < 2 || slots > MAX_SLOTS {
+            return Err(Self::Slots);
+        }
+        if readers > MAX_READERS {
+            return Err(Self::Readers);
+        }
+        Ok(())
+    }
+}
 
-/// A ring of pictures in fixed memory: one [`Publisher`], many [`Reader`]s, no copies.
+/// A ring of pictures in fixed memory: one [`Publisher`](crate::Publisher), many
+/// [`Reader`](crate::Reader)s, no copies.
 ///
 /// See the [crate's documentation](crate) for the contract.
 #[derive(Debug)]
@@ -181,9 +191,7 @@ pub struct FrameRing<'m> {
     pub(crate) reader_count: AtomicU32,
     pub(crate) reader_places: AtomicU32,
 
-    pub(crate) has_publisher: AtomicBool,
-    /// No publisher any more: readers are told that the stream has ended.
-    pub(crate) closed: AtomicBool,
+    pub(crate) life: Life,
     pub(crate) publisher_waker: WakerCell,
 
     memory: PhantomData<&'m mut [u8]>,
@@ -210,12 +218,7 @@ impl<'m> FrameRing<'m> {
         pictures: &'m mut [u8],
         policy: Policy,
     ) -> Result<Self, MemoryError> {
-        if slots.len() < 2 || slots.len() > MAX_SLOTS {
-            return Err(MemoryError::Slots);
-        }
-        if readers.len() > MAX_READERS {
-            return Err(MemoryError::Readers);
-        }
+        MemoryError::check(slots.len(), readers.len())?;
         slots.fill_with(Slot::new);
         readers.fill_with(ReaderSlot::new);
         let slot_bytes = pictures.len() / slots.len();
@@ -229,9 +232,6 @@ impl<'m> FrameRing<'m> {
     ///
     /// As [`MemoryError`] says.
     ///
-    /// # Panics
-    ///
-    /// If the product of `slots` and `slot_bytes` is not a size that can be allocated.
     #[cfg(feature = "alloc")]
     pub fn leak(
         slots: usize,
@@ -240,11 +240,14 @@ impl<'m> FrameRing<'m> {
         policy: Policy,
     ) -> Result<&'static FrameRing<'static>, MemoryError> {
         use alloc::{boxed::Box, vec, vec::Vec};
-        let fresh = |n| (0..n).map(|_| Slot::new()).collect::<Vec<_>>();
+        // Before anything is allocated, since what is leaked cannot be given back.
+        MemoryError::check(slots, readers)?;
+        let bytes = slots.checked_mul(slot_bytes).filter(|bytes| isize::try_from(*bytes).is_ok());
+        let bytes = bytes.ok_or(MemoryError::Bytes)?;
         let ring = FrameRing::new(
-            fresh(slots).leak(),
+            (0..slots).map(|_| Slot::new()).collect::<Vec<_>>().leak(),
             (0..readers).map(|_| ReaderSlot::new()).collect::<Vec<_>>().leak(),
-            vec![0; slots.saturating_mul(slot_bytes)].leak(),
+            vec![0; bytes].leak(),
             policy,
         )?;
         Ok(Box::leak(Box::new(ring)))
@@ -272,27 +275,19 @@ impl<'m> FrameRing<'m> {
             next_sequence: Halves::new(1),
             reader_count: AtomicU32::new(0),
             reader_places: AtomicU32::new(0),
-            has_publisher: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
+            life: Life::new(),
             publisher_waker: WakerCell::new(),
             memory: PhantomData,
         }
     }
 
-    /// The one publisher; `None` while there is one already.
-    pub fn publisher(&self) -> Option<Publisher<'_>> {
-        if self.has_publisher.swap(true, Ordering::Acquire) {
-            return None;
-        }
-        self.closed.store(false, Ordering::Relaxed);
-        Some(Publisher::new(self))
-    }
-
-    /// Tells the readers that no more pictures come, as [`Publisher::close`] does; for who ends a
-    /// program in which publishers come and go.
+    /// Closes the ring for good: readers get what it still offers, then the end of the stream; a
+    /// publisher publishes nothing more, and no other comes. For the end of a program in which
+    /// publishers come and go.
+    ///
+    /// It ends no wait of a publisher.
     pub fn close(&self) {
-        // Release: who sees this sees the last picture.
-        self.closed.store(true, Ordering::Release);
+        self.life.close();
         self.wake_readers(Event::ITEM);
     }
 
@@ -307,24 +302,16 @@ impl<'m> FrameRing<'m> {
     /// Whether there is a publisher.
     #[must_use]
     pub fn has_publisher(&self) -> bool {
-        self.has_publisher.load(Ordering::Relaxed)
+        self.life.has_publisher()
     }
 
-    /// Whether readers are told that no more pictures come, after those that the ring still holds.
+    /// Whether the stream has ended, so that no more pictures come after those that the ring still
+    /// offers, unless another publisher begins another stream.
+    ///
+    /// Of the stream that a reader follows, [`Reader::has_ended`](crate::Reader::has_ended) says it.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// A new reader, which begins with the newest picture, if the ring holds one.
-    ///
-    /// Readers that begin at the same time thus share a slot.
-    ///
-    /// # Errors
-    ///
-    /// If every place for a reader is taken.
-    pub fn subscribe(&self, follow: Follow) -> Result<Reader<'_>, TooManyReaders> {
-        Reader::new(self, follow)
+    pub fn has_ended(&self) -> bool {
+        self.life.has_ended()
     }
 
     /// The overflow policy.

@@ -1,5 +1,6 @@
 use camwire_frame::FrameInfo;
 
+use crate::life::Stream;
 use crate::sync::{AtomicU32, Halves, Ordering, UnsafeCell};
 
 /// The state of one slot, in one word, so that every change of it is one atomic step:
@@ -31,6 +32,8 @@ const TAG_SHIFT: u32 = 19;
 pub(crate) struct Meta {
     pub(crate) position: u32,
     pub(crate) sequence: u64,
+    /// The stream it belongs to: see [`Life`](crate::life::Life).
+    pub(crate) stream: Stream,
     pub(crate) info: FrameInfo,
 }
 
@@ -91,6 +94,7 @@ impl Slot {
                 meta: UnsafeCell::new(Meta {
                     position: 0,
                     sequence: 0,
+                    stream: Stream::FIRST,
                     info: FrameInfo {
                         len: 0,
                         width: 0,

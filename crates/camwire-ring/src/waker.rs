@@ -23,10 +23,10 @@ use crate::sync::{AtomicU32, Ordering, UnsafeCell, fence};
 #[derive(Debug)]
 pub(crate) struct WakerCell {
     /// ```text
-    ///  31     4     3      2      1        0
-    /// +--------+-------+------+-------+---------+
-    /// | events | AGAIN | BUSY | NEWER | CURRENT |
-    /// +--------+-------+------+-------+---------+
+    ///  31     5    4      3       2      1        0
+    /// +--------+------+-------+------+-------+---------+
+    /// | events | GONE | AGAIN | BUSY | NEWER | CURRENT |
+    /// +--------+------+-------+------+-------+---------+
     /// ```
     ///
     /// - `CURRENT`: the number of the place whose waker is called, or is being called.
@@ -35,11 +35,13 @@ pub(crate) struct WakerCell {
     /// - `BUSY`: someone calls the current waker.
     /// - `AGAIN`: while that one was busy the task registered, and another event happened: the one
     ///   who is busy wakes the task for it, too.
+    /// - `GONE`: while that one was busy the task left for good: the one who is busy takes the
+    ///   current waker out.
     /// - events: what the task waits for; none for nothing.
     ///
-    /// Only the task sets events and `NEWER`. Only a wake clears `NEWER` and changes `CURRENT`, and
-    /// it does so only while there are events. So while there are none, the place that is not
-    /// current belongs to the task.
+    /// Only the task sets events and `NEWER`. Only a wake changes `CURRENT`, and it does so only
+    /// while there are events. So while there are none, the place that is not current belongs to
+    /// the task.
     state: AtomicU32,
     places: [UnsafeCell<Option<Waker>>; 2],
 }
@@ -48,7 +50,8 @@ const CURRENT: u32 = 1 << 0;
 const NEWER: u32 = 1 << 1;
 const BUSY: u32 = 1 << 2;
 const AGAIN: u32 = 1 << 3;
-const EVENTS: u32 = !(CURRENT | NEWER | BUSY | AGAIN);
+const GONE: u32 = 1 << 4;
+const EVENTS: u32 = !(CURRENT | NEWER | BUSY | AGAIN | GONE);
 
 /// Something that a task may wait for.
 #[derive(Clone, Copy, Debug)]
@@ -56,20 +59,20 @@ pub(crate) struct Event(u32);
 
 impl Event {
     /// For a reader: an item was published, or the stream has ended.
-    pub(crate) const ITEM: Self = Self(1 << 4);
+    pub(crate) const ITEM: Self = Self(1 << 5);
     /// For a reader: a lease was asked back.
-    pub(crate) const REVOCATION: Self = Self(1 << 5);
+    pub(crate) const REVOCATION: Self = Self(1 << 6);
     /// For the publisher: a slot may be free.
-    pub(crate) const SLOT: Self = Self(1 << 4);
+    pub(crate) const SLOT: Self = Self(1 << 5);
     /// For the publisher: a reader has come or gone.
-    pub(crate) const DEMAND: Self = Self(1 << 5);
+    pub(crate) const DEMAND: Self = Self(1 << 6);
     /// Both: a reader that goes may also have been what kept the slots.
     pub(crate) const READER_GONE: Self = Self(Self::SLOT.0 | Self::DEMAND.0);
 }
 
 // SAFETY: the one field that is not Sync already is `places`. What is in them is Send and Sync. A
-// place is read by whoever is BUSY with it and by the task, and written by the task alone while no
-// one can be busy with it: see `state` and where it is written.
+// place is read by the one who is BUSY with it and by the task. The task writes only where no one can
+// be busy; who is busy writes only when the task has GONE. See `state`, and where they are written.
 unsafe impl Sync for WakerCell {}
 
 impl WakerCell {
@@ -90,13 +93,15 @@ impl WakerCell {
     /// Calls of this and of [`clear`](Self::clear) must not overlap; each happens before the next.
     pub(crate) unsafe fn register(&self, waker: &Waker, event: Event) {
         // Which place has the newest waker is the task's own doing: when a wake makes NEWER the
-        // current one, this comes out the same.
-        let state = self.state.load(Ordering::Relaxed);
-        let newest = newest(state);
-        // SAFETY: only the task writes places, and this is the task's one call.
-        let is_known = self
-            .place(newest)
-            .with(|place| unsafe { (*place).as_ref().is_some_and(|known| known.will_wake(waker)) });
+        // current one, this comes out the same. Acquire: pairs with the Release of `leave`, after
+        // which that place may be empty.
+        let state = self.state.load(Ordering::Acquire);
+        let is_known = state & (GONE | NEWER) != GONE
+            && self.place(newest(state)).with(|place| {
+                // SAFETY: the task does not write now, and whoever is busy writes the current place
+                // if GONE, which this is not then.
+                unsafe { (*place).as_ref().is_some_and(|known| known.will_wake(waker)) }
+            });
         let old = if is_known {
             // Ordering: the waker was made visible when it was left.
             let wait = |state: u32| Some(state & !(EVENTS | AGAIN) | event.0);
@@ -106,7 +111,7 @@ impl WakerCell {
             // Before anything has changed: it may panic.
             let waker = waker.clone();
             // Acquire: pairs with the Release of `leave`, after which the place that was current
-            // then is not looked at any more.
+            // until then is not looked at any more.
             let state = self.state.fetch_and(!(EVENTS | AGAIN), Ordering::Acquire);
             // SAFETY: without events no wake begins, and without AGAIN the one that is busy makes
             // nothing else current. So the other place is the task's.
@@ -122,19 +127,24 @@ impl WakerCell {
         drop(old);
     }
 
-    /// Takes the wakers out, for the caller to drop. Someone who is just calling one keeps it from
-    /// being taken; that one then stays until another task comes.
+    /// Takes the wakers out, for the caller to drop, since the task has gone. If one is being called
+    /// just now, the one who does so drops it.
     ///
     /// # Safety
     ///
     /// As for [`register`](Self::register).
     pub(crate) unsafe fn clear(&self) -> [Option<Waker>; 2] {
-        // Acquire: as in `register`.
-        let state = self.state.fetch_and(!(EVENTS | AGAIN), Ordering::Acquire);
-        let current = state & CURRENT;
+        let gone = |state: u32| match state & BUSY {
+            0 => Some(state & CURRENT),
+            _ => Some(state & CURRENT | BUSY | GONE),
+        };
+        // Acquire: as in `register`. Release: who finds GONE may write where the task has read.
+        let state = self.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, gone);
+        let (Ok(state) | Err(state)) = state;
         // SAFETY: as in `register`, the other place is the task's, and while no one is busy so is
         // the current one.
         let take = |number| self.place(number).with_mut(|place| unsafe { (*place).take() });
+        let current = state & CURRENT;
         [take(other(current)), if state & BUSY == 0 { take(current) } else { None }]
     }
 
@@ -156,10 +166,15 @@ impl WakerCell {
         };
         let mut busy = Some(busy);
         while let Some(state) = busy {
-            let panicking = LeaveOnPanic(self);
+            // Without this a waker that panics would be the last one ever called.
+            let panicking = GoOn { cell: self, busy: None };
             self.call(state);
             mem::forget(panicking);
-            busy = self.leave();
+            let (again, gone) = self.leave();
+            let panicking = again.map(|_| GoOn { cell: self, busy: again });
+            drop(gone);
+            mem::forget(panicking);
+            busy = again;
         }
     }
 
@@ -173,15 +188,23 @@ impl WakerCell {
         });
     }
 
-    /// Ends being busy, unless the task has to be woken once more.
-    fn leave(&self) -> Option<u32> {
-        let mut state = self.state.load(Ordering::Relaxed);
+    /// Ends being busy, unless the task has to be woken once more. Gives out the waker of a task that
+    /// has gone, for the caller to drop.
+    fn leave(&self) -> (Option<u32>, Option<Waker>) {
+        let mut gone = None;
+        // Acquire: see `clear`.
+        let mut state = self.state.load(Ordering::Acquire);
         loop {
-            let next = if state & AGAIN == 0 { state & !BUSY } else { begin(state) };
+            if state & GONE != 0 {
+                // SAFETY: this one is busy, and no task looks at the current place while GONE.
+                let take = |place: *mut Option<Waker>| unsafe { (*place).take() };
+                gone = gone.or_else(|| self.place(state & CURRENT).with_mut(take));
+            }
+            let next = if state & AGAIN == 0 { state & !(BUSY | GONE) } else { begin(state) };
             // Release: the task may write the place that was current. Acquire: as in `wake`.
-            let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+            let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
             match self.state.compare_exchange_weak(state, next, success, failure) {
-                Ok(_) => return (state & AGAIN != 0).then_some(next),
+                Ok(_) => return ((state & AGAIN != 0).then_some(next), gone),
                 Err(now) => state = now,
             }
         }
@@ -208,13 +231,19 @@ fn other(number: u32) -> u32 {
     number ^ CURRENT
 }
 
-/// Without it a waker that panics would be the last one ever called.
-struct LeaveOnPanic<'c>(&'c WakerCell);
+/// Goes on where a waker has panicked.
+struct GoOn<'c> {
+    cell: &'c WakerCell,
+    /// The state in which the current waker is still to be called.
+    busy: Option<u32>,
+}
 
-impl Drop for LeaveOnPanic<'_> {
+impl Drop for GoOn<'_> {
     fn drop(&mut self) {
-        while let Some(busy) = self.0.leave() {
-            self.0.call(busy);
+        let mut busy = self.busy.or_else(|| self.cell.leave().0);
+        while let Some(state) = busy {
+            self.cell.call(state);
+            busy = self.cell.leave().0;
         }
     }
 }
@@ -404,7 +433,7 @@ mod tests {
         );
         let data = std::boxed::Box::leak(std::boxed::Box::new(on));
         // SAFETY: all of the table's functions may be called by any thread, as often as they are.
-        unsafe { Waker::new((data as *const &str).cast(), &VTABLE) }
+        unsafe { Waker::new(core::ptr::from_ref(data).cast(), &VTABLE) }
     }
 
     fn wait(cell: &WakerCell, waker: &Waker) {

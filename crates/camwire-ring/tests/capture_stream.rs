@@ -842,6 +842,6 @@ mod demand {
         assert_eq!(rig.status.state(), SourceState::Idle);
         let mut reader = rig.subscribe();
         rig.sim.advance(secs(5));
-        assert!(reader.try_latest().is_none());
+        assert!(reader.try_latest().is_err());
     }
 }

@@ -3,7 +3,7 @@
 #![cfg(loom)]
 
 use camwire_frame::{FrameInfo, Instant};
-use camwire_ring::{Follow, FrameLease, FrameRing, Policy, Publisher};
+use camwire_ring::{Follow, FrameLease, FrameRing, LeaseError, Policy, Publisher};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ fn model(bounds: (usize, usize), case: impl Fn() + Send + Sync + 'static) {
 fn publish(publisher: &mut Publisher<'_>, number: u8) -> bool {
     let Ok(mut grant) = publisher.try_grant() else { return false };
     grant.fill(number);
-    assert_eq!(publisher.commit(grant, info()), Ok(u64::from(number)));
+    assert_eq!(publisher.commit(grant, info()).unwrap(), u64::from(number));
     true
 }
 
@@ -66,7 +66,7 @@ fn latest_is_whole() {
         let thread = thread::spawn(move || {
             let mut last = 0;
             for _ in 0..2 {
-                if let Some(lease) = reader.try_latest() {
+                if let Ok(lease) = reader.try_latest() {
                     let sequence = check(&lease);
                     assert_eq!(lease.missed(), if last == 0 { 0 } else { sequence - last - 1 });
                     assert!(sequence > last);
@@ -138,7 +138,7 @@ fn keep_all_and_a_late_reader() {
         let thread = thread::spawn(move || {
             let mut reader = ring.subscribe(Follow::Ordered).unwrap();
             let mut last = None;
-            while let Some(lease) = reader.try_next() {
+            while let Ok(lease) = reader.try_next() {
                 let sequence = check(&lease);
                 assert_eq!(lease.missed(), 0);
                 if let Some(last) = last.replace(sequence) {
@@ -166,7 +166,7 @@ fn two_readers_share_a_slot() {
         let threads = [(), ()].map(|()| {
             let mut reader = ring.subscribe(Follow::Live).unwrap();
             thread::spawn(move || {
-                if let Some(lease) = reader.try_latest() {
+                if let Ok(lease) = reader.try_latest() {
                     check(&lease);
                 }
             })
@@ -275,7 +275,7 @@ fn the_newest_picture_is_not_asked_back_in_place_of_another() {
                 let lease = reader.try_next();
                 leased.store(true, Ordering::Release);
                 drop(lease);
-                if let Some(lease) = reader.try_latest() {
+                if let Ok(lease) = reader.try_latest() {
                     assert!(!lease.is_revoked());
                 }
             }
@@ -353,4 +353,50 @@ fn pictures_passed_by_make_room_on_a_ring_that_keeps_all() {
 #[test]
 fn pictures_passed_by_make_room_on_a_ring_that_drops_the_newest() {
     pictures_passed_by_make_room(Policy::DropNewest);
+}
+
+/// A publisher is replaced while a reader waits: the reader gets what the first has published, and
+/// the end.
+#[test]
+fn a_reader_gets_the_end_although_another_publisher_comes() {
+    model((3, 4), || {
+        let ring = ring(3, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        let thread = thread::spawn(move || {
+            let first = block_on(reader.next()).map(|lease| check(&lease));
+            assert_eq!(first, Some(1));
+            assert!(block_on(reader.next()).is_none());
+        });
+        assert!(publish(&mut publisher, 1));
+        drop(publisher);
+        let mut publisher = ring.publisher().unwrap();
+        assert!(publish(&mut publisher, 2));
+        thread.join().unwrap();
+    });
+}
+
+/// The ring is closed by a third thread, while a publisher publishes and a reader waits.
+#[test]
+fn a_third_thread_closes_the_ring() {
+    model((2, 3), || {
+        let ring = ring(2, 1, Policy::DropOldest);
+        let mut publisher = ring.publisher().unwrap();
+        let mut reader = ring.subscribe(Follow::Live).unwrap();
+        let waiting = thread::spawn(move || {
+            let mut last = 0;
+            while let Some(lease) = block_on(reader.latest()) {
+                last = check(&lease);
+            }
+            assert_eq!(reader.try_latest().err(), Some(LeaseError::Ended));
+            last
+        });
+        let closing = thread::spawn(move || ring.close());
+        let mut grant = publisher.try_grant().unwrap();
+        grant.fill(1);
+        let is_published = publisher.commit(grant, info()).is_ok();
+        closing.join().unwrap();
+        let last = waiting.join().unwrap();
+        assert!(is_published || last == 0);
+    });
 }

@@ -5,7 +5,7 @@
 #![cfg(all(unix, not(loom), feature = "alloc"))]
 
 use std::cell::UnsafeCell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -57,7 +57,7 @@ extern "C" fn interrupt(_: i32) {
         // A task that moves about has several wakers.
         let waker = &HIGH[polls as usize / 3 % HIGH.len()];
         // SAFETY: the table's functions may be called anywhere.
-        let waker = unsafe { Waker::new((waker as *const u8).cast(), &HIGH_TABLE) };
+        let waker = unsafe { Waker::new(std::ptr::from_ref(waker).cast(), &HIGH_TABLE) };
         let _ = task.as_mut().poll(&mut Context::from_waker(&waker));
     }
 }
@@ -122,7 +122,7 @@ fn interrupted(
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = interrupt as extern "C" fn(i32) as usize;
-            libc::sigaction(SIGNAL, &action, std::ptr::null_mut());
+            libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut());
             started.send(libc::pthread_self()).unwrap();
         }
         pend(); // Else the first round begins without the task.
@@ -213,6 +213,7 @@ fn a_reader_of_higher_priority_does_not_stop_the_publisher() {
                 last = lease.sequence();
                 READ.store(last, SeqCst);
             }
+            pending().await
         };
         let low = move || {
             let grant = wait(publisher.grant());

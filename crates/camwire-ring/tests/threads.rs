@@ -39,7 +39,7 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
                         Ordered => reader.next_blocking(PATIENCE),
                         Live => reader.latest_blocking(PATIENCE),
                     };
-                    let Some(lease) = lease else { break };
+                    let Ok(lease) = lease else { break };
                     let sequence = lease.sequence();
                     assert!(sequence > last, "in order, none twice");
                     check(&lease, sequence);
@@ -62,7 +62,7 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
         let mut number = 0;
         while number < pictures {
             let grant = match policy {
-                Policy::KeepAll => publisher.grant_blocking(PATIENCE),
+                Policy::KeepAll => publisher.grant_blocking(PATIENCE).ok(),
                 _ => publisher.try_grant().ok(),
             };
             number += 1;
@@ -74,7 +74,7 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
                         captured_at: Instant::from_micros(number),
                         ..FrameInfo::default()
                     };
-                    assert_eq!(publisher.commit(grant, info), Ok(number));
+                    assert_eq!(publisher.commit(grant, info).unwrap(), number);
                 }
                 // The last one must get through, so that everyone can tell the end.
                 None if number == pictures => {

@@ -84,7 +84,7 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
             // once, which for most viewers it does.
             let stalled = async {
                 let stalled_at = self.clock.now() + self.config.progress_timeout;
-                self.clock.sleep_until(stalled_at.min(by)).await;
+                self.clock.deadline(stalled_at.min(by)).await;
                 if by < stalled_at { Disconnect::TooSlow } else { Disconnect::Stalled }
             };
             let revoked = async {
@@ -122,7 +122,7 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
     /// Sends what is still buffered below. A transport that buffers must not keep a picture.
     pub(crate) async fn flush(&mut self) -> Result<(), Disconnect<W::Error>> {
         let stalled = async {
-            self.clock.sleep_until(self.clock.now() + self.config.progress_timeout).await;
+            self.clock.deadline(self.clock.now() + self.config.progress_timeout).await;
         };
         match select(self.write.flush(), stalled).await {
             Either::First(flushed) => Ok(flushed?),
@@ -209,7 +209,7 @@ impl<R: Read, W, C: Clock> Connection<'_, R, W, C> {
     /// connection were closed on unread bytes, many systems would throw the answer away.
     pub(crate) async fn drain(&mut self) {
         let clock = self.out.clock;
-        let until = clock.sleep_until(clock.now() + Duration::from_secs(1));
+        let until = clock.deadline(clock.now() + Duration::from_secs(1));
         let _ = select(gone(&mut self.read), until).await;
     }
 }

@@ -39,7 +39,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         R: Read,
         W: WriteVectored,
     {
-        let Some(publisher) = self.ring.publisher() else {
+        let Ok(publisher) = self.ring.publisher() else {
             let reason = "another camera pushes";
             return self.refuse(connection, "409 Conflict", "", reason).await;
         };
@@ -81,7 +81,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     {
         let (clock, config, status) = (&self.clock, &self.config, self.status);
         let mut buffer = [0; BUFFER];
-        let mut timer = pin!(clock.sleep_until(camera.due(config)));
+        let mut timer = pin!(clock.deadline(camera.due(config)));
         loop {
             if let Some(frame) = camera.intake.answer(()) {
                 self.say(out, frame.as_bytes()).await?;
@@ -129,7 +129,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                             self.say(out, frame.as_bytes()).await?;
                         }
                     }
-                    timer.set(clock.sleep_until(camera.due(config)));
+                    timer.set(clock.deadline(camera.due(config)));
                     continue;
                 }
             };
@@ -263,7 +263,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     pub(crate) fn forget_old(&self) {
         if self.waits_for_camera()
             && self.ring.readers() == 0
-            && let Some(mut publisher) = self.ring.publisher()
+            && let Ok(mut publisher) = self.ring.publisher()
         {
             publisher.clear();
             publisher.detach();

@@ -146,7 +146,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         let viewer = viewer.ok_or(PushError::TooManyViewers)?;
         let out = Outlet { write, with_body: true, clock: &self.clock, config: &self.config };
         let mut pushing = Pushing { server: self, out, viewer, memory };
-        let late = self.clock.sleep_until(self.clock.now() + self.config.head_timeout);
+        let late = self.clock.deadline(self.clock.now() + self.config.head_timeout);
         let opened = match select(pushing.open(&mut read, to), late).await {
             Either::First(opened) => opened?,
             Either::Second(()) => return Err(PushError::NoAnswer(Disconnect::Silent)),
@@ -217,12 +217,12 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         let mut reader: Option<Reader<'p>> = None;
         let mut pacer = self.viewer.cap.map(Pacer::new);
         let mut missed = 0;
-        let mut timer = pin!(clock.sleep_until(messages.due()));
+        let mut timer = pin!(clock.deadline(messages.due()));
         loop {
             let answered = self.answer(&mut messages).await;
             if matches!(answered, Err(Disconnect::Protocol)) {
                 // Or it might not get the Close.
-                let second = clock.sleep_until(clock.now() + Duration::from_secs(1));
+                let second = clock.deadline(clock.now() + Duration::from_secs(1));
                 let _ = select(crate::connection::gone(read), second).await;
             }
             answered.map_err(PushError::Lost)?;
@@ -260,7 +260,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                 Either3::Second(Heard::Gone) => return Err(PushError::Lost(Disconnect::Closed)),
                 Either3::Second(Heard::Message) => {}
                 // Without credit no picture is waited for, so the end is seen here.
-                Either3::Third(()) if server.ring.is_closed() => {
+                Either3::Third(()) if server.ring.has_ended() => {
                     let ended = self.end(read, &mut messages).await;
                     return ended.map_err(PushError::Lost);
                 }
@@ -269,7 +269,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
                     if let Some(frame) = ping.map_err(PushError::Lost)? {
                         self.send(frame.as_bytes()).await.map_err(PushError::Lost)?;
                     }
-                    timer.set(clock.sleep_until(messages.due()));
+                    timer.set(clock.deadline(messages.due()));
                 }
             }
         }
@@ -360,7 +360,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         }
         // If the connection were closed on unread bytes, many systems would throw the Close away.
         let clock = &self.server.clock;
-        let mut until = pin!(clock.sleep_until(clock.now() + Duration::from_secs(1)));
+        let mut until = pin!(clock.deadline(clock.now() + Duration::from_secs(1)));
         while messages.is_open()
             && let Either::First(Heard::Message) = select(messages.hear(read), until.as_mut()).await
         {

@@ -117,6 +117,12 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         self.random
     }
 
+    /// The clock by which it measures its deadlines.
+    #[must_use]
+    pub const fn clock(&self) -> &C {
+        &self.clock
+    }
+
     /// Serves one connection: one request, and its answer until that has ended.
     ///
     /// The caller closes the transport afterwards. `peer` is for the statistics.
@@ -250,7 +256,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let mut buffer = [0; 128];
         loop {
             let read = connection.read.read(&mut buffer);
-            let count = match select(read, self.clock.sleep_until(deadline)).await {
+            let count = match select(read, self.clock.deadline(deadline)).await {
                 Either::First(count) => count?,
                 Either::Second(()) => return Err(Disconnect::NoRequest),
             };

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use camwire_frame::{Clock, Instant, Pacer, Random};
 use camwire_multipart::{Encoder, MediaType, PartHead};
-use camwire_ring::{Follow, FrameLease, Reader, TooManyReaders};
+use camwire_ring::{Follow, FrameLease, Reader, SubscribeError};
 use camwire_websocket::Server as ServerRole;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
@@ -162,7 +162,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     }
 
     /// A reader of the ring for a viewer.
-    pub(crate) fn read(&self, mode: Mode) -> Result<Reader<'_>, TooManyReaders> {
+    pub(crate) fn read(&self, mode: Mode) -> Result<Reader<'_>, SubscribeError> {
         let follow = match mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
@@ -196,7 +196,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         // of viewers that is much less work.
         let mut repeat_at = self.clock.now() + self.config.repeat_after;
         let earlier = |at: Instant, framing: &Framing| framing.due().map_or(at, |due| at.min(due));
-        let mut timer = pin!(self.clock.sleep_until(earlier(repeat_at, framing)));
+        let mut timer = pin!(self.clock.deadline(earlier(repeat_at, framing)));
         loop {
             self.reply(out, framing, &viewer).await?;
             let may_send = framing.may_send();
@@ -236,7 +236,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             };
             if timer_fired {
                 // Who has no credit waits for no picture, so is told of the end here.
-                if !may_send && self.ring.is_closed() {
+                if !may_send && reader.has_ended() {
                     return self.end(out, read, framing, &viewer).await;
                 }
                 let now = self.clock.now();
@@ -263,7 +263,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
                     repeat_at = now + self.config.repeat_after;
                 }
                 self.look_after(out, framing, &viewer, now).await?;
-                timer.set(self.clock.sleep_until(earlier(repeat_at, framing)));
+                timer.set(self.clock.deadline(earlier(repeat_at, framing)));
             }
         }
     }
@@ -338,7 +338,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         }
         out.flush().await?;
         // If the connection were closed on unread bytes, many systems would throw the end away.
-        let mut until = pin!(self.clock.sleep_until(self.clock.now() + Duration::from_secs(1)));
+        let mut until = pin!(self.clock.deadline(self.clock.now() + Duration::from_secs(1)));
         while let Framing::Messages(messages) = framing
             && messages.is_open()
             && let Either::First(Heard::Message) = select(messages.hear(read), until.as_mut()).await

@@ -1,81 +1,88 @@
-"""examples/qemu-riscv under test: the firmware in an emulator, on two processors.
+"""examples/qemu-riscv under test: the firmware in an emulator, on two processors."""
 
-The tests are run by `cargo xtask test board`, or by hand in this folder with the firmware of each
-target in CAMWIRE_BOARD_IMC and CAMWIRE_BOARD_IMAC:
-    python3 -m unittest -v test_board_viewers
-"""
-
-import contextlib
 import os
+import signal
 import socket
 import tempfile
 import threading
 import time
 from functools import partial
 
-from camwire import Case, Server, eventually, in_threads, make_pictures
+from camwire import TARGET, TIMEOUT, HttpServer, assert_numbers_add_up, in_threads, make_frames
+from camwire import missing, wait_until
+from tcp import free_ports
 
 
-def unused_ports(count):
-    with contextlib.ExitStack() as stack:
-        doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        return [stack.enter_context(door).getsockname()[1] for door in doors]
+class Board(HttpServer):
+    """The running firmware, with each of its ports on one of this machine's: `ports`, where the
+    first, 80 by default, is `port`.
 
-
-class Board(Server):
-    """The firmware running, with each of its ports on one of this machine's: `ports`, where the
-    first, 80 unless said otherwise, is `port`.
-
-    It takes the words of its README as options, and `pictures`, which are JPEGs, to show instead
-    of its test pattern. `slow` gives it 125 million instructions in a second of its own time, as
-    an ESP32-C3 has about, however slow the emulator is.
+    It takes the words of its README as options, and `frames`, which are JPEGs, to send instead of
+    its test pattern. `slow` gives it 125 million instructions in a second of its own time, about
+    what an ESP32-C3 has, however slow the emulator is.
     """
 
     size = (320, 240)
     kind = "qemu"
+    this_machine = "10.0.2.2"
 
     # How many can watch at once, and how many connections there can be, by src/main.rs.
-    viewers = 10
+    places = 10
     sockets = 12
 
-    def __init__(self, pictures=(), slow=False, **words):
+    def __init__(self, frames=(), slow=False, **words):
         inside = [int(port) for port in str(words.get("ports", 80)).split(",")]
-        self.ports = dict(zip(inside, unused_ports(len(inside))))
+        self.ports = dict(zip(inside, free_ports(len(inside))))
         self.port = self.ports[inside[0]]
         forward = "".join(f",hostfwd=tcp:127.0.0.1:{self.ports[at]}-:{at}" for at in inside)
+        self.folder = tempfile.TemporaryDirectory(prefix="camwire-board-")
+        self.monitor = f"{self.folder.name}/monitor"
         command = [
             *("qemu-system-riscv32", "-M", "virt", "-cpu", self.processor, "-m", "32M"),
-            *("-bios", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"),
+            *("-bios", "none", "-display", "none", "-serial", "stdio"),
+            *("-monitor", f"unix:{self.monitor},server=on,wait=off"),
             *("-no-reboot", "-global", "virtio-mmio.force-legacy=false"),
             *("-netdev", f"user,id=net{forward}"),
-            *("-device", "virtio-net-device,netdev=net", "-kernel", os.environ[self.firmware]),
+            *("-device", "virtio-net-device,netdev=net", "-kernel", self.firmware()),
         ]
         if slow:
             command += ["-icount", "shift=3,align=off,sleep=on"]
-        with tempfile.NamedTemporaryFile(prefix="camwire-pictures-") as film:
-            if pictures:
-                film.write(b"".join(pictures))
+        with tempfile.NamedTemporaryFile(prefix="camwire-frames-") as film:
+            if frames:
+                film.write(b"".join(frames))
                 film.flush()
                 words["pictures"] = film.tell()
                 command += ["-device", f"loader,file={film.name},addr=0x80400000,force-raw=on"]
             words = " ".join(f"{name}={value}" for name, value in words.items())
-            self.start([*command, "-append", words])
-            try:
-                # Not earlier: the emulator would accept a connection, and lose its first packet.
-                eventually("the firmware listens", self._listens, pause=0.01)
-            except AssertionError:
-                self.close()
-                raise
+            super().__init__(*command, "-append", words)
 
-    def _listens(self):
-        self.assert_well()
-        return "listening on" in self.log
+    def wait_until_ready(self):
+        # Not earlier: the emulator would accept a connection, and lose its first packet.
+        self.wait_for_log("listening on")
 
-    def assert_well(self):
-        """It has not ended, or by itself and as it should."""
-        if self.process.poll():
-            self.reader.join(timeout=5)
-            raise AssertionError(f"the firmware ended with {self.process.returncode}:\n{self.log}")
+    def firmware(self):
+        variable = f"CAMWIRE_BOARD_{self.name.upper()}"
+        folder = TARGET / f"qemu-riscv/riscv32{self.name}-unknown-none-elf/release"
+        path = os.environ.get(variable, folder / "camwire-qemu-riscv")
+        if not os.path.exists(path):
+            missing(f"the firmware in {variable}", "cargo xtask test e2e")
+        return path
+
+    def set_link(self, state):
+        """Takes the network's link "off", or puts it "on"."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(TIMEOUT)
+            monitor.connect(self.monitor)
+            # It begins with its prompt, and shows another one when it is done.
+            output = b""
+            for command in [b"", f"set_link net {state}\n".encode()]:
+                monitor.sendall(command)
+                prompts = output.count(b"(qemu) ")
+                while output.count(b"(qemu) ") == prompts:
+                    piece = monitor.recv(4096)
+                    assert piece, output
+                    output += piece
+            assert b"Error" not in output and b"unknown" not in output, output
 
     def connect(self, **options):
         # The emulator accepts one at a time. If another is waiting already, this machine tries
@@ -91,97 +98,79 @@ class Board(Server):
             return None
 
     def get_at_last(self, path):
-        return eventually(f"a socket is free for {path}", lambda: self.try_get(path), pause=0.02)
+        return wait_until(f"a socket is free for {path}", lambda: self.try_get(path), pause=0.02)
 
     def close(self):
-        try:
-            self.assert_well()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
-            self.process.wait()
-            self.reader.join(timeout=5)
-            self.process.stdout.close()
+        """Fails if the firmware has panicked, or met a trap."""
+        code = self.process.poll()
+        super().close()
+        self.folder.cleanup()
+        assert code in (None, 0, -signal.SIGKILL), f"the firmware ended with {code}:\n{self.log}"
 
 
 class Imac(Board):
     """As ESP32-C6."""
 
-    firmware = "CAMWIRE_BOARD_IMAC"
+    name = "imac"
     processor = "rv32,f=off,d=off,s=off,h=off"
 
 
 class Imc(Board):
     """As ESP32-C3: an atomic instruction would be a trap."""
 
-    firmware = "CAMWIRE_BOARD_IMC"
+    name = "imc"
     processor = "rv32,a=off,f=off,d=off,s=off,h=off"
 
 
-class Crowd(Case):
-    """Viewers of pictures that nearly fill the firmware's slots."""
+def frames():
+    """Frames that nearly fill the firmware's slots."""
+    return make_frames(40, "320x240", quality=2)
 
-    @classmethod
-    def setUpClass(cls):
-        cls.pictures = make_pictures(40, "320x240", quality=2)
 
-    def serve(self, **words):
-        return super().serve(pictures=self.pictures, **words)
+def assert_unchanged(parts, frames):
+    assert_numbers_add_up(parts)
+    changed = {part.number for part in parts if part.jpeg not in frames}
+    assert not changed, "numbers of frames that were changed on their way"
 
-    def viewers(self, board, count):
-        viewers = [self.watch(board) for _ in range(count)]
-        for viewer in viewers:
-            viewer.part()
-        return viewers
 
-    def assert_shares(self, fps, least):
-        """Each of ten viewers is sent at least this part of what any other is sent."""
-        board = self.serve(fps=fps)
+def while_reading(viewers, job):
+    """Does it while the viewers read; returns what each of them was sent, none of it changed."""
+    over = threading.Event()
 
-        def sent():
-            return [viewer["sent"] for viewer in board.stats()["viewers"]]
+    def read(viewer):
+        parts = []
+        while not over.is_set():
+            parts.append(viewer.part())
+        return parts
 
-        def share():
-            # Some have come earlier than others.
-            before = sent()
+    def work():
+        try:
+            job()
+        finally:
+            over.set()
 
-            def enough():
-                counts = [now - then for now, then in zip(sent(), before, strict=True)]
-                return counts if max(counts) >= 150 else None
+    *read_by_each, _ = in_threads([*(partial(read, viewer) for viewer in viewers), work])
+    for parts in read_by_each:
+        assert_unchanged(parts, frames())
+    return read_by_each
 
-            counts = eventually("the viewers are sent pictures", enough)
-            self.assertEqual(len(counts), board.viewers)
-            self.assertGreaterEqual(min(counts), least * max(counts), counts)
 
-        self.while_watching(self.viewers(board, board.viewers), share)
+def assert_fair(board, viewers, least):
+    """Each of them is sent at least this part of what any other is sent."""
 
-    def while_watching(self, viewers, job):
-        """Does it while the viewers read; the answer is what each was sent, none of it changed."""
-        over = threading.Event()
+    def sent():
+        return [viewer["sent"] for viewer in board.viewers()]
 
-        def watch(viewer):
-            parts = []
-            while not over.is_set():
-                parts.append(viewer.part())
-            return parts
+    def share():
+        # Some have come earlier than others.
+        before = sent()
 
-        def work():
-            try:
-                job()
-            finally:
-                over.set()
+        def enough():
+            counts = [now - then for now, then in zip(sent(), before, strict=True)]
+            return counts if max(counts) >= 100 else None
 
-        seen = in_threads([*(partial(watch, viewer) for viewer in viewers), work])[:-1]
-        for parts in seen:
-            self.assert_numbers_add_up(parts)
-            changed = {part.number for part in parts if part.jpeg not in self.pictures}
-            self.assertFalse(changed, "numbers of pictures that were changed on their way")
-        return seen
+        counts = wait_until("the viewers are sent frames", enough)
+        assert len(counts) == len(viewers)
+        assert min(counts) >= least * max(counts), counts
 
-    def leave_in_a_picture(self, board, orderly):
-        viewer = self.watch(board)
-        viewer._exactly(5000)
-        if not orderly:
-            # A reset instead of a proper end.
-            viewer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        viewer.close()
+    while_reading(viewers, share)

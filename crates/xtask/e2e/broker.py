@@ -1,146 +1,139 @@
-"""mosquitto, and clients of it that share no code with camwire: among them the existing ESP32 camera
-(esp32_mqtt_livestream) and its viewer, played from the description of what they send.
-"""
+"""mosquitto, and clients of it that share no code with camwire: among them the camera of
+esp32_mqtt_livestream, played from the description of what it sends."""
 
 import itertools
 import queue
-import shutil
 import signal
 import socket
-import subprocess
+import struct
 import tempfile
 import threading
 import time
+import zlib
+from collections import namedtuple
 from pathlib import Path
 
 import paho.mqtt.client as paho
+from camwire import TIMEOUT, Program, run, wait_until
+from tcp import free_port
 
-from camwire import PATIENCE, die_with_parent, eventually, run
-
+# Bytes of a part of that camera's frames.
 PART = 8000
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
-def answers(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        return True
-    except OSError:
-        return False
 
 
 class Mosquitto:
     """A broker, on a port of its own that it keeps when it is started again."""
 
-    def __init__(self, user=None, password=None, more=()):
+    def __init__(self, *options, login=None):
         self.port = free_port()
-        self.folder = tempfile.TemporaryDirectory(prefix="camwire-mosquitto-")
+        self.login = login
+        self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
-        self.log = folder / "log"
         lines = [f"listener {self.port} 127.0.0.1", "user root", "persistence false"]
-        lines += [f"log_dest file {self.log}", *more]
-        if user:
+        lines += ["log_dest stderr", *options]
+        if login:
             passwords = folder / "passwords"
-            program = self.find("mosquitto_passwd")
-            assert run(program, "-b", "-c", passwords, user, password).returncode == 0
+            done = run("mosquitto_passwd", "-b", "-c", passwords, *login)
+            assert done.returncode == 0, done.stderr
             lines += ["allow_anonymous false", f"password_file {passwords}"]
         else:
             lines += ["allow_anonymous true"]
         self.configuration = folder / "mosquitto.conf"
         self.configuration.write_text("\n".join(lines) + "\n")
-        self.process = None
+        self.log = ""
         self.start()
-
-    @staticmethod
-    def find(program):
-        found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-        assert found, f"{program} is not there"
-        return found
 
     @property
     def url(self):
         return f"mqtt://127.0.0.1:{self.port}"
 
     def start(self):
-        self.process = subprocess.Popen(
-            [self.find("mosquitto"), "-c", self.configuration],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
-        )
-        eventually("mosquitto answers", lambda: answers(self.port), patience=20, pause=0.02)
+        self.program = Program("mosquitto", "-c", self.configuration)
+        wait_until("mosquitto listens", self._listens, pause=0.02)
+
+    def _listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def connections(self):
+        """How many connections it has accepted from clients."""
+        return self.program.log.count("New client connected")
 
     def stop(self):
-        self.process.kill()
-        self.process.wait()
+        self.program.close()
+        self.log += self.program.log
 
-    def halt(self):
-        self.process.send_signal(signal.SIGSTOP)
+    def freeze(self):
+        self.program.process.send_signal(signal.SIGSTOP)
 
-    def go_on(self):
-        self.process.send_signal(signal.SIGCONT)
+    def thaw(self):
+        self.program.process.send_signal(signal.SIGCONT)
+
+    def publish(self, topic, payload="", *args):
+        """By mosquitto's own client."""
+        login = ("-u", self.login[0], "-P", self.login[1]) if self.login else ()
+        done = run("mosquitto_pub", "-p", self.port, *login, "-t", topic, "-m", payload, *args)
+        assert done.returncode == 0, done.stderr
 
     def close(self):
         self.stop()
         self.folder.cleanup()
 
 
-def publish(port, topic, payload="", *args):
-    """By mosquitto's own client."""
-    done = run("mosquitto_pub", "-p", port, "-t", topic, "-m", payload, *args)
-    assert done.returncode == 0, done.stderr
-
-
 class Client:
-    """A client by paho that notes what it hears."""
+    """A client by paho that keeps what it receives."""
 
-    def __init__(self, port, *filters, user=None, password=None):
+    def __init__(self, broker, *filters):
         self.filters = filters
-        self.messages = queue.Queue()
+        self.messages = []
+        self.unread = queue.Queue()
         self.subscribed = threading.Event()
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
         self.client.reconnect_delay_set(min_delay=1, max_delay=1)
-        if user:
-            self.client.username_pw_set(user, password)
+        if broker.login:
+            self.client.username_pw_set(*broker.login)
         self.client.on_connect = self._connected
         self.client.on_subscribe = lambda *_: self.subscribed.set()
-        self.client.on_message = lambda _, __, message: self.heard(message)
-        self.client.connect("127.0.0.1", port)
+        self.client.on_message = lambda _, __, message: self.receive(message)
+        self.client.connect("127.0.0.1", broker.port)
         self.client.loop_start()
         if filters:
-            assert self.subscribed.wait(PATIENCE), "the broker answers the subscription"
+            assert self.subscribed.wait(TIMEOUT), "the broker answers the subscription"
 
     def _connected(self, *_):
         if self.filters:
             self.client.subscribe([(name, 0) for name in self.filters])
 
-    def heard(self, message):
-        self.messages.put(message)
+    def receive(self, message):
+        self.messages.append(message)
+        self.unread.put(message)
 
-    def say(self, topic, payload=b"", retain=False):
+    def publish(self, topic, payload=b"", retain=False):
         self.client.publish(topic, payload, qos=0, retain=retain)
 
-    def next(self, topic=None, patience=PATIENCE):
+    def payloads(self, topic):
+        """Of all messages of this topic so far."""
+        return [message.payload for message in list(self.messages) if message.topic == topic]
+
+    def next(self, topic=None):
         """The next message, or the next one of a topic."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
-                message = self.messages.get(timeout=max(0, deadline - time.monotonic()))
+                message = self.unread.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"nothing on {topic or self.filters}") from None
             if topic in (None, message.topic):
                 return message
 
-    def all(self):
-        """What has been heard and not yet asked for."""
+    def drain(self):
+        """The messages that have not been read."""
         messages = []
-        while not self.messages.empty():
-            messages.append(self.messages.get())
+        while not self.unread.empty():
+            messages.append(self.unread.get())
         return messages
 
     def close(self):
@@ -148,66 +141,45 @@ class Client:
         self.client.loop_stop()
 
 
-class Viewer(Client):
-    """Does what the existing viewer does: keeps each part by the number in its topic, and joins
-    them when it is told that the picture is complete.
+class EspCamera(Client):
+    """Does what the camera of esp32_mqtt_livestream does: boots with its stream off, greets,
+    applies commands, and publishes parts of 8000 bytes, retained, then their count.
     """
 
-    def __init__(self, port, prefix, **options):
-        self.prefix = prefix
-        self.parts = {}
-        self.pictures = []
-        super().__init__(port, f"{prefix}/image/part/+", f"{prefix}/image_complete", **options)
-
-    def heard(self, message):
-        self.messages.put(message)
-        if message.topic == f"{self.prefix}/image_complete":
-            count = int(message.payload)
-            parts = [self.parts.get(number, b"") for number in range(count)]
-            self.pictures.append(b"".join(parts))
-        else:
-            self.parts[int(message.topic.rsplit("/", 1)[1])] = message.payload
-
-
-class Camera(Client):
-    """Does what the existing camera does: boots with its stream off, greets, obeys, and publishes
-    parts of 8000 bytes, retained, then how many they are.
-    """
-
-    def __init__(self, port, pictures, data="esp32cam/50", control="esp32auto/50", fps=15):
-        self.pictures, self.data, self.control = pictures, data, control
+    def __init__(self, broker, frames, data="esp32cam/50", control="esp32auto/50", fps=15):
+        self.frames, self.data, self.control = frames, data, control
         self.pause = 1 / fps
-        self.streaming = False
+        self.is_streaming = False
         self.commands = []
         self.running = True
-        super().__init__(port, f"{control}/#")
+        super().__init__(broker, f"{control}/#")
         self.greet()
         self.thread = threading.Thread(target=self._stream, daemon=True)
         self.thread.start()
 
     def greet(self):
-        self.say("esp32cam", f"online on ip 192.168.0.50 topic: {self.control}")
+        self.publish("esp32cam", f"online on ip 192.168.0.50 topic: {self.control}")
 
-    def heard(self, message):
+    def receive(self, message):
         command = message.topic.removeprefix(self.control + "/")
         self.commands.append(command)
         if command in ("camera/stream/start", "camera/stream/stop"):
-            self.streaming = command.endswith("start")
+            self.is_streaming = command.endswith("start")
 
-    def send(self, picture):
-        count = len(picture) // PART + 1
+    def send(self, frame):
+        count = len(frame) // PART + 1
         for number in range(count):
-            part = picture[number * PART : (number + 1) * PART]
-            self.say(f"{self.data}/image/part/{number}", part, retain=True)
-        self.say(f"{self.data}/image_complete", str(count))
+            part = frame[number * PART : (number + 1) * PART]
+            self.publish(f"{self.data}/image/part/{number}", part, retain=True)
+        self.publish(f"{self.data}/image_complete", str(count))
 
     def _stream(self):
-        for picture in itertools.cycle(self.pictures):
-            while self.running and not self.streaming:
+        for frame in itertools.cycle(self.frames):
+            while self.running and not self.is_streaming:
                 time.sleep(0.01)
             if not self.running:
                 return
-            self.send(picture)
+            self.send(frame)
             time.sleep(self.pause)
 
     def close(self):
@@ -216,8 +188,67 @@ class Camera(Client):
         super().close()
 
 
+def indexed(messages, prefix):
+    """The frames of the indexed layout, as the viewer of esp32_mqtt_livestream joins them. The
+    first may have begun before the messages, and is left out."""
+    frames, parts = [], None
+    for message in list(messages):
+        topic = message.topic.removeprefix(f"{prefix}/")
+        if topic == "image_complete":
+            if parts is not None:
+                count = int(message.payload)
+                assert sorted(parts) == list(range(count)), (sorted(parts), count)
+                assert all(len(parts[number]) == PART for number in range(count - 1))
+                assert len(parts[count - 1]) < PART
+                frames.append(b"".join(parts[number] for number in range(count)))
+            parts = {}
+        elif topic.startswith("image/part/") and parts is not None:
+            parts[int(topic.rpartition("/")[2])] = message.payload
+    return frames
+
+
+# A message of the framed layout, by the table in camwire-mqtt's README.
+HEAD = struct.Struct(">4xIQQIIHHI")
+Part = namedtuple("Part", "stream sequence time total offset index count checksum body")
+
+
+def framed_part(
+    body, index=0, count=1, offset=0, total=None, stream=77, sequence=1, time=0, checksum=0
+):
+    total = len(body) if total is None else total
+    head = HEAD.pack(stream, sequence, time, total, offset, index, count, checksum)
+    return b"CW\x01\x00" + head[4:] + body
+
+
+def parse_part(payload):
+    assert payload[:4] == b"CW\x01\x00", payload[:4]
+    return Part(*HEAD.unpack_from(payload), payload[HEAD.size :])
+
+
+def framed(messages, prefix):
+    """The frames of the framed layout, by their numbers. The first may have begun before the
+    messages, and the last may not be whole yet: they are left out."""
+    frames, parts = {}, []
+    for message in list(messages):
+        if message.topic != f"{prefix}/frame":
+            continue
+        part = parse_part(message.payload)
+        if part.index == 0:
+            parts = []
+        elif not parts:
+            continue
+        assert part.offset == sum(len(before.body) for before in parts), "in order, none twice"
+        assert part.index == len(parts) and all(part[:4] == before[:4] for before in parts)
+        parts.append(part)
+        if len(parts) == part.count:
+            jpeg = b"".join(part.body for part in parts)
+            assert len(jpeg) == part.total and zlib.crc32(jpeg) == part.checksum
+            frames[part.sequence] = jpeg
+    return frames
+
+
 def padded(jpeg, size):
-    """The same picture with comments in it (marker FFFE), so that it has so many bytes."""
+    """The same frame with comments in it (marker FFFE), so that it has so many bytes."""
     missing = size - len(jpeg)
     comments = b""
     while missing:

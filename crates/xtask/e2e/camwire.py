@@ -1,15 +1,17 @@
 """camwire-host under test, and readers of its streams that share no code with it.
 
-The tests are run by `cargo xtask test e2e`, or by hand in this folder:
-    CAMWIRE_HOST=../../../target/release/camwire-host python3 -m unittest -v test_http
-Servers listen on loopback, on a port that the system chooses. What a test starts, it ends.
+Servers listen on loopback, on a port that the system chooses. What a test starts ends with it.
 """
 
+import concurrent.futures
+import contextlib
 import ctypes
+import functools
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,16 +19,52 @@ import sys
 import tempfile
 import threading
 import time
-import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = os.environ.get("CAMWIRE_HOST", "camwire-host")
-OUT = Path(os.environ.get("CAMWIRE_E2E_DIR", tempfile.gettempdir() + "/camwire-e2e"))
-OUT.mkdir(parents=True, exist_ok=True)
+import pytest
+from tcp import Reader
 
-# No test says how fast something must be. This is when a test gives up waiting.
-PATIENCE = 60.0
+HERE = Path(__file__).parent
+TARGET = HERE.parents[2] / "target"
+HOST = os.environ.get("CAMWIRE_HOST", str(TARGET / "release/camwire-host"))
+# For screenshots and the like, which people may want to look at.
+OUT = Path(os.environ.get("CAMWIRE_E2E_DIR", TARGET / "e2e"))
+
+GET_STREAM = b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+# Nothing here asserts how fast something is. After so many seconds a test stops waiting.
+TIMEOUT = 60.0
+
+
+def read_packages():
+    """The lines of apt.txt: the names of a program, and its Debian packages."""
+    lines = [line.split() for line in (HERE / "apt.txt").read_text().splitlines()]
+    lines = [line for line in lines if line and line[0] != "#"]
+    return {names.split("|")[0]: (names.split("|"), packages) for names, *packages in lines}
+
+
+PACKAGES = read_packages()
+
+
+def find(program):
+    """The path of a program of apt.txt. Where it is missing, the test is skipped, or fails."""
+    names, packages = PACKAGES[program]
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+    found = filter(None, (shutil.which(name, path=path) for name in names))
+    return next(found, None) or missing(program, f"apt install {' '.join(packages)}")
+
+
+def missing(what, how):
+    """Skips the test, or fails it in a run that was to install everything."""
+    end = pytest.fail if os.environ.get("CAMWIRE_E2E_INSTALL") else pytest.skip
+    end(f"missing: {what} ({how})")
+
+
+def command_line(command):
+    """The command with the path of a program of apt.txt in place of its name."""
+    program, *arguments = map(str, command)
+    return [find(program) if program in PACKAGES else program, *arguments]
 
 
 def die_with_parent():
@@ -35,28 +73,108 @@ def die_with_parent():
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def eventually(what, condition, patience=PATIENCE, pause=0.1):
+def wait_until(what, condition, timeout=TIMEOUT, pause=0.05):
     """Waits until the condition holds, and returns what it returned."""
-    deadline = time.monotonic() + patience
-    while True:
-        result = condition()
-        if result:
-            return result
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not come about in {patience:.0f} s: {what}")
+            raise AssertionError(f"not within {timeout:.0f} s: {what}")
         time.sleep(pause)
+    return result
 
 
-def run(*command, input=b"", patience=PATIENCE, **options):
+def holds(condition, seconds=0.5):
+    """Whether the condition holds all the time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not condition():
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def run(*command, input=b"", timeout=TIMEOUT, **options):
     """Runs a program to its end, with a limit; returns its CompletedProcess, output as bytes."""
     return subprocess.run(
-        [str(part) for part in command],
+        command_line(command),
         input=input,
         capture_output=True,
-        timeout=patience,
+        timeout=timeout,
         preexec_fn=die_with_parent,
         **options,
     )
+
+
+class Program:
+    """A program that runs until `close`. `log` is what it has printed so far.
+
+    A subclass says in `wait_until_ready` when it can be used.
+    """
+
+    def __init__(self, *command, **options):
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
+        self.process = subprocess.Popen(
+            command_line(command),
+            stdin=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+            **options,
+        )
+        self.lines = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        try:
+            self.wait_until_ready()
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"{error}\n{self.log}") from None
+
+    def wait_until_ready(self):
+        pass
+
+    def _read(self):
+        for line in self.process.stdout or ():
+            self.lines.append(line.decode(errors="replace"))
+
+    @property
+    def log(self):
+        return "".join(self.lines)
+
+    def wait_for_log(self, pattern, timeout=TIMEOUT):
+        """Waits until it has printed this, and returns the match."""
+
+        def found():
+            has_ended = not self.is_running()
+            if has_ended:
+                self.reader.join(timeout=5)
+            found = re.search(pattern, self.log)
+            assert found or not has_ended, f"it ended with {self.wait()}, without {pattern!r}"
+            return found
+
+        return wait_until(f"it prints {pattern!r}", found, timeout, pause=0.01)
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def wait(self):
+        """The exit code, once it has ended; then the log is complete."""
+        code = self.process.wait(timeout=TIMEOUT)
+        self.reader.join(timeout=5)
+        return code
+
+    def interrupt(self):
+        """Ctrl-C; returns the exit code."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def kill(self):
+        self.process.kill()
+        self.wait()
+
+    def close(self):
+        self.kill()
+        if self.process.stdout:
+            self.process.stdout.close()
 
 
 @dataclass
@@ -69,81 +187,65 @@ class Response:
         return json.loads(self.body)
 
 
-class Server:
-    """A running `camwire-host serve` on a port of its own."""
+class HttpServer(Program):
+    """A running program that serves HTTP at `port`."""
 
-    # What its test pattern is, and what /stats says of it.
+    # What its test pattern is, what /stats says of it, and how it reaches this machine.
     size = (640, 480)
     kind = "test"
+    this_machine = "127.0.0.1"
 
-    def __init__(self, *args, **options):
-        for name, value in options.items():
-            args += (f"--{name}", value)
-        self.start([HOST, "serve", "--listen", "127.0.0.1:0", *map(str, args)])
-        found = eventually("the server prints its address", self._address, patience=20, pause=0.01)
-        if found == "ended":
-            raise AssertionError(f"the server ended at its start:\n{self.log}")
-        self.port = int(found)
-
-    def start(self, command):
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
-        self.lines = []
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.decode(errors="replace"))
-
-    def _address(self):
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.log)
-        if found:
-            return found[1]
-        return "ended" if self.process.poll() is not None else None
-
-    @property
-    def log(self):
-        return "".join(self.lines)
-
-    def url(self, path="/"):
-        return f"http://127.0.0.1:{self.port}{path}"
+    def url(self, path="/", scheme="http"):
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     def get(self, path, method="GET", headers={}):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
-            fields = {name.lower(): value for name, value in answer.getheaders()}
-            return Response(answer.status, fields, answer.read())
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Response(answer.status, headers, answer.read())
         finally:
             connection.close()
 
-    def stats(self):
-        return self.get("/stats").json()
+    def status_of(self, path, **options):
+        return self.get(path, **options).status
 
-    def connect(self, receive_buffer=None, patience=PATIENCE):
+    def is_healthy(self):
+        return self.status_of("/healthz") == 200
+
+    def settings(self):
+        return self.get("/status").json()
+
+    def stats(self, **options):
+        return self.get("/stats", **options).json()
+
+    def source(self):
+        return self.stats()["source"]
+
+    def is_idle(self):
+        return self.source()["state"] == "idle"
+
+    def viewers(self):
+        return self.stats()["viewers"]
+
+    def transports(self):
+        return [viewer["transport"] for viewer in self.viewers()]
+
+    def connect(self, receive_buffer=None, timeout=TIMEOUT):
         """A bare connection."""
         connection = socket.socket()
-        connection.settimeout(patience)
+        connection.settimeout(timeout)
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.connect(("127.0.0.1", self.port))
         return connection
 
-    def request(self, head, receive_buffer=None):
+    def request(self, head, **options):
         """A connection on which these bytes have been sent."""
-        connection = self.connect(receive_buffer=receive_buffer)
+        connection = self.connect(**options)
         connection.sendall(head)
         return connection
-
-    def stream(self, path="/stream", **options):
-        return Stream(self, path, **options)
 
     def memory(self):
         """Resident bytes."""
@@ -159,25 +261,55 @@ class Server:
                 return int(line.split()[4].split(":")[0], 16)
         return 0
 
-    def alive(self):
-        return self.process.poll() is None
 
-    def interrupt(self):
-        """Ctrl-C; returns the exit code."""
-        if self.alive():
-            self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=PATIENCE)
+class Server(HttpServer):
+    """`camwire-host serve`, with these arguments; `fps=30` is another way to write `--fps 30`. It
+    sends `frames`, which are JPEGs, in place of its test pattern."""
+
+    def __init__(self, *args, frames=(), environment={}, **options):
+        self.folder = tempfile.TemporaryDirectory()
+        for number, frame in enumerate(frames):
+            Path(self.folder.name, f"{number:03}.jpg").write_bytes(frame)
+        if frames:
+            options["source"] = f"dir:{self.folder.name}"
+        for name, value in options.items():
+            args += (f"--{name.replace('_', '-')}", value)
+        if "--listen" not in args:
+            args += ("--listen", "127.0.0.1:0")
+        super().__init__(HOST, "serve", *args, env={**os.environ, **environment})
+
+    def wait_until_ready(self):
+        self.port = int(self.wait_for_log(r"http://127\.0\.0\.1:(\d+)")[1])
 
     def close(self):
-        if self.alive():
+        if self.is_running():
             self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.reader.join(timeout=5)
-        self.process.stdout.close()
+                pass
+        super().close()
+        self.folder.cleanup()
+
+
+def view(*args, **options):
+    """`camwire-host view` without a window, to its end."""
+    return run(HOST, "view", "--headless", *args, **options)
+
+
+def view_json(*args, **options):
+    """As view, which must succeed; returns the frames and the summary behind them."""
+    done = view("--json", *args, **options)
+    assert done.returncode == 0, done.stderr
+    return view_objects(done.stdout.decode().splitlines())
+
+
+def view_objects(lines):
+    """The frames, and the summary behind them, of `--json`."""
+    *frames, summary = map(json.loads, lines)
+    assert all(frame["type"] == "frame" for frame in frames), frames
+    assert summary["type"] == "summary", summary
+    return frames, summary
 
 
 @dataclass
@@ -198,16 +330,15 @@ class Part:
         return float(self.headers["x-timestamp"])
 
 
-class Stream:
+class Stream(Reader):
     """An MJPEG stream read over a bare socket, strictly: each byte is where it belongs."""
 
     def __init__(self, server, path="/stream", rate=None, receive_buffer=None):
         self.rate = rate  # bytes in a second
-        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
-        self.socket = server.request(head, receive_buffer)
-        self.buffer = bytearray()
         self.due = time.monotonic()
-        head = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+        super().__init__(server.request(head, receive_buffer=receive_buffer))
+        head = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         self.status = int(head[0].split(" ")[1])
         self.headers = fields(head[1:-2])
         if self.status != 200:
@@ -217,42 +348,25 @@ class Stream:
         found = re.fullmatch(r"\s*boundary=([A-Za-z0-9]+)", boundary)
         assert found, f"a boundary of letters and digits, the first parameter: {self.headers}"
         self.delimiter = b"--" + found[1].encode() + b"\r\n"
-        start = self._exactly(len(self.delimiter))
+        start = self.exactly(len(self.delimiter))
         assert start == self.delimiter, f"the body begins with its delimiter, not {start!r}"
 
-    def _fill(self):
-        size = 65536
+    def fill(self):
         if self.rate:
-            size = max(1, int(self.rate / 50))
-            self.due = max(self.due, time.monotonic() - 1) + size / self.rate
+            self.due = max(self.due, time.monotonic() - 1) + 2000 / self.rate
             time.sleep(max(0, self.due - time.monotonic()))
-        piece = self.socket.recv(size)
-        if not piece:
-            raise EOFError("the server ended the stream")
-        self.buffer += piece
-
-    def _until(self, mark):
-        while (at := self.buffer.find(mark)) < 0:
-            self._fill()
-        return self._exactly(at + len(mark))
-
-    def _exactly(self, size):
-        while len(self.buffer) < size:
-            self._fill()
-        piece = bytes(self.buffer[:size])
-        del self.buffer[:size]
-        return piece
+        super().fill(2000 if self.rate else 65536)
 
     def part(self):
-        head = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        head = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         headers = fields(head[:-2])
         assert headers["content-type"] == "image/jpeg", headers
         if "content-length" in headers:
-            jpeg = self._exactly(int(headers["content-length"]))
-            after = self._exactly(2 + len(self.delimiter))
+            jpeg = self.exactly(int(headers["content-length"]))
+            after = self.exactly(2 + len(self.delimiter))
             assert after == b"\r\n" + self.delimiter, f"not a delimiter after the part: {after!r}"
         else:
-            jpeg = self._until(b"\r\n" + self.delimiter)[: -2 - len(self.delimiter)]
+            jpeg = self.until(b"\r\n" + self.delimiter)[: -2 - len(self.delimiter)]
         assert jpeg[:2] == b"\xff\xd8" and jpeg[-2:] == b"\xff\xd9", "a part is one whole JPEG"
         return Part(headers, jpeg)
 
@@ -266,6 +380,8 @@ class Stream:
         return part
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that reads it
         self.socket.close()
 
 
@@ -274,8 +390,19 @@ def fields(lines):
     return {name.lower(): value.strip() for name, _, value in pairs}
 
 
+def assert_numbers_add_up(parts):
+    """Each gap between numbers is exactly what the server says was missed."""
+    for before, after in zip(parts, parts[1:]):
+        if after.number == before.number:
+            # The last frame sent again, because no new one came.
+            assert after.missed == 0 and after.jpeg == before.jpeg
+        else:
+            gap = after.number - before.number - 1
+            assert after.missed == gap, f"{before.headers} then {after.headers}"
+
+
 def decode(jpegs):
-    """Has ffmpeg decode the pictures; returns one checksum of the pixels for each.
+    """Decodes the frames by ffmpeg; returns one checksum of the pixels for each.
 
     Any complaint is an error.
     """
@@ -283,27 +410,25 @@ def decode(jpegs):
         *("ffmpeg", "-hide_banner", "-loglevel", "warning", "-xerror", "-err_detect", "explode"),
         *("-f", "mjpeg", "-i", "-", "-fps_mode", "passthrough", "-f", "framemd5", "-"),
         input=b"".join(jpegs),
-        patience=2 * PATIENCE,
+        timeout=2 * TIMEOUT,
     )
     assert done.returncode == 0 and not done.stderr, done.stderr.decode(errors="replace")
     lines = done.stdout.decode().splitlines()
     sums = [line.split(",")[-1].strip() for line in lines if not line.startswith("#")]
-    assert len(sums) == len(jpegs), f"{len(jpegs)} pictures, {len(sums)} decoded"
+    assert len(sums) == len(jpegs), f"{len(jpegs)} frames, {len(sums)} decoded"
     return sums
 
 
 def size_of(jpeg):
-    """Width and height, as ffprobe sees them."""
-    done = run(
-        *("ffprobe", "-v", "error", "-f", "mjpeg", "-show_entries", "stream=width,height"),
-        *("-of", "csv=p=0", "-i", "-"),
-        input=jpeg,
-    )
-    assert done.returncode == 0, done.stderr
-    return tuple(int(number) for number in done.stdout.decode().strip().split(","))
+    """Width and height, by its frame header."""
+    at = 2
+    while jpeg[at + 1] != 0xC0:
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+    return int.from_bytes(jpeg[at + 7 : at + 9]), int.from_bytes(jpeg[at + 5 : at + 7])
 
 
-def make_pictures(count=30, size="640x480", quality=4):
+@functools.cache
+def make_frames(count=30, size="640x480", quality=4):
     """Different JPEGs of another encoder, that of ffmpeg."""
     with tempfile.TemporaryDirectory() as folder:
         done = run(
@@ -311,70 +436,29 @@ def make_pictures(count=30, size="640x480", quality=4):
             *("-frames:v", count, "-pix_fmt", "yuvj420p", "-q:v", quality, f"{folder}/%04d.jpg"),
         )
         assert done.returncode == 0, done.stderr
-        return [path.read_bytes() for path in sorted(Path(folder).iterdir())]
-
-
-class Case(unittest.TestCase):
-    """A test that starts servers; what they said is printed when it fails."""
-
-    # The server under test; a subclass may run the same tests on another.
-    subject = Server
-
-    def run(self, result=None):
-        self.servers = []
-        result = result if result is not None else self.defaultTestResult()
-        before = len(result.failures) + len(result.errors)
-        super().run(result)
-        if len(result.failures) + len(result.errors) > before:
-            for server in self.servers:
-                print(f"--- log of {self.id()}\n{server.log}---", file=sys.stderr)
-        return result
-
-    def serve(self, *args, **options):
-        server = self.subject(*args, **options)
-        self.servers.append(server)
-        self.addCleanup(server.close)
-        return server
-
-    def watch(self, server, path="/stream", **options):
-        stream = server.stream(path, **options)
-        self.addCleanup(stream.close)
-        return stream
-
-    def folder(self):
-        folder = tempfile.TemporaryDirectory(prefix="camwire-e2e-")
-        self.addCleanup(folder.cleanup)
-        return Path(folder.name)
-
-    def assert_numbers_add_up(self, parts):
-        """Each gap between numbers is exactly what the server says was missed."""
-        for before, after in zip(parts, parts[1:]):
-            if after.number == before.number:
-                # The last picture sent again, because no new one came.
-                self.assertEqual(after.missed, 0)
-                self.assertEqual(after.jpeg, before.jpeg)
-            else:
-                gap = after.number - before.number - 1
-                self.assertEqual(after.missed, gap, f"{before.headers} then {after.headers}")
+        return tuple(path.read_bytes() for path in sorted(Path(folder).iterdir()))
 
 
 def in_threads(jobs):
-    """Runs functions at the same time; raises what the first to fail raised."""
-    results = [None] * len(jobs)
-    errors = []
+    """Runs functions at the same time; returns what they return."""
+    with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+        return [each.result() for each in [pool.submit(job) for job in jobs]]
 
-    def work(index, job):
-        try:
-            results[index] = job()
-        except BaseException as error:  # handed on below
-            errors.append(error)
 
-    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=4 * PATIENCE)
-        assert not thread.is_alive(), "a reader hangs"
-    if errors:
-        raise errors[0]
-    return results
+def collect(stream):
+    """Reads a stream in a thread until it ends, into the list that it returns."""
+    parts = []
+
+    def work():
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                parts.append(stream.part())
+
+    threading.Thread(target=work, daemon=True).start()
+    return parts
+
+
+def assert_come_from(originals, jpegs):
+    """Each is one of the parts that `collect` reads; it may be a little behind."""
+    missing = lambda: set(jpegs) - {part.jpeg for part in originals}
+    wait_until("each frame is one of the original ones", lambda: not missing())

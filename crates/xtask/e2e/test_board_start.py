@@ -1,32 +1,30 @@
-"""How the firmware starts and ends in its emulator, and that a test hears of it."""
+"""How the firmware starts and ends in its emulator, and that a test that meets its end fails."""
 
-from board import Imac, Imc
-from camwire import PATIENCE, Case
+import pytest
+from board import Imc
 
 
-class AtomicsOnImc(Imc):
+@pytest.mark.target("imc", "imac")
+def test_firmware_ends_by_itself(serve):
+    board = serve(seconds=3)
+    assert board.status_of("/capture") == 200
+    assert board.wait() == 0, board.log
+    board.wait_for_log(r"robot: \d+ steps, \d+ skipped, at worst \d+ us late")
+
+
+@pytest.mark.target("imc", "imac")
+def test_panic_of_the_firmware_fails_the_test_and_says_why(serve):
+    reason = r"(?s)ended with 101,.*panicked at src/.*not an argument.*: nonsense"
+    with pytest.raises(AssertionError, match=reason):
+        serve(nonsense=1)
+
+
+class ImcWithAtomics(Imc):
     """The firmware with atomic instructions, on the processor without."""
 
-    firmware = Imac.firmware
+    name = "imac"
 
 
-class Start(Case):
-    def test_ends_by_itself(self):
-        for self.subject in (Imc, Imac):
-            with self.subTest(board=self.subject.__name__):
-                board = self.serve(seconds=3)
-                self.assertEqual(board.get("/capture").status, 200)
-                self.assertEqual(board.process.wait(PATIENCE), 0, board.log)
-                board.reader.join(PATIENCE)
-                self.assertRegex(board.log, r"robot: \d+ steps, \d+ skipped, at worst \d+ us late")
-
-    def test_panic_fails_the_test_and_says_why(self):
-        for self.subject in (Imc, Imac):
-            with self.subTest(board=self.subject.__name__):
-                says = r"(?s)ended with 101:.*panicked at src/.*not an argument.*: nonsense"
-                self.assertRaisesRegex(AssertionError, says, self.serve, nonsense=1)
-
-    def test_trap_fails_the_test_and_says_why(self):
-        self.subject = AtomicsOnImc
-        illegal_instruction = r"(?s)ended with 102:.*trap: cause 2, at 0x8"
-        self.assertRaisesRegex(AssertionError, illegal_instruction, self.serve)
+def test_trap_of_the_firmware_fails_the_test_and_says_why():
+    with pytest.raises(AssertionError, match=r"(?s)ended with 102,.*trap: cause 2, at 0x8"):
+        ImcWithAtomics()

@@ -1,105 +1,94 @@
 """Arguments, exit codes, Ctrl-C."""
 
+import re
 import socket
-import subprocess
 
-from camwire import HOST, Case, PATIENCE, Server, run
+import pytest
+from camwire import HOST, Program, run
+from tcp import free_port
 
 
-class Cli(Case):
-    def assert_one_sentence(self, done, mentions=""):
-        said = done.stderr.decode()
-        self.assertTrue(said.strip(), "it says what is wrong")
-        for word in ("panicked", "backtrace", "thread '"):
-            self.assertNotIn(word, said)
-        # A sentence, and at most the hint that clap adds.
-        self.assertLessEqual(len([line for line in said.splitlines() if line.strip()]), 5, said)
-        self.assertIn(mentions, said)
+def assert_fails(code, *args, mentions=""):
+    """It ends with this code and with a sentence, at most followed by the hint that clap adds."""
+    done = run(HOST, *args, timeout=20)
+    said = done.stderr.decode()
+    assert done.returncode == code, said
+    assert 1 <= len([line for line in said.splitlines() if line.strip()]) <= 5, said
+    assert not re.search("panicked|backtrace|thread '", said)
+    assert mentions in said
 
-    def test_help_has_examples(self):
-        for args in (["--help"], ["serve", "--help"]):
-            done = run(HOST, *args)
-            self.assertEqual(done.returncode, 0)
-            self.assertIn(b"--source", run(HOST, "serve", "--help").stdout)
-        self.assertIn(b"camwire-host serve", done.stdout)
 
-    def test_wrong_arguments_exit_with_2(self):
-        for args in (
-            ["--nonsense"],
-            ["nonsense"],
-            ["serve", "--fps", "fast"],
-            ["serve", "--fps", "-1"],
-            ["serve", "--quality", "64"],
-            ["serve", "--quality", "good"],
-            ["serve", "--resolution", "NOPE"],
-            ["serve", "--policy", "drop-some"],
-            ["serve", "--source", "nonsense:x"],
-            ["serve", "--source", "http://"],
-            ["serve", "--listen", "nowhere"],
-            ["serve", "--listen", "127.0.0.1:99999"],
-            ["serve", "--max-viewers", "many"],
-        ):
-            with self.subTest(args=args):
-                done = run(HOST, *args, patience=20)
-                self.assertEqual(done.returncode, 2, done.stderr)
-                self.assert_one_sentence(done)
+@pytest.mark.smoke
+@pytest.mark.parametrize("count", [0, 3])
+def test_host_serves_frames_until_ctrl_c(serve, watch, count):
+    server = serve(fps=30)
+    assert server.get("/capture").headers["content-type"] == "image/jpeg"
+    viewers = [watch(server) for _ in range(count)]
+    for viewer in viewers:
+        viewer.parts(2)
+    # Nobody reads from these any more.
+    assert server.interrupt() == 0
+    assert "panicked" not in server.log
 
-    def test_source_that_is_not_there(self):
-        for source in ("dir:/nonexistent/folder", "file:/nonexistent/film.mjpeg"):
-            with self.subTest(source=source):
-                done = run(HOST, "serve", "--listen", "127.0.0.1:0", "--source", source, patience=20)
-                self.assertIn(done.returncode, (1, 2), done.stderr)
-                self.assert_one_sentence(done, mentions="/nonexistent/")
 
-    def test_port_in_use_exits_with_1(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            done = run(HOST, "serve", "--listen", f"127.0.0.1:{port}", patience=20)
-        self.assertEqual(done.returncode, 1, done.stderr)
-        self.assert_one_sentence(done, mentions=str(port))
+@pytest.mark.parametrize("command", ["", "serve", "view"])
+def test_help_has_options_and_examples(command):
+    done = run(HOST, *command.split(), "--help")
+    assert done.returncode == 0
+    for text in ("--fps", f"camwire-host {command or 'serve'} "):
+        assert text in done.stdout.decode()
 
-    def test_no_argument_is_serve_on_8080(self):
-        """On a machine where 8080 is taken, it says so."""
-        process = subprocess.Popen(
-            [HOST], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        try:
-            line = process.stdout.readline().decode()
-            while line and "http://127.0.0.1:8080" not in line:
-                line = process.stdout.readline().decode()
-            if not line:
-                self.assertEqual(process.wait(timeout=PATIENCE), 1)
-                self.assertIn(b"8080", process.stderr.read())
-        finally:
-            process.kill()
-            process.communicate()
 
-    def test_several_addresses(self):
-        server = self.serve("--listen", "127.0.0.1:0")
-        server.get("/healthz")
-        import re
+@pytest.mark.parametrize(
+    "args",
+    [
+        "--nonsense",
+        "nonsense",
+        "serve --fps fast",
+        "serve --fps -1",
+        "serve --quality 64",
+        "serve --quality good",
+        "serve --resolution NOPE",
+        "serve --policy drop-some",
+        "serve --source nonsense:x",
+        "serve --source http://",
+        "serve --listen nowhere",
+        "serve --listen 127.0.0.1:99999",
+        "serve --max-viewers many",
+    ],
+)
+def test_wrong_arguments_exit_with_2(args):
+    assert_fails(2, *args.split())
 
-        ports = set(re.findall(r"http://127\.0\.0\.1:(\d+)", server.log))
-        self.assertEqual(len(ports), 2, server.log)
 
-    def test_an_address_given_twice_is_one(self):
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            address = f"127.0.0.1:{unused.getsockname()[1]}"
-        server = self.serve("--listen", address, "--listen", address)
-        server.get("/healthz")
-        self.assertEqual(server.log.count(address), 1, server.log)
+@pytest.mark.parametrize("source", ["dir:/nonexistent/folder", "file:/nonexistent/film.mjpeg"])
+def test_missing_source_exits_with_1(source):
+    args = ("serve", "--listen", "127.0.0.1:0", "--source", source)
+    assert_fails(1, *args, mentions="/nonexistent/")
 
-    def test_interrupt_ends_it_cleanly(self):
-        server = self.serve()
-        server.get("/capture")
-        self.assertEqual(server.interrupt(), 0)
-        self.assertNotIn("panicked", server.log)
 
-    def test_interrupt_with_viewers(self):
-        server = self.serve()
-        viewers = [self.watch(server) for _ in range(3)]
-        for viewer in viewers:
-            viewer.parts(2)
-        # Nobody reads from these again.
-        self.assertEqual(server.interrupt(), 0)
-        self.assertNotIn("panicked", server.log)
+def test_port_in_use_exits_with_1():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_fails(1, "serve", "--listen", f"127.0.0.1:{port}", mentions=str(port))
+
+
+def test_no_argument_serves_on_8080(start):
+    """Where 8080 is taken, it reports that."""
+    host = start(Program, HOST)
+    host.wait_for_log(r"http://127\.0\.0\.1:8080|8080.* another program uses that port")
+    if not host.is_running():
+        assert host.wait() == 1
+
+
+def test_host_listens_on_several_addresses(serve):
+    server = serve("--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0")
+    assert server.is_healthy()
+    assert len(set(re.findall(r"http://127\.0\.0\.1:(\d+)", server.log))) == 2, server.log
+
+
+def test_address_given_twice_is_used_once(serve):
+    address = f"127.0.0.1:{free_port()}"
+    server = serve("--listen", address, "--listen", address)
+    assert server.is_healthy()
+    assert server.log.count(address) == 1, server.log

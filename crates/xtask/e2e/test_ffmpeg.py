@@ -1,48 +1,59 @@
-"""ffmpeg and ffprobe."""
+"""ffmpeg, ffprobe and OpenCV."""
 
-from camwire import Case, run
+import cv2
+import pytest
+from camwire import run
 
-
-class Reader(Case):
-    def read(self, url, frames=50):
-        done = run(
-            *("ffmpeg", "-hide_banner", "-nostats", "-loglevel", "warning", "-i", url),
-            *("-frames:v", frames, "-f", "null", "-"),
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stderr.decode(), "")
-
-    def probe(self, url, size):
-        done = run(
-            *("ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width,height"),
-            *("-of", "csv=p=0", url),
-        )
-        self.assertEqual(done.stdout.decode().strip(), "mjpeg,%d,%d" % size, done.stderr)
-        self.assertEqual(done.stderr.decode(), "")
+every_target = pytest.mark.target("host", "imc", "imac")
 
 
-class Ffmpeg(Reader):
-    def test_reads_without_a_warning(self):
-        self.read(self.serve().url("/stream"))
-
-    def test_every_way_of_asking(self):
-        server = self.serve(fps=30)
-        for path in ("/mjpeg/1", "/stream?mode=all", "/stream?fps=10", "/stream?advance_headers=1"):
-            with self.subTest(path=path):
-                self.read(server.url(path), frames=20)
-
-    def test_probe_tells_codec_and_size(self):
-        server = self.serve()
-        self.probe(server.url("/stream"), server.size)
+def assert_reads(url, frames=50):
+    done = run(
+        *("ffmpeg", "-hide_banner", "-nostats", "-loglevel", "warning", "-i", url),
+        *("-frames:v", frames, "-f", "null", "-"),
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
-class Options(Reader):
-    def test_every_size(self):
-        for resolution, size in (("QVGA", (320, 240)), ("UXGA", (1600, 1200))):
-            with self.subTest(resolution=resolution):
-                self.probe(self.serve("--resolution", resolution).url("/stream"), size)
+def assert_probes(url, size):
+    done = run(
+        *("ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width,height"),
+        *("-of", "csv=p=0", url),
+    )
+    assert (done.stdout.decode().strip(), done.stderr) == ("mjpeg,%d,%d" % size, b"")
 
-    def test_every_policy(self):
-        for policy in ("drop-oldest", "drop-newest", "keep-all"):
-            with self.subTest(policy=policy):
-                self.read(self.serve("--policy", policy).url("/stream"), frames=20)
+
+@every_target
+def test_ffmpeg_reads_every_stream_without_a_warning(serve):
+    server = serve(fps=30)
+    assert_reads(server.url("/stream"))
+    for path in ("/mjpeg/1", "/stream?mode=all", "/stream?fps=10", "/stream?advance_headers=1"):
+        assert_reads(server.url(path), frames=20)
+
+
+@every_target
+def test_ffprobe_finds_codec_and_size(server):
+    assert_probes(server.url("/stream"), server.size)
+
+
+@pytest.mark.parametrize("resolution, size", [("QVGA", (320, 240)), ("UXGA", (1600, 1200))])
+def test_ffprobe_finds_the_resolution(serve, resolution, size):
+    assert_probes(serve(resolution=resolution).url("/stream"), size)
+
+
+@pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest", "keep-all"])
+def test_ffmpeg_reads_under_every_policy(serve, policy):
+    assert_reads(serve(policy=policy).url("/stream"), frames=20)
+
+
+def test_opencv_reads_frames_that_change(server):
+    """As in every tutorial about cameras."""
+    capture = cv2.VideoCapture(server.url("/stream"))
+    assert capture.isOpened()
+    frames = set()
+    for _ in range(30):
+        ok, frame = capture.read()
+        assert ok and frame.shape == (480, 640, 3)
+        frames.add(frame.tobytes())
+    capture.release()
+    assert len(frames) > 20

@@ -1,240 +1,149 @@
-"""Relays: of camwire itself, of ffmpeg, and of servers that misbehave."""
+"""Relays: of ffmpeg, and of cameras that write their streams in many ways."""
 
-import socket
-import subprocess
+from functools import partial
 
-from camwire import Case, die_with_parent, decode, eventually, in_threads, make_pictures, size_of
-from misbehave import Camera, part
+import pytest
+from cameras import Camera, Dialect
+from camwire import Program, assert_numbers_add_up, decode, make_frames, size_of, wait_until
+from tcp import free_port
+
+frames = partial(make_frames, 40, "320x240")
+
+ESPRESSIF = "123456789000000000000987654321"
+PREAMBLE = b"This is a message with multiple parts in MIME format.\r\n" * 20
+
+# A line for each way to write a stream that must be understood.
+DIALECTS = {
+    "plain": Dialect(),
+    "no length": Dialect(length=None),
+    "dashes in the header's boundary": Dialect("--frame"),
+    "dashes in the header's boundary, no length": Dialect("--frame", length=None),
+    "dashes in the header's boundary, and two more": Dialect("--frame", b"----frame"),
+    "quoted boundary": Dialect('"frame"'),
+    "boundary of characters that need quotes": Dialect(
+        "+++===123454321===+++",
+        b"--+++===123454321===+++",
+        before=b"\r\n--+++===123454321===+++\r\n",
+        delimiter_comes_last=True,
+    ),
+    "padded length": Dialect(length="{:9}"),
+    "preamble": Dialect(before=PREAMBLE),
+    "preamble, no length": Dialect(before=PREAMBLE, length=None),
+    "bare newlines": Dialect(newline=b"\n"),
+    "no first delimiter": Dialect(delimiter_comes_last=True),
+    "chunked": Dialect(ESPRESSIF, b"\r\n--" + ESPRESSIF.encode(), chunked=True),
+    "chunked, no length": Dialect(
+        ESPRESSIF, b"\r\n--" + ESPRESSIF.encode(), length=None, chunked=True
+    ),
+    "delimiter inside the frame": Dialect(comment=b"\r\n--frame\r\nX: y"),
+}
+
+# And for each that need not be, but must not do any harm.
+BROKEN = {
+    **{f"length that is {lie} off": Dialect(lie=lie) for lie in (-1, 1, -500, 500, 100_000)},
+    **{
+        f"length {length!r}": Dialect(length=length)
+        for length in ("-5", "99999999999999999999999", "many", "4294967296", "1e3", "")
+    },
+}
 
 
-class Relay(Case):
-    @classmethod
-    def setUpClass(cls):
-        cls.pictures = make_pictures(40, "320x240")
+def table(dialects):
+    return pytest.mark.parametrize("dialect", dialects.values(), ids=dialects)
 
-    def relay(self, source, *args):
-        return self.serve("--source", source, *args)
 
-    def camera(self, *args, pictures=None, **options):
-        camera = Camera(pictures or self.pictures, *args, **options)
-        self.addCleanup(camera.close)
-        return camera
+@pytest.fixture
+def relay(serve):
+    return lambda source: serve("--source", source)
 
-    def assert_pictures_arrive(self, camera, count=25):
-        """What comes out of a relay of this camera are its pictures, whole and unchanged."""
-        relay = self.relay(camera.url())
-        parts = self.watch(relay).parts(count)
-        for number, part in enumerate(parts):
-            self.assertIn(part.jpeg, camera.pictures, f"picture {number} is not the camera's")
-        self.assertGreater(len({part.jpeg for part in parts}), 10)
-        self.assert_numbers_add_up(parts)
-        self.assertIn(relay.get("/capture").body, camera.pictures)
-        self.assertEqual(relay.get("/healthz").status, 200)
-        source = relay.stats()["source"]
-        self.assertEqual((source["width"], source["height"]), (320, 240))
 
-    def test_relay_of_a_relay(self):
-        first = self.serve("--fps", 15)
-        second = self.relay(first.url("/stream"))
-        third = self.relay(second.url("/stream"))
-        original = self.watch(first, "/stream?mode=all")
-        end = self.watch(third)
-        end.part()
+@pytest.fixture
+def camera(start):
+    return lambda *args, **options: start(Camera, frames(), *args, **options)
 
-        originals, relayed = in_threads([lambda: original.parts(120), lambda: end.parts(30)])
-        before = {part.jpeg for part in originals}
-        same = [part for part in relayed if part.jpeg in before]
-        self.assertGreater(len(same), 20, "the same pictures come out, byte for byte")
-        self.assert_numbers_add_up(relayed)
-        self.assertEqual(len(set(decode([part.jpeg for part in same]))), len(same))
-        self.assertEqual(size_of(third.get("/capture").body), (640, 480))
-        for server in (first, second, third):
-            self.assertEqual(server.get("/healthz").status, 200)
 
-    def test_relay_without_viewers_leaves_the_camera_alone(self):
-        first = self.serve()
-        relay = self.relay(first.url("/stream"))
-        viewer = self.watch(relay)
-        viewer.parts(3)
-        self.assertEqual(len(first.stats()["viewers"]), 1)
-        viewer.close()
-        eventually("the relay hangs up", lambda: not first.stats()["viewers"])
-        self.assertEqual(relay.get("/healthz").status, 200)
+@table(DIALECTS)
+def test_relay_sends_frames_of_the_camera_unchanged(relay, camera, watch, dialect):
+    camera = camera(dialect)
+    relay = relay(camera.url())
+    parts = watch(relay).parts(25)
+    for number, part in enumerate(parts):
+        assert part.jpeg in camera.frames, f"frame {number} is not one of the camera's"
+    assert len({part.jpeg for part in parts}) > 10
+    assert_numbers_add_up(parts)
+    assert relay.get("/capture").body in camera.frames
+    assert relay.is_healthy()
+    source = relay.source()
+    assert (source["width"], source["height"]) == (320, 240)
 
-    def test_relay_of_ffmpeg(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        address = f"http://127.0.0.1:{port}/"
-        ffmpeg = subprocess.Popen(
-            [
-                *("ffmpeg", "-loglevel", "error", "-re", "-f", "lavfi"),
-                *("-i", "testsrc=size=320x240:rate=10", "-pix_fmt", "yuvj420p", "-f", "mpjpeg"),
-                *("-content_type", "multipart/x-mixed-replace;boundary=ffmpeg"),
-                *("-listen", "1", address),
-            ],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=die_with_parent,
-        )
-        try:
-            # It serves one client, ever; the relay tries until it is there.
-            parts = self.watch(self.relay(address)).parts(20)
-        finally:
-            ffmpeg.kill()
-            said = ffmpeg.communicate()[1]
-        self.assertEqual(size_of(parts[0].jpeg), (320, 240), said)
-        self.assertGreater(len(set(decode([part.jpeg for part in parts]))), 15)
 
-    def test_plain(self):
-        self.assert_pictures_arrive(self.camera(part(), "multipart/x-mixed-replace;boundary=frame"))
+@table(BROKEN)
+def test_relay_of_a_broken_stream_sends_whole_frames_or_reports_why_not(
+    relay, camera, watch, demand, dialect
+):
+    relay = relay(camera(dialect).url())
+    quiet = relay.log
+    demand(relay)
 
-    def test_no_content_length(self):
-        camera = self.camera(part(length=None), "multipart/x-mixed-replace; boundary=frame")
-        self.assert_pictures_arrive(camera)
+    def outcome():
+        source = relay.source()
+        return source["captured"] > 5 or (relay.log != quiet and source["state"] == "failed")
 
-    def test_dashed_boundary(self):
-        """`boundary=--frame` in the header, `--frame` in the body."""
-        for length in ("{}", None):
-            with self.subTest(length=length):
-                kind = "multipart/x-mixed-replace; boundary=--frame"
-                self.assert_pictures_arrive(self.camera(part(length=length), kind))
+    wait_until("frames, or a clear error", outcome)
+    assert relay.is_running()
+    if relay.source()["captured"] > 5:
+        for part in watch(relay).parts(10):
+            assert part.jpeg in frames()
 
-    def test_doubly_dashed_boundary(self):
-        """The same header, taken at its word: `----frame` in the body."""
-        kind = "multipart/x-mixed-replace; boundary=--frame"
-        self.assert_pictures_arrive(self.camera(part(b"----frame"), kind))
 
-    def test_quoted_boundary(self):
-        kind = 'multipart/x-mixed-replace; boundary="frame"'
-        self.assert_pictures_arrive(self.camera(part(), kind))
+@pytest.mark.parametrize("path", ["/stats", "/nonsense"])
+def test_relay_of_what_is_no_stream_reports_it(relay, serve, demand, path):
+    relay = relay(serve().url(path))
+    quiet = relay.log
+    demand(relay)
+    wait_until("the relay is not healthy", lambda: not relay.is_healthy())
+    wait_until("the log says why", lambda: relay.log != quiet)
+    assert relay.is_running()
 
-    def test_unquoted_special_boundary(self):
-        """As the multi-client server of the ESP32 writes it: after each part, and once before."""
-        mark = b"\r\n--+++===123454321===+++\r\n"
 
-        def dialect(jpeg):
-            return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg) + jpeg + mark
+def test_relay_reads_ffmpeg(relay, start, watch):
+    address = f"http://127.0.0.1:{free_port()}/"
+    start(
+        *(Program, "ffmpeg", "-loglevel", "error", "-re", "-f", "lavfi"),
+        *("-i", "testsrc=size=320x240:rate=10", "-pix_fmt", "yuvj420p", "-f", "mpjpeg"),
+        *("-content_type", "multipart/x-mixed-replace;boundary=ffmpeg", "-listen", "1", address),
+    )
+    # It serves one client, ever; the relay tries until it is there.
+    jpegs = [part.jpeg for part in watch(relay(address)).parts(20)]
+    assert size_of(jpegs[0]) == (320, 240)
+    assert len(set(decode(jpegs))) > 15
 
-        kind = "multipart/x-mixed-replace; boundary=+++===123454321===+++"
-        self.assert_pictures_arrive(self.camera(dialect, kind, before=mark))
 
-    def test_padded_content_length(self):
-        kind = "multipart/x-mixed-replace; boundary=frame"
-        self.assert_pictures_arrive(self.camera(part(length="{:9}"), kind))
+def test_viewer_stays_while_the_camera_is_gone(relay, camera, watch):
+    first = camera()
+    relay = relay(first.url())
+    viewer = watch(relay)
+    before = viewer.parts(10)[-1]
+    assert relay.is_healthy()
+    first.close()
+    # The viewer stays, and is sent the last frame again meanwhile.
+    wait_until("/healthz reports it", lambda: not relay.is_healthy())
+    while (after := viewer.part()).number != before.number:
+        before = after
+    assert after.jpeg == before.jpeg
+    assert len(relay.viewers()) == 1
 
-    def test_preamble(self):
-        before = b"This is a message with multiple parts in MIME format.\r\n" * 20
-        for length in ("{}", None):
-            with self.subTest(length=length):
-                kind = "multipart/x-mixed-replace; boundary=frame"
-                self.assert_pictures_arrive(self.camera(part(length=length), kind, before=before))
+    camera(port=first.port)
+    assert viewer.until_new(before.number).number > before.number
+    assert len({part.jpeg for part in viewer.parts(20)}) > 10
+    wait_until("/healthz is well again", relay.is_healthy)
 
-    def test_bare_newlines(self):
-        kind = "multipart/x-mixed-replace; boundary=frame"
-        self.assert_pictures_arrive(self.camera(part(newline=b"\n"), kind))
 
-    def test_missing_first_delimiter(self):
-        def dialect(jpeg):
-            head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
-            return head + jpeg + b"\r\n--frame\r\n"
-
-        self.assert_pictures_arrive(self.camera(dialect, "multipart/x-mixed-replace;boundary=frame"))
-
-    def test_chunked(self):
-        """As Espressif's httpd sends its stream."""
-        for length in ("{}", None):
-            with self.subTest(length=length):
-                kind = "multipart/x-mixed-replace;boundary=123456789000000000000987654321"
-                mark = b"\r\n--123456789000000000000987654321"
-                camera = self.camera(part(mark, length=length), kind, chunked=True)
-                self.assert_pictures_arrive(camera)
-
-    def test_boundary_inside_the_picture(self):
-        """With a length it is no delimiter."""
-        # A comment segment right after SOI that holds the delimiter.
-        comment = b"\xff\xfe\x00\x11\r\n--frame\r\nX: y"
-        pictures = [jpeg[:2] + comment + jpeg[2:] for jpeg in self.pictures]
-        decode(pictures[:1])
-        kind = "multipart/x-mixed-replace;boundary=frame"
-        self.assert_pictures_arrive(self.camera(part(), kind, pictures=pictures))
-
-    def assert_right_or_told(self, camera):
-        """Never a torn picture; and if there are none, the log and /stats say so."""
-        relay = self.relay(camera.url())
-        quiet = relay.log
-        viewer = relay.connect()
-        self.addCleanup(viewer.close)
-        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-
-        def outcome():
-            source = relay.stats()["source"]
-            return source["captured"] > 5 or (relay.log != quiet and source["state"] == "failed")
-
-        eventually("pictures, or a clear error", outcome)
-        self.assertTrue(relay.alive())
-        if relay.stats()["source"]["captured"] > 5:
-            for part in self.watch(relay).parts(10):
-                self.assertIn(part.jpeg, self.pictures)
-
-    def test_lying_lengths(self):
-        kind = "multipart/x-mixed-replace; boundary=frame"
-        for lie in (-1, 1, -500, 500, 100_000):
-            with self.subTest(lie=lie):
-                self.assert_right_or_told(self.camera(part(lie=lie), kind))
-
-    def test_absurd_lengths(self):
-        kind = "multipart/x-mixed-replace; boundary=frame"
-        for length in ("-5", "99999999999999999999999", "many", "4294967296", "1e3", ""):
-            with self.subTest(length=length):
-                self.assert_right_or_told(self.camera(part(length=length), kind))
-
-    def test_not_a_stream_at_all(self):
-        relay = self.relay(self.serve().url("/stats"))
-        self.watch_for_failure(relay)
-
-    def test_no_such_path(self):
-        relay = self.relay(self.serve().url("/nonsense"))
-        self.watch_for_failure(relay)
-
-    def watch_for_failure(self, relay):
-        quiet = relay.log
-        viewer = relay.connect()
-        self.addCleanup(viewer.close)
-        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        eventually("the relay is not well", lambda: relay.get("/healthz").status == 503)
-        eventually("the log says why", lambda: relay.log != quiet)
-        self.assertTrue(relay.alive())
-
-    def test_camera_that_dies_and_comes_back(self):
-        kind = "multipart/x-mixed-replace; boundary=frame"
-        camera = self.camera(part(), kind)
-        relay = self.relay(camera.url())
-        viewer = self.watch(relay)
-        before = viewer.parts(10)[-1]
-        self.assertEqual(relay.get("/healthz").status, 200)
-        camera.close()
-        # The viewer stays, and gets the last picture again meanwhile.
-        eventually("/healthz tells the truth", lambda: relay.get("/healthz").status == 503)
-        while (after := viewer.part()).number != before.number:
-            before = after
-        self.assertEqual(after.jpeg, before.jpeg)
-        self.assertEqual(len(relay.stats()["viewers"]), 1)
-
-        again = self.camera(part(), kind, port=camera.port)
-        self.assertEqual(again.port, camera.port)
-        self.assertGreater(viewer.until_new(before.number).number, before.number)
-        self.assertGreater(len({part.jpeg for part in viewer.parts(20)}), 10)
-        eventually("/healthz is well again", lambda: relay.get("/healthz").status == 200)
-        self.assertTrue(relay.alive())
-
-    def test_camera_that_comes_late(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        relay = self.relay(f"http://127.0.0.1:{port}/stream")
-        viewer = relay.connect()
-        self.addCleanup(viewer.close)
-        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        eventually("/healthz tells the truth", lambda: relay.get("/healthz").status == 503)
-        self.camera(part(), "multipart/x-mixed-replace; boundary=frame", port=port)
-        eventually("/healthz is well", lambda: relay.get("/healthz").status == 200)
-        self.assertIn(self.watch(relay).part().jpeg, self.pictures)
+def test_relay_waits_for_a_camera_that_comes_late(relay, camera, watch, demand):
+    port = free_port()
+    relay = relay(f"http://127.0.0.1:{port}/stream")
+    demand(relay)
+    wait_until("/healthz reports it", lambda: not relay.is_healthy())
+    camera(port=port)
+    wait_until("/healthz is well", relay.is_healthy)
+    assert watch(relay).part().jpeg in frames()

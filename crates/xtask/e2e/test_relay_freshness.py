@@ -1,319 +1,309 @@
-"""What a relay shows is of now: with a rate limit, after damaged frames, and each frame once."""
+"""A relay sends what is of now: with a rate limit, after damaged frames, and each frame once."""
 
-import hashlib
 import json
+import re
 import signal
 import statistics
 import subprocess
 import time
+from functools import partial
 
-from camwire import HOST, Case, die_with_parent, eventually, in_threads, make_pictures, run
-from misbehave import DAMAGED_MESSAGES, DAMAGED_PARTS, Live, Scripted, marked, message, number_of
-from misbehave import part, stamp
+import pytest
+from cameras import DAMAGED_MESSAGES, DAMAGED_PARTS, Live, Scripted, marked, message, number_of
+from cameras import part, stamp
+from camwire import HOST, Program, in_threads, make_frames, view_json, wait_until
 
 
-class Fresh(Case):
-    @classmethod
-    def setUpClass(cls):
-        cls.jpeg, cls.other = make_pictures(2, "320x240")
+def frame(number=0):
+    return stamp(make_frames(2, "320x240")[0], number)
 
-    def camera(self, camera):
-        self.addCleanup(camera.close)
-        return camera
 
-    def relay(self, camera, *args):
-        return self.serve("--source", camera.url(), *args)
+@pytest.fixture
+def relay(serve):
+    """Starts a relay of a camera."""
+    return lambda camera, *args: serve("--source", camera.url(), *args)
 
-    def new_parts(self, relay, path="/stream"):
-        """The parts of a stream without repeats, as they come."""
-        stream, last = self.watch(relay, path), None
+
+@pytest.fixture
+def new_parts(watch):
+    """The parts of a stream without repeats, as they come."""
+
+    def new_parts(relay):
+        stream, last = watch(relay), None
         while True:
             part = stream.part()
             if part.number != last:
                 last = part.number
                 yield part
 
+    return new_parts
 
-class RateLimit(Fresh):
-    """A camera of 15 frames a second. Before, a relay was 10 s behind after 11 s."""
 
-    def assert_fresh(self, lags):
-        """At most 2 frames behind; three times that, should this machine have been busy just then."""
-        self.assertLessEqual(statistics.median(lags), 2, lags)
-        self.assertLessEqual(max(lags), 6, lags)
+# Behind a rate limit. The camera sends 15 frames a second; a relay that queues them would be 10 s
+# behind after 11 s.
 
-    def lags(self, fps, websocket, send_buffer):
-        """How many frames a viewer is behind the camera, for 8 s."""
-        camera = self.camera(Live(self.jpeg, websocket=websocket, send_buffer=send_buffer))
-        relay = self.relay(camera, "--fps", fps)
+
+def assert_fresh(lags):
+    """At most 2 frames behind; three times that, should this machine have been busy just then."""
+    assert statistics.median(lags) <= 2, lags
+    assert max(lags) <= 6, lags
+
+
+@pytest.mark.parametrize("send_buffer", [None, 4096])
+@pytest.mark.parametrize("fps", [1, 5])
+def test_relay_with_a_rate_limit_sends_the_newest_frames(start, relay, new_parts, fps, send_buffer):
+    def lags(is_websocket):
+        camera = start(Live, frame(), is_websocket=is_websocket, send_buffer=send_buffer)
+        server = relay(camera, "--fps", fps)
         end, lags = time.monotonic() + 8, []
-        for part in self.new_parts(relay):
-            lags.append(camera.newest - number_of(part.jpeg))
+        for each in new_parts(server):
+            lags.append(camera.newest - number_of(each.jpeg))
             if time.monotonic() > end:
                 break
-        self.assertGreaterEqual(len(lags), 8 * fps // 2)
-        self.assertLessEqual(len(lags), 9 * fps + 2)
-        self.assertEqual(len(camera.clients), 1)
-        source = relay.stats()["source"]
-        self.assertEqual((source["state"], source["errors"], source["dropped"]), ("streaming", 0, 0))
+        assert 8 * fps // 2 <= len(lags) <= 9 * fps + 2
+        assert camera.clients == 1
+        source = server.source()
+        assert (source["state"], source["errors"], source["dropped"]) == ("streaming", 0, 0)
         return lags
 
-    def test_viewer_of_a_relay(self):
-        for fps in (1, 5):
-            for send_buffer in (None, 4096):
-                with self.subTest(fps=fps, send_buffer=send_buffer):
-                    both = [lambda ws=ws: self.lags(fps, ws, send_buffer) for ws in (False, True)]
-                    for lags in in_threads(both):
-                        self.assert_fresh(lags)
-
-    def test_view(self):
-        for fps in (1, 5):
-            with self.subTest(fps=fps):
-                camera, folder = self.camera(Live(self.jpeg)), self.folder()
-                viewer = subprocess.Popen(
-                    [HOST, "view", "--headless", "--json", "--fps", str(fps), "--frames", str(6 * fps)]
-                    + ["--save", str(folder), camera.url()],
-                    stdout=subprocess.PIPE,
-                    preexec_fn=die_with_parent,
-                )
-                with viewer:
-                    frames = map(json.loads, viewer.stdout)
-                    lags = [
-                        camera.newest - number_of((folder / frame["file"]).read_bytes())
-                        for frame in frames
-                        if frame["type"] == "frame"
-                    ]
-                self.assertEqual(len(lags), 6 * fps)
-                self.assert_fresh(lags)
-
-    def test_bursts(self):
-        """A camera that sends ten frames at once, once a second: the last of them is the newest."""
-
-        def script():
-            for number in range(10_000):
-                yield part()(stamp(self.jpeg, number))
-                if number % 10 == 9:
-                    time.sleep(1)
-
-        relay = self.relay(self.camera(Scripted(script)), "--fps", "1")
-        parts = self.new_parts(relay)
-        numbers = [number_of(next(parts).jpeg) for _ in range(8)]
-        behind = [9 - number % 10 for number in numbers[1:]]
-        self.assertLessEqual(statistics.median(behind), 2, numbers)
-
-    def test_relay_that_was_stopped_for_a_while(self):
-        """What came meanwhile is old, and not shown."""
-        camera = self.camera(Live(self.jpeg))
-        relay = self.relay(camera, "--fps", "1")
-        parts = self.new_parts(relay)
-        lags = []
-        for _ in range(3):
-            next(parts)
-            relay.process.send_signal(signal.SIGSTOP)
-            time.sleep(2)
-            relay.process.send_signal(signal.SIGCONT)
-            lags.append(camera.newest - number_of(next(parts).jpeg))
-        self.assert_fresh(lags)
+    for each in in_threads([partial(lags, False), partial(lags, True)]):
+        assert_fresh(each)
 
 
-class Damage(Fresh):
-    """Before, a run of 12 damaged frames stopped a relay for 31 s."""
+@pytest.mark.parametrize("fps", [1, 5])
+def test_view_with_a_rate_limit_shows_the_newest_frames(start, tmp_path, fps):
+    camera = start(Live, frame())
+    args = ("--json", "--fps", fps, "--frames", 6 * fps, "--save", tmp_path, camera.url())
+    viewer = start(Program, HOST, "view", "--headless", *args, stderr=subprocess.DEVNULL)
+    lags = []
+    while len(lags) < 6 * fps:
+        wait_until("another frame", lambda: len(viewer.lines) > len(lags), pause=0.001)
+        file = json.loads(viewer.lines[len(lags)])["file"]
+        lags.append(camera.newest - number_of((tmp_path / file).read_bytes()))
+    assert_fresh(lags)
 
-    def first_after(self, websocket, damaged, count):
-        """Sends good frames, then so many damaged ones, then good ones. Of the last, returns which
-        arrives first, counted from 0, and after how many seconds; then the relay's errors, and the
-        lines of its log."""
-        wrap, sent = message if websocket else part(), {}
+
+def test_relay_with_a_rate_limit_sends_the_newest_frame_of_a_burst(start, relay, new_parts):
+    """A camera that sends ten frames at once, once a second: the last of them is the newest."""
+
+    def script():
+        for number in range(10_000):
+            yield part(frame(number))
+            if number % 10 == 9:
+                time.sleep(1)
+
+    parts = new_parts(relay(start(Scripted, script), "--fps", "1"))
+    numbers = [number_of(next(parts).jpeg) for _ in range(8)]
+    behind = [9 - number % 10 for number in numbers[1:]]
+    assert statistics.median(behind) <= 2, numbers
+
+
+def test_relay_that_was_stopped_for_a_while_sends_no_old_frames(start, relay, new_parts):
+    camera = start(Live, frame())
+    relay = relay(camera, "--fps", "1")
+    parts = new_parts(relay)
+    lags = []
+    for _ in range(3):
+        next(parts)
+        relay.process.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        relay.process.send_signal(signal.SIGCONT)
+        lags.append(camera.newest - number_of(next(parts).jpeg))
+    assert_fresh(lags)
+
+
+# After damaged frames. A relay that backs off would stop for 31 s after 12 of them.
+
+DAMAGES = {
+    **{f"part: {name}": (damage, False) for name, damage in DAMAGED_PARTS.items()},
+    **{f"message: {name}": (damage, True) for name, damage in DAMAGED_MESSAGES.items()},
+}
+
+
+@pytest.mark.parametrize("damage, is_websocket", DAMAGES.values(), ids=DAMAGES)
+def test_relay_goes_on_at_once_after_damaged_frames(start, relay, new_parts, damage, is_websocket):
+    damaged = damage(make_frames(2, "320x240")[1])
+    wrap = message if is_websocket else part
+    for count in (1, 12, 12 if len(damaged) > 1 << 20 else 500):
+        sent = {}
 
         def script():
             for number in range(5):
-                yield wrap(stamp(self.jpeg, number))
+                yield wrap(frame(number))
                 time.sleep(0.05)
             for _ in range(count):
                 yield damaged
                 time.sleep(0.001)
             for number in range(100, 10_000):
                 sent[number] = time.monotonic()
-                yield wrap(stamp(self.jpeg, number))
+                yield wrap(frame(number))
                 time.sleep(0.05)
 
-        camera = self.camera(Scripted(script, websocket=websocket))
-        relay = self.relay(camera)
-        for got in self.new_parts(relay):
-            number = number_of(got.jpeg)
-            if number >= 100:
-                break
-        seconds = time.monotonic() - sent[number]
-        eventually("it looks well", lambda: relay.stats()["source"]["state"] == "streaming")
-        self.assertEqual(relay.get("/healthz").status, 200)
-        self.assertEqual(len(camera.clients), 1, "it has not connected again")
-        errors = relay.stats()["source"]["errors"]
-        lines = len(relay.log.splitlines())
-        relay.close()
+        camera = start(Scripted, script, is_websocket=is_websocket)
+        server = relay(camera)
+        numbers = (number_of(got.jpeg) for got in new_parts(server))
+        number = next(number for number in numbers if number >= 100)
+        assert time.monotonic() - sent[number] < 3
+        assert number == 100, "the first good frame is sent"
+        wait_until("its state is right", lambda: server.source()["state"] == "streaming")
+        assert server.is_healthy()
+        assert camera.clients == 1, "it has not connected again"
+        assert server.source()["errors"] == count
+        assert len(server.log.splitlines()) <= 6, "the log is short"
+        server.close()
         camera.close()
-        return number - 100, seconds, errors, lines
-
-    def assert_no_delay(self, damages, websocket, counts):
-        for name, damaged in damages.items():
-            for count in counts:
-                if "larger" in name:
-                    count = min(count, 12)
-                with self.subTest(damage=name, count=count, websocket=websocket):
-                    after = self.first_after(websocket, damaged(self.other), count)
-                    number, seconds, errors, lines = after
-                    self.assertEqual(number, 0, "the first good frame is shown")
-                    self.assertLess(seconds, 3)
-                    self.assertEqual(errors, count)
-                    self.assertLessEqual(lines, 6, "the log is short")
-
-    def test_parts(self):
-        self.assert_no_delay(DAMAGED_PARTS, False, (1, 12, 500))
-
-    def test_messages(self):
-        self.assert_no_delay(DAMAGED_MESSAGES, True, (1, 12, 500))
-
-    def test_stream_of_damaged_frames_only(self):
-        """Bytes flow, but no frames: it does not look well, and says why."""
-
-        def script():
-            while True:
-                yield part()(self.jpeg[:-400])
-                time.sleep(0.02)
-
-        camera = self.camera(Scripted(script))
-        relay = self.relay(camera)
-        viewer = relay.request(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        self.addCleanup(viewer.close)
-        eventually("the relay is not well", lambda: relay.get("/healthz").status == 503)
-        source = relay.stats()["source"]
-        self.assertEqual((source["state"], source["captured"]), ("failed", 0))
-        self.assertIn("no whole JPEG", source["error"])
-        time.sleep(12)
-        self.assertEqual(len(camera.clients), 1)
-        said = [line for line in relay.log.splitlines() if "JPEG" in line]
-        self.assertLessEqual(len(said), 3, relay.log)
-        self.assertRegex(said[-1], r"\d+ frames were damaged")
 
 
-class Repeats(Fresh):
-    def view(self, url, frames, *args):
-        """What `view --save` saves: the files in order, and the numbers it says they have."""
-        folder = self.folder()
-        args = ("--headless", "--json", "--save", folder, "--frames", frames, *args, url)
-        done = run(HOST, "view", *args)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
-        seen = [line for line in lines if line["type"] == "frame"]
-        return [(folder / frame["file"]).read_bytes() for frame in seen], [
-            frame["sequence"] for frame in seen
-        ]
+def test_relay_of_damaged_frames_only_reports_it(start, relay, demand):
+    def script():
+        while True:
+            yield part(frame()[:-400])
+            time.sleep(0.02)
 
-    def assert_different(self, files, count):
-        self.assertEqual(len({hashlib.sha256(file).digest() for file in files}), count)
+    camera = start(Scripted, script)
+    relay = relay(camera)
+    demand(relay)
+    wait_until("the relay is not healthy", lambda: not relay.is_healthy())
+    source = relay.source()
+    assert (source["state"], source["captured"]) == ("failed", 0)
+    assert "no whole JPEG" in source["error"]
+    time.sleep(12)
+    assert camera.clients == 1
+    lines = [line for line in relay.log.splitlines() if "JPEG" in line]
+    assert len(lines) <= 3
+    assert re.search(r"\d+ frames were damaged", lines[-1])
 
-    def repeating(self, times=4, pause=0.05, mark=lambda number: (number, number)):
-        """A camera that sends each frame so many times, marked the same."""
 
-        def script():
-            for number in range(1, 10_000):
-                for _ in range(times):
-                    yield marked(stamp(self.jpeg, number), *mark(number))
-                    time.sleep(pause)
+# Cameras that send a frame again: camwire's own server repeats the last one each second.
 
-        return self.camera(Scripted(script))
 
-    def test_view_of_a_camera_of_half_a_frame_a_second(self):
-        """The server of camwire itself repeats the last frame each second, for browsers."""
-        server = self.serve("--fps", "0.5")
-        relay = self.serve("--source", server.url("/stream"))
-        again = self.serve("--source", relay.url("/stream"))
-        views = [
-            lambda url=url: self.view(url, 4)
-            for url in (server.url("/stream"), relay.url("/stream"), again.url("/stream"))
-        ]
-        for files, numbers in in_threads(views):
-            self.assert_different(files, 4)
-            self.assertEqual(numbers, sorted(set(numbers)))
+@pytest.fixture
+def view(tmp_path):
+    """What `view --save` saves: the files in order, and their numbers."""
 
-    def test_each_frame_of_a_server_that_repeats_them_is_saved_once(self):
-        for mark in (lambda n: (n, n), lambda n: (n, None), lambda n: (None, n)):
-            files, _ = self.view(self.repeating(mark=mark).url(), 8)
-            self.assertEqual([number_of(file) for file in files], list(range(1, 9)))
+    def view(source, count, *args):
+        folder = tmp_path / re.sub(r"\W", "-", source)
+        frames, _ = view_json("--save", folder, "--frames", count, *args, source)
+        files = [(folder / frame["file"]).read_bytes() for frame in frames]
+        return files, [frame["sequence"] for frame in frames]
 
-    def test_wrong_numbers_lose_no_frame(self):
-        """Constant ones, wrong ones, and ones that start anew."""
-        for name, mark in {
-            "constant": lambda n: (0, None),
-            "constant, and so is the time": lambda n: (0, "0.000000"),
-            "only a constant time": lambda n: (None, "12.5"),
-            "they start anew": lambda n: (n % 3, n % 3),
-            "backwards": lambda n: (1000 - n, None),
-        }.items():
-            with self.subTest(name):
-                files, _ = self.view(self.repeating(times=1, mark=mark).url(), 12)
-                self.assertEqual([number_of(file) for file in files], list(range(1, 13)))
+    return view
 
-    def test_frames_without_numbers_are_all_new(self):
-        """Nothing says that they are the same but their bytes, and so may be those of a still scene."""
 
-        def script():
-            while True:
-                yield part()(self.jpeg)
-                time.sleep(0.05)
+def repeats(times=4, mark=lambda number: (number, number)):
+    """A script that sends each frame so many times, marked the same."""
+    for number in range(1, 10_000):
+        for _ in range(times):
+            yield marked(frame(number), *mark(number))
+            time.sleep(0.05)
 
-        files, _ = self.view(self.camera(Scripted(script)).url(), 6)
-        self.assertEqual(files, [self.jpeg] * 6)
 
-    def test_across_connections(self):
-        """A camera that ends its stream now and then, and begins with the frame it ended with."""
-        state = {"number": 0}
+def numbers_of(files):
+    return [number_of(file) for file in files]
 
-        def script():
-            for turn in range(4):
-                yield marked(stamp(self.jpeg, state["number"]), state["number"], state["number"])
-                time.sleep(0.05)
-                state["number"] += turn < 3
 
-        camera = self.camera(Scripted(script))
-        files, numbers = self.view(camera.url(), 10)
-        self.assertGreater(len(camera.clients), 2)
-        self.assertEqual([number_of(file) for file in files], list(range(10)))
+def test_view_of_half_a_frame_a_second_saves_no_repeats(serve, view):
+    first = serve(fps=0.5)
+    second = serve(source=first.url("/stream"))
+    third = serve(source=second.url("/stream"))
+    views = [partial(view, server.url("/stream"), 4) for server in (first, second, third)]
+    for files, numbers in in_threads(views):
+        assert len(set(files)) == 4
+        assert numbers == sorted(set(numbers))
 
-    def test_single_frames(self):
-        """A server of single frames that is asked more often than it has new ones."""
-        start = time.monotonic()
 
-        class Stills(Scripted):
-            def answer(self, request):
-                self.number = int((time.monotonic() - start) * 2)
-                return self.head.replace("\r\n\r\n", f"\r\nX-Frame: {self.number}\r\n\r\n")
+MARKS = [lambda n: (n, n), lambda n: (n, None), lambda n: (None, n)]
 
-        camera = self.camera(Stills(lambda: iter([stamp(self.jpeg, camera.number)]), "image/jpeg"))
-        files, numbers = self.view(camera.url(), 5, "--fps", "20")
-        self.assertEqual([number_of(file) for file in files], numbers)
-        self.assertEqual(numbers, sorted(set(numbers)))
-        self.assertGreater(len(camera.clients), 5, "else it was not asked more often")
 
-    def test_slow_camera_is_not_silent(self):
-        """One frame in 20 s. That the server lives is seen by the repeats."""
+@pytest.mark.parametrize("mark", MARKS, ids=["number and time", "number", "time"])
+def test_each_frame_of_a_camera_that_repeats_them_is_saved_once(start, view, mark):
+    files, _ = view(start(Scripted, partial(repeats, mark=mark)).url(), 8)
+    assert numbers_of(files) == list(range(1, 9))
 
-        def script():
-            for number in range(100):
-                for _ in range(20):
-                    yield marked(stamp(self.jpeg, number), number, number)
-                    time.sleep(1)
 
-        camera = self.camera(Scripted(script))
-        relay = self.relay(camera)
-        parts = self.new_parts(relay)
-        first = next(parts)
-        health = set()
-        end = time.monotonic() + 18
-        while time.monotonic() < end:
-            health.add(relay.get("/healthz").status)
-            time.sleep(0.5)
-        self.assertEqual(health, {200})
-        self.assertEqual(number_of(next(parts).jpeg), number_of(first.jpeg) + 1)
-        source = relay.stats()["source"]
-        self.assertEqual((source["captured"], source["errors"]), (2, 0), relay.log)
-        self.assertEqual(len(camera.clients), 1)
+WRONG_MARKS = {
+    "constant": lambda n: (0, None),
+    "constant, and so is the time": lambda n: (0, "0.000000"),
+    "only a constant time": lambda n: (None, "12.5"),
+    "they start anew": lambda n: (n % 3, n % 3),
+    "backwards": lambda n: (1000 - n, None),
+}
+
+
+@pytest.mark.parametrize("mark", WRONG_MARKS.values(), ids=WRONG_MARKS)
+def test_wrong_numbers_lose_no_frame(start, view, mark):
+    files, _ = view(start(Scripted, partial(repeats, times=1, mark=mark)).url(), 12)
+    assert numbers_of(files) == list(range(1, 13))
+
+
+def test_frames_without_numbers_are_all_new(start, view):
+    """Only their bytes say that they are the same, and so may be those of a still scene."""
+
+    def script():
+        while True:
+            yield part(frame())
+            time.sleep(0.05)
+
+    files, _ = view(start(Scripted, script).url(), 6)
+    assert files == [frame()] * 6
+
+
+def test_frame_that_a_camera_sends_again_after_connecting_is_saved_once(start, view):
+    """It ends its stream now and then, and begins with the frame it ended with."""
+    number = 0
+
+    def script():
+        nonlocal number
+        for turn in range(4):
+            yield marked(frame(number), number, number)
+            time.sleep(0.05)
+            number += turn < 3
+
+    camera = start(Scripted, script)
+    files, _ = view(camera.url(), 10)
+    assert camera.clients > 2
+    assert numbers_of(files) == list(range(10))
+
+
+class Stills(Scripted):
+    """A server of single frames, of which it has two new ones a second."""
+
+    def __init__(self):
+        super().__init__(lambda: iter([frame(self.number)]))
+        self.content_type = "image/jpeg"
+        self.start = time.monotonic()
+
+    def head(self, request):
+        self.number = int((time.monotonic() - self.start) * 2)
+        return super().head(request).replace("\r\n\r\n", f"\r\nX-Frame: {self.number}\r\n\r\n")
+
+
+def test_single_frame_that_is_requested_twice_is_saved_once(start, view):
+    camera = start(Stills)
+    files, numbers = view(camera.url(), 5, "--fps", "20")
+    assert numbers_of(files) == numbers == sorted(set(numbers))
+    assert camera.clients > 5, "else it was not asked more often"
+
+
+@pytest.mark.parametrize("seconds", [13, pytest.param(20, marks=pytest.mark.deep)])
+def test_camera_with_few_frames_is_not_taken_for_a_silent_one(start, relay, new_parts, seconds):
+    """One frame in so many seconds. Repeats show that the server lives."""
+
+    def script():
+        for number in range(100):
+            for _ in range(seconds):
+                yield marked(frame(number), number, number)
+                time.sleep(1)
+
+    camera = start(Scripted, script)
+    relay = relay(camera)
+    parts = new_parts(relay)
+    first = next(parts)
+    end = time.monotonic() + seconds - 2
+    while time.monotonic() < end:
+        assert relay.is_healthy()
+        time.sleep(0.5)
+    assert number_of(next(parts).jpeg) == number_of(first.jpeg) + 1
+    source = relay.source()
+    assert (source["captured"], source["errors"]) == (2, 0)
+    assert camera.clients == 1

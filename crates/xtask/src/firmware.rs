@@ -228,7 +228,9 @@ pub(crate) fn settings(job: &Job<'_>) -> Outcome {
 
 /// examples/esp32-idf in each delivery, and with all that its settings can ask for.
 pub(crate) fn esp_idf(job: &Job<'_>) -> Outcome {
-    const VARIANTS: [(&[&str], &[(&str, &str)]); 4] = [
+    /// Arguments of `cargo test`, and settings.
+    type Variant = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+    const VARIANTS: [Variant; 4] = [
         // With all of its tests.
         (&[], &[("CAMWIRE_DELIVERY", "newest")]),
         (&["--test", "firmware"], &[("CAMWIRE_DELIVERY", "together")]),

@@ -25,7 +25,7 @@ const NODE_PACKAGE: &str = "ws@8.23.0";
 
 /// All that the checks run.
 pub(crate) fn all(job: &Job<'_>) -> Outcome {
-    let programs = lines().flat_map(|(names, _)| names.split('|').next());
+    let programs = lines().filter_map(|(names, _)| names.split('|').next());
     let there = need(job, &Vec::from_iter(programs));
     python(job)?;
     node_packages(job)?;

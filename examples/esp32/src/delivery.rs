@@ -8,7 +8,7 @@
 //! - `every`: the same, but whoever asks for nothing else gets every picture, in order. The camera
 //!   waits for the slowest, for at most as long as the server has patience with it.
 
-use camwire::embassy::{EmbassyClock, serve};
+use camwire::embassy::{LinkClock, serve};
 use camwire::ring::Policy;
 use camwire::server::{Mode, Server};
 use embassy_executor::Spawner;
@@ -36,7 +36,7 @@ const RECEIVE_BYTES: usize = 1024;
 /// What waits for a viewer's confirmation: four packets.
 const SEND_BYTES: usize = 4 * 1440;
 
-type CameraServer = Server<'static, EmbassyClock>;
+type CameraServer = Server<'static, LinkClock<'static>>;
 
 /// Serves [`CONNECTIONS`] at once, for ever: on each of these ports, of which there is one at least,
 /// its share of them.

@@ -1,10 +1,8 @@
 //! The camera on an MQTT broker, as the `CAMWIRE_MQTT` variables say.
 
-use crate::network::RANDOM;
+use crate::network::{LINK, RANDOM};
 use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
-use camwire::embassy::{
-    Broker, EmbassyClock, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks,
-};
+use camwire::embassy::{Broker, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks};
 use camwire::mqtt::{Prefix, Retain};
 use camwire::ring::{FrameRing, Settings};
 use core::net::Ipv4Addr;
@@ -67,7 +65,7 @@ async fn publish(
     let (received, sent) = (&mut [0; RECEIVE_BYTES], &mut [0; SEND_BYTES]);
     let (address, port) = broker;
     let mut broker = Broker::new(stack, address, port, received, sent);
-    let camera = MqttCamera::new(ring, settings, EmbassyClock, config());
+    let camera = MqttCamera::new(ring, settings, LINK.clock(), config());
     let Err(error) = camera.run(&mut broker, &mut Console, packet).await;
     println!("mqtt: {error}");
 }

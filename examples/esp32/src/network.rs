@@ -1,6 +1,7 @@
 //! Wi-Fi as a station, and the address in its network.
 
-use crate::settings::{ADDRESS, GATEWAY, PASSWORD, SSID};
+use crate::settings::{ADDRESS, GATEWAY, PASSWORD, RECEIVE_QUEUE, SSID};
+use camwire::embassy::{HeldLink, Link};
 use camwire::frame::Random;
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
@@ -28,6 +29,12 @@ const CONNECTING: Duration = Duration::from_secs(30);
 /// How often to look whether there still is a connection.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Wi-Fi's link. What it loses of the link for up to 30 seconds, no connection notices.
+pub static LINK: Link = Link::new();
+
+/// Wi-Fi as the network stack sees it.
+type Wifi = HeldLink<'static, Interface>;
+
 /// Starts Wi-Fi and the network stack. From then on they keep the connection by themselves, and say
 /// where the server is to be found.
 pub fn start<const SOCKETS: usize>(
@@ -45,7 +52,9 @@ pub fn start<const SOCKETS: usize>(
     let station = StationConfig::default()
         .with_ssid(SSID.try_into().expect("build.rs has looked at its length"))
         .with_authentication(authentication);
-    let config = ControllerConfig::default().with_initial_config(Config::Station(station));
+    let config = ControllerConfig::default()
+        .with_initial_config(Config::Station(station))
+        .with_rx_queue_size(RECEIVE_QUEUE);
     let controller = WifiController::new(wifi, config).expect("Wi-Fi starts");
 
     let address = match ADDRESS {
@@ -58,7 +67,8 @@ pub fn start<const SOCKETS: usize>(
         }),
     };
     let seed = u64::from_ne_bytes(RANDOM.bytes());
-    let (stack, runner) = embassy_net::new(Interface::station(), address, sockets, seed);
+    let driver = Wifi::new(Interface::station(), &LINK);
+    let (stack, runner) = embassy_net::new(driver, address, sockets, seed);
     spawner.spawn(stay_connected(controller).expect("it is spawned once"));
     spawner.spawn(run(runner).expect("it is spawned once"));
     spawner.spawn(tell_address(stack, ports).expect("it is spawned once"));
@@ -107,7 +117,7 @@ async fn disconnected(wifi: &WifiController<'static>) {
 }
 
 #[embassy_executor::task]
-async fn run(mut runner: embassy_net::Runner<'static, Interface>) {
+async fn run(mut runner: embassy_net::Runner<'static, Wifi>) {
     runner.run().await;
 }
 
@@ -124,6 +134,6 @@ async fn tell_address(stack: Stack<'static>, ports: &'static [u16]) {
                 _ => println!("open http://{address}:{port}/"),
             });
         }
-        stack.wait_link_down().await;
+        stack.wait_config_down().await;
     }
 }

@@ -2,7 +2,7 @@
 //! is, when the firmware is built.
 
 use crate::settings::{PUSH, PUSH_TOKEN};
-use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push};
+use camwire::embassy::{LinkClock, PushEnd, PushMemory, push};
 use camwire::server::{Authorization, Push, Server};
 use camwire::websocket::Uri;
 use core::time::Duration;
@@ -13,7 +13,7 @@ use esp_println::println;
 /// Pushes, if there is a relay. It has one of the places for viewers.
 pub fn start(
     spawner: Spawner,
-    server: &'static Server<'static, EmbassyClock>,
+    server: &'static Server<'static, LinkClock<'static>>,
     stack: Stack<'static>,
 ) {
     if let Some(uri) = PUSH {
@@ -26,7 +26,7 @@ pub fn start(
 
 #[embassy_executor::task]
 async fn run(
-    server: &'static Server<'static, EmbassyClock>,
+    server: &'static Server<'static, LinkClock<'static>>,
     stack: Stack<'static>,
     to: Push<'static>,
 ) {

@@ -6,7 +6,7 @@ use crate::camera::{self, Missing};
 use crate::delivery::{self, CONNECTIONS, SLOTS, VIEWERS};
 use crate::settings::{AUTH, ORIGINS, SOURCE, TOKEN};
 use crate::{network, push};
-use camwire::embassy::EmbassyClock;
+use camwire::embassy::{EmbassyClock, LinkClock};
 use camwire::ring::{
     CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus, capture_loop,
     capture_loop_with_settings,
@@ -48,7 +48,7 @@ pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
     static STATUS: SourceStatus = SourceStatus::new(SOURCE);
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
-    static SERVER: StaticCell<Server<'static, EmbassyClock>> = StaticCell::new();
+    static SERVER: StaticCell<Server<'static, LinkClock<'static>>> = StaticCell::new();
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
 
     let board = board::start();
@@ -58,7 +58,8 @@ pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
     // The camera, the ring it fills, and the server of what is in it.
     let ring = &*RING.init(MEMORY.take().ring(delivery::POLICY));
     spawner.spawn(capture(board.camera, ring, &STATUS, &SETTINGS).expect("it is spawned once"));
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, network::RANDOM, config());
+    let server =
+        Server::new(ring, &STATUS, &PLACES, network::LINK.clock(), network::RANDOM, config());
     let server = &*SERVER.init(server.with_settings(&SETTINGS));
 
     let sockets = RESOURCES.init(StackResources::new());

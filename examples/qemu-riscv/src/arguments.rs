@@ -1,7 +1,9 @@
 use crate::mqtt::Mqtt;
+use camwire::embassy::Link;
 use camwire::frame::FrameRate;
 use camwire::server::{Authorization, Config, Push};
 use camwire::websocket::Uri;
+use core::time::Duration;
 use heapless::Vec;
 
 /// The most ports.
@@ -18,6 +20,8 @@ pub struct Arguments {
     pub pictures: Option<usize>,
     /// `ports=N,N`: where the server listens; 80.
     pub ports: Vec<u16, PORTS>,
+    /// `hold=N`: how many seconds the network's link may be down before connections end; 30.
+    pub hold: Duration,
     /// `auth=USER:PASSWORD` and `token=TOKEN`: what the server asks for; either will do.
     pub server: Config,
     /// `push=ws://HOST[:PORT]/PATH`: a relay, which gets the pictures, too; and the token that it
@@ -35,6 +39,7 @@ impl Arguments {
             rate: "15".parse().expect("a rate"),
             pictures: None,
             ports: Vec::from_array([80]),
+            hold: Link::HOLD,
             server: Config::default(),
             push: None,
             mqtt: Mqtt::default(),
@@ -47,6 +52,9 @@ impl Arguments {
                 Some(("fps", rate)) => rate.parse().map(|rate| arguments.rate = rate).is_ok(),
                 Some(("pictures", n)) => n.parse().map(|n| arguments.pictures = Some(n)).is_ok(),
                 Some(("ports", list)) => ports(list).map(|ports| arguments.ports = ports).is_some(),
+                Some(("hold", n)) => {
+                    n.parse().map(|n| arguments.hold = Duration::from_secs(n)).is_ok()
+                }
                 Some(("auth", pair)) if pair.contains(':') => {
                     credentials.basic = Some(pair);
                     true

@@ -14,7 +14,7 @@ mod robot;
 
 use arguments::Arguments;
 use board::{Board, RANDOM, println};
-use camwire::embassy::{EmbassyClock, PushEnd, PushMemory, push, serve};
+use camwire::embassy::{EmbassyClock, HeldLink, Link, LinkClock, PushEnd, PushMemory, push, serve};
 use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
 use camwire::ring::{
     CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
@@ -41,7 +41,13 @@ const SLOTS: usize = 6;
 const SLOT_BYTES: usize = 16 * 1024;
 
 /// The server with the routes of the robot.
-type CameraServer = Server<'static, EmbassyClock, Robot>;
+type CameraServer = Server<'static, LinkClock<'static>, Robot>;
+
+/// For each viewer, and for DHCP, DNS, the relay and the broker.
+const ALL_SOCKETS: usize = SOCKETS + 4;
+
+/// The network, which keeps connections while its link is down for a while.
+type Network = HeldLink<'static, board::Network, ALL_SOCKETS>;
 
 #[riscv_rt::entry]
 fn main(_hart: usize, device_tree: usize) -> ! {
@@ -60,10 +66,11 @@ async fn firmware(spawner: Spawner, board: Board) {
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
     static SERVER: StaticCell<CameraServer> = StaticCell::new();
-    // And for DHCP, DNS, the relay and the broker.
-    static SOCKET_SET: StaticCell<StackResources<{ SOCKETS + 4 }>> = StaticCell::new();
+    static SOCKET_SET: StaticCell<StackResources<ALL_SOCKETS>> = StaticCell::new();
+    static LINK: StaticCell<Link> = StaticCell::new();
 
     let arguments = Arguments::parse(board.arguments);
+    let link = &*LINK.init(Link::with_hold(arguments.hold));
     spawner.spawn(robot::walk().expect("one task"));
 
     // The camera, the ring it fills, and the server of what is in it.
@@ -74,17 +81,19 @@ async fn firmware(spawner: Spawner, board: Board) {
     if arguments.server.credentials == Credentials::default() {
         println!("there is no password: whoever reaches this can watch");
     }
-    let server = Server::new(ring, &STATUS, &PLACES, EmbassyClock, RANDOM, arguments.server);
+    let server = Server::new(ring, &STATUS, &PLACES, link.clock(), RANDOM, arguments.server);
     let server = &*SERVER.init(server.with_settings(&SETTINGS).with_application(Robot));
 
     let network = embassy_net::Config::dhcpv4(Default::default());
     let sockets = SOCKET_SET.init(StackResources::new());
     let seed = u64::from_ne_bytes(RANDOM.bytes());
-    let (stack, runner) = embassy_net::new(board.network, network, sockets, seed);
+    let driver = Network::new(board.network, link);
+    let (stack, runner) = embassy_net::new(driver, network, sockets, seed);
     spawner.spawn(network_task(runner).expect("one task"));
     stack.wait_config_up().await;
     if arguments.mqtt.broker.is_some() {
-        let publish = mqtt::publish(ring, &SETTINGS, stack, arguments.mqtt, RANDOM.word());
+        let (clock, stream) = (link.clock(), RANDOM.word());
+        let publish = mqtt::publish(ring, &SETTINGS, stack, clock, arguments.mqtt, stream);
         spawner.spawn(publish.expect("one task"));
     }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));
@@ -154,7 +163,7 @@ async fn relay(server: &'static CameraServer, stack: Stack<'static>, to: Push<'s
 }
 
 #[embassy_executor::task]
-async fn network_task(mut runner: embassy_net::Runner<'static, board::Network>) {
+async fn network_task(mut runner: embassy_net::Runner<'static, Network>) {
     runner.run().await;
 }
 

@@ -2,7 +2,8 @@
 
 use crate::board::println;
 use camwire::embassy::{
-    Broker, EmbassyClock, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks, Publishing,
+    Broker, EmbassyClock, Layout, LinkClock, MqttCamera, MqttConfig, MqttEvent, MqttHooks,
+    Publishing,
 };
 use camwire::frame::Clock;
 use camwire::mqtt::{Command, Dialect, Motors, Prefix, Retain, Speed};
@@ -97,6 +98,7 @@ pub async fn publish(
     ring: &'static FrameRing<'static>,
     settings: &'static Settings,
     stack: Stack<'static>,
+    clock: LinkClock<'static>,
     mqtt: Mqtt,
     stream: u32,
 ) {
@@ -106,7 +108,7 @@ pub async fn publish(
     let (address, port): (Ipv4Addr, u16) = (*broker.ip(), broker.port());
     let (mut received, mut sent) = ([0; 512], [0; 4096]);
     let mut broker = Broker::new(stack, address, port, &mut received, &mut sent);
-    let camera = MqttCamera::new(ring, settings, EmbassyClock, mqtt.config(stream));
+    let camera = MqttCamera::new(ring, settings, clock, mqtt.config(stream));
     let Err(error) = camera.run(&mut broker, &mut Wheels::default(), packet).await;
     panic!("{error}");
 }

@@ -22,7 +22,11 @@ pub type Setting = Result<String, String>;
 
 /// Where settings come from.
 pub trait Variables {
-    /// The value of a variable, if it is set. An error says why it cannot be read.
+    /// The value of a variable, if it is set.
+    ///
+    /// # Errors
+    ///
+    /// A text that says why the value cannot be read.
     fn get(&self, name: &str) -> Result<Option<String>, String>;
 }
 

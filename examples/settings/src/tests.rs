@@ -52,6 +52,8 @@ fn every_value_that_the_readmes_name_is_accepted() {
         ("CAMWIRE_MQTT_LAYOUT", "indexed"),
         ("CAMWIRE_MQTT_PREFIX", "garden/cam"),
         ("CAMWIRE_MQTT_AUTH", "anna:"),
+        ("CAMWIRE_RECEIVE_QUEUE", "5"),
+        ("CAMWIRE_RECEIVE_QUEUE", "32"),
         ("CAMWIRE_MOTORS", "yes"),
         ("CAMWIRE_BOARD", "own"),
     ] {
@@ -112,6 +114,9 @@ fn each_wrong_value_is_one_error_that_helps() {
     let (of_bare_metal, of_esp_idf) = (0, 1);
     for (firmware, name, value, words) in [
         (of_bare_metal, "CAMWIRE_SOURCE", "tea leaves", "test-pattern or arducam"),
+        (of_bare_metal, "CAMWIRE_RECEIVE_QUEUE", "", "5 to 32"),
+        (of_bare_metal, "CAMWIRE_RECEIVE_QUEUE", "4", "5 to 32"),
+        (of_bare_metal, "CAMWIRE_RECEIVE_QUEUE", "33", "5 to 32"),
         (of_esp_idf, "CAMWIRE_BOARD", "tea tray", "ai-thinker or esp-eye or "),
         (of_esp_idf, "CAMWIRE_MOTORS", "two", "no or yes"),
     ] {

@@ -15,7 +15,7 @@ pub fn all() {
 }
 
 fn publish(ring: &FrameRing<'_>) {
-    let Some(mut publisher) = ring.publisher() else { return };
+    let Ok(mut publisher) = ring.publisher() else { return };
     if let Ok(mut grant) = publisher.try_grant() {
         opaque(&mut *grant);
         let _ = opaque(publisher.commit(grant, opaque(FrameInfo::default())));
@@ -34,8 +34,8 @@ fn publish(ring: &FrameRing<'_>) {
 fn read(ring: &FrameRing<'_>) {
     let Ok(mut reader) = ring.subscribe(opaque(Follow::Live)) else { return };
     reader.rewind();
-    opaque(reader.try_next());
-    opaque(reader.try_latest());
+    opaque(reader.try_next().is_ok());
+    opaque(reader.try_latest().is_ok());
     run(async { opaque(reader.next().await).is_some() });
     run(async { opaque(reader.latest().await).is_some() });
     if let Some(mut lease) = reader.repeat() {
@@ -49,7 +49,7 @@ pub fn capture() {
     static STATUS: SourceStatus = SourceStatus::new("any");
     let mut memory = RingMemory::<2, 64, 2>::new();
     let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
-    let Some(mut publisher) = ring.publisher() else { return };
+    let Ok(mut publisher) = ring.publisher() else { return };
     let config = opaque(CaptureConfig::default());
     run(capture_loop(&mut publisher, &mut AnyCamera, &AnyClock, &config, &STATUS));
 }

@@ -1,8 +1,8 @@
 //! camwire-frame
 
 use crate::opaque::{
-    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, info, instant,
-    one_of, text,
+    Bare, Fault, Peer, any, bytes, capture_error, changed, duration, formatted, instant, text,
+    upstream,
 };
 use camwire_frame::{
     Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, FrameSource, Instant,
@@ -24,7 +24,6 @@ pub fn call_all() {
     random();
     pace();
     jpeg_structure();
-    repeats();
     sources();
     if cfg!(feature = "pattern") {
         test_pattern();
@@ -86,9 +85,9 @@ fn random() {
     let mut random = Random::new(any::<u32>);
     changed(&mut random);
     black_box(Random::word(random));
-    black_box(Random::bytes::<0>(random));
-    black_box(Random::bytes::<16>(random));
-    black_box(Random::bytes::<17>(random));
+    let (none, key, odd): ([u8; 0], [u8; 4], [u8; 17]) =
+        (Random::bytes(random), Random::bytes(random), Random::bytes(random));
+    black_box((none, key, odd));
     formatted(|f| <Random as Debug>::fmt(&random, f));
 }
 
@@ -145,23 +144,22 @@ fn jpeg_structure() {
     black_box(Splitter::new());
 }
 
-fn repeats() {
-    let mut filter = RepeatFilter::new();
-    changed(&mut filter);
-    black_box(RepeatFilter::is_repeat(&mut filter, info().upstream, bytes()));
-    black_box(RepeatFilter::may_be_repeat(&filter, info().upstream, any()));
-}
-
 fn sources() {
     black_box(<CaptureError<u32> as From<u32>>::from(any()));
     let error = CaptureError::map_source(capture_error(), |_| Fault);
     formatted(|f| Display::fmt(&error, f));
 
     black_box(<Blocking<Peer> as Control>::get(&Blocking(Peer), setting_name()));
+
+    let mut filter = RepeatFilter::new();
+    changed(&mut filter);
+    black_box(RepeatFilter::is_repeat(&mut filter, upstream(), bytes()));
+    black_box(RepeatFilter::may_be_repeat(&filter, upstream(), any()));
+
     black_box(<Blocking<Peer> as FrameSource>::flow(&Blocking(Peer)));
     black_box(<&mut Peer as FrameSource>::flow(&&mut Peer));
-    black_box((<Bare as FrameSource>::flow(&Bare), <Bare as BlockingFrameSource>::flow(&Bare)));
-
+    black_box(<Bare as FrameSource>::flow(&Bare));
+    black_box(<Bare as BlockingFrameSource>::flow(&Bare));
     <Bare as BlockingFrameSource>::pause(&mut Bare);
     <Bare as BlockingFrameSource>::resume(&mut Bare);
 }

@@ -1,7 +1,7 @@
 //! camwire-multipart
 
 use crate::opaque::{Peer, any, bytes, changed, formatted, one_of, perhaps, text};
-use camwire_frame::{BlockingFrameSource, FrameSource, RepeatFilter};
+use camwire_frame::{BlockingFrameSource, FrameSource};
 use camwire_multipart::{
     Boundary, Config, Decoder, Encoder, Limits, MediaType, MissingEoi, MultipartSource, PartHead,
     Quirks, WrongLength,
@@ -132,9 +132,9 @@ fn source() {
     let decoder = Decoder::new(&boundary(), config());
     let missing_eoi = one_of([MissingEoi::Broken, MissingEoi::Append]);
     let source: Source = MultipartSource::new(Peer, decoder, Peer);
-    let source = MultipartSource::missing_eoi(source, missing_eoi);
-    let mut source = MultipartSource::with_repeat_filter(source, RepeatFilter::new());
-    black_box(MultipartSource::repeat_filter(&source));
+    let mut source = MultipartSource::missing_eoi(source, missing_eoi);
+    let filter = MultipartSource::repeat_filter(&source);
+    source = MultipartSource::with_repeat_filter(source, filter);
     changed(&mut source);
     black_box(
         <MultipartSource<_, _, 512> as BlockingFrameSource>::capture(&mut source, bytes()).is_ok(),

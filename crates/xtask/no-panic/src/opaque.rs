@@ -1,7 +1,7 @@
 //! Values of which the compiler knows nothing but their type.
 
 use camwire_frame::{
-    BlockingFrameSource, CaptureError, Clock, Control, ControlError, FrameInfo, FrameSource,
+    BlockingFrameSource, CaptureError, Clock, Control, ControlError, Flow, FrameInfo, FrameSource,
     Instant, Setting, SettingName, Upstream,
 };
 use core::{
@@ -187,14 +187,19 @@ pub fn info() -> FrameInfo {
         width: any(),
         height: any(),
         captured_at: instant(),
-        upstream: Upstream { sequence: perhaps(any()), timestamp_us: perhaps(any()) },
+        upstream: upstream(),
     }
+}
+
+pub fn upstream() -> Upstream {
+    Upstream { sequence: perhaps(any()), timestamp_us: perhaps(any()) }
 }
 
 pub fn capture_error() -> CaptureError<Fault> {
     one_of([
         CaptureError::TooLarge { needed: any() },
         CaptureError::Broken,
+        CaptureError::Repeat,
         CaptureError::Ended,
         CaptureError::Source(Fault),
     ])
@@ -206,6 +211,10 @@ impl BlockingFrameSource for Peer {
     fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Fault>> {
         changed(buf);
         perhaps(info()).ok_or(capture_error())
+    }
+
+    fn flow(&self) -> Flow {
+        one_of([Flow::OnDemand, Flow::Stream])
     }
 }
 
@@ -229,6 +238,10 @@ impl FrameSource for Peer {
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<Fault>> {
         wait().await;
         BlockingFrameSource::capture(self, buf)
+    }
+
+    fn flow(&self) -> Flow {
+        BlockingFrameSource::flow(self)
     }
 }
 

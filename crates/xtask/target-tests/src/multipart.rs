@@ -1,7 +1,7 @@
 use camwire::multipart::{Config, Decoder, DropReason, Dropped, Encoder, Event, PartHead};
 use heapless::Vec;
 
-static ENCODER: Encoder = Encoder::new(*b"any bytes, random");
+static ENCODER: Encoder = Encoder::new(*b"16 bytes, random");
 
 /// The second one holds what looks like a delimiter, and is none.
 const PICTURES: [&[u8]; 3] = [b"\xFF\xD8 one \xFF\xD9", b"\r\n--camwire\r\n--\r\n", b""];

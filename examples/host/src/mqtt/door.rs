@@ -40,6 +40,9 @@ const LARGEST_COMMAND: usize = 1024;
 /// Bytes of a command's topic that are repeated in the answer.
 const LARGEST_TOPIC: usize = 256;
 
+/// Filters in one SUBSCRIBE packet: some brokers take no more.
+const FILTERS_AT_ONCE: usize = 8;
+
 /// Bytes of the largest message that does not end the connection.
 const LARGEST_MESSAGE: usize = 1 << 20;
 
@@ -214,6 +217,8 @@ impl Camera {
         let mut backoff = BACKOFF.0;
         let mut since = None;
         let mut was_short = false;
+        // SUBSCRIBE packets that are not confirmed, and what the broker says of the others.
+        let (mut unconfirmed, mut granted) = (0, Vec::new());
         loop {
             // Always to its end: a poll that is dropped may lose a message.
             let event = events.poll().await;
@@ -232,15 +237,26 @@ impl Camera {
                     self.sent.store(false, Ordering::Relaxed);
                     events.set_network_options(network(true));
                     // Before anything else that is to be sent.
-                    events.pending.extend(self.introduction());
+                    let introduction = self.introduction();
+                    let is_subscribe =
+                        |request: &&Request| matches!(request, Request::Subscribe(_));
+                    unconfirmed = introduction.iter().filter(is_subscribe).count();
+                    granted.clear();
+                    events.pending.extend(introduction);
                     connected.send_replace(true);
                 }
                 Ok(Event::Incoming(Packet::Publish(message))) => self.receive(&message),
-                // Whoever has read this may command.
-                Ok(Event::Incoming(Packet::SubAck(answer))) if !was_short => {
-                    log::info!("publishing at the broker {broker}");
-                    if refuses(&answer.return_codes) {
-                        log::warn!("the broker {broker} does not allow to subscribe to commands");
+                Ok(Event::Incoming(Packet::SubAck(answer))) => {
+                    granted.extend(answer.return_codes);
+                    unconfirmed = unconfirmed.saturating_sub(1);
+                    if unconfirmed == 0 && !was_short {
+                        // From this line on, commands are received.
+                        log::info!("publishing at the broker {broker}");
+                        if refuses(&granted) {
+                            log::warn!(
+                                "the broker {broker} does not allow to subscribe to commands"
+                            );
+                        }
                     }
                 }
                 Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => {
@@ -271,9 +287,12 @@ impl Camera {
     /// What is said at each connection.
     fn introduction(&self) -> Vec<Request> {
         let filters = self.control.filters().map(|filter| filter.to_string());
-        let filters = filters.into_iter().chain(self.home_assistant.clone());
+        let filters = filters.chain(self.home_assistant.clone());
         let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtMostOnce));
-        let mut requests = vec![Request::Subscribe(Subscribe::new_many(filters))];
+        let filters: Vec<_> = filters.collect();
+        let packets = filters.chunks(FILTERS_AT_ONCE).map(<[SubscribeFilter]>::to_vec);
+        let mut requests: Vec<_> =
+            packets.map(Subscribe::new_many).map(Request::Subscribe).collect();
         let mut say = |topic: &str, payload: String, retain: bool| {
             let mut message = Publish::new(topic, QoS::AtMostOnce, payload);
             message.retain = retain;

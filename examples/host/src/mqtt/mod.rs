@@ -77,7 +77,7 @@ pub(crate) struct MqttArgs {
 const LARGEST_PACKET: i64 = (1 << 28) + 4;
 
 impl MqttArgs {
-    /// What the topics begin with where Home Assistant looks, if it is told anything.
+    /// What the topics of Home Assistant begin with, if the camera announces itself there.
     fn discovery(&self) -> Option<&str> {
         let is_whole = self.mqtt_layout.contains(&Layout::Whole);
         (is_whole && self.mqtt_discovery != "off").then_some(&*self.mqtt_discovery)

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource};
 use camwire::ring::{
-    Follow, FrameRing, MemoryError, Policy, SourceState, SourceStatus, TooManyReaders, capture_loop,
+    Follow, FrameRing, MemoryError, Policy, SourceState, SourceStatus, SubscribeError, capture_loop,
 };
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
@@ -123,7 +123,7 @@ pub(crate) enum ViewError {
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error("cannot start: {0}")]
-    Readers(#[from] TooManyReaders),
+    Readers(#[from] SubscribeError),
     #[error("cannot save in {path}: {1}", path = .0.display())]
     Save(PathBuf, io::Error),
     #[error("cannot write to the standard output: {0}")]

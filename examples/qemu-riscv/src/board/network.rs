@@ -19,12 +19,18 @@ const PACKETS: usize = 16;
 const PACKET_BYTES: usize = 1514;
 const HEADER_BYTES: usize = 12;
 
+/// Where the lowest bit is set while the card's link is up (Virtual I/O Device, sections 4.2.2
+/// and 5.1.4).
+const STATUS: usize = 0x100 + 6;
+
 type Card = VirtIONetRaw<Dma, MmioTransport<'static>, PACKETS>;
 
 /// The network card. Its interrupt stays masked from when it fires until the driver looks.
 pub struct Network {
     card: RefCell<Card>,
     interrupt: u32,
+    status: Register<u16>,
+    is_up: bool,
     receiving: &'static mut [Packet; PACKETS],
     sending: &'static mut [Packet; PACKETS],
 }
@@ -55,12 +61,13 @@ impl Network {
             ConstStaticCell::new([const { [const { Packet::NEW }; PACKETS] }; 2]);
 
         // Interrupts 1 to 8 belong to eight places where devices may be.
-        let (interrupt, transport) = (1..=8).find_map(|interrupt| {
+        let (interrupt, address, transport) = (1..=8).find_map(|interrupt| {
             let address = 0x1000_0000 + interrupt as usize * 0x1000;
             let header = NonNull::new(address as *mut VirtIOHeader)?;
             // SAFETY: each place has these registers, with or without a device; only this looks.
             let transport = unsafe { MmioTransport::new(header, 0x1000) }.ok()?;
-            (transport.device_type() == DeviceType::Network).then_some((interrupt, transport))
+            let is_card = transport.device_type() == DeviceType::Network;
+            is_card.then_some((interrupt, address, transport))
         })?;
         let mut card = Card::new(transport).expect("the network card starts");
         let [receiving, sending] = PACKET_MEMORY.take();
@@ -68,16 +75,20 @@ impl Network {
             packet.give_for_receiving(&mut card);
         }
         plic::enable(interrupt);
-        Some(Self { card: RefCell::new(card), interrupt, receiving, sending })
+        // SAFETY: a network card has this register, and reading it does nothing.
+        let status = unsafe { Register::at(address + STATUS) };
+        let (card, is_up) = (RefCell::new(card), is_up(&status));
+        Some(Self { card, interrupt, status, is_up, receiving, sending })
     }
 
-    /// After an interrupt: allows the next one, and takes back what was sent.
+    /// After an interrupt: allows the next one, and looks at the link. Takes back what was sent.
     fn look(&mut self) {
         let card = self.card.get_mut();
         if !mie::read().mext() {
             plic::claim();
             card.ack_interrupt();
             plic::complete(self.interrupt);
+            self.is_up = is_up(&self.status);
             // SAFETY: no critical section is under way: this runs in a task.
             unsafe { mie::set_mext() };
         }
@@ -90,6 +101,10 @@ impl Network {
             packet.token = None;
         }
     }
+}
+
+fn is_up(status: &Register<u16>) -> bool {
+    status.read() & 1 != 0
 }
 
 impl Packet {
@@ -126,8 +141,10 @@ impl Driver for Network {
         Some(Transmit { card: &self.card, packet: free })
     }
 
-    fn link_state(&mut self, _: &mut Context<'_>) -> LinkState {
-        LinkState::Up
+    fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
+        WAKER.register(cx.waker());
+        self.look();
+        if self.is_up { LinkState::Up } else { LinkState::Down }
     }
 
     fn capabilities(&self) -> Capabilities {
