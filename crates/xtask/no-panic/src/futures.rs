@@ -26,6 +26,8 @@ pub fn call_all() {
 
 fn adapters() {
     poll(<&Peer as Clock>::sleep_until(&&Peer, instant()));
+    poll(<&Peer as Clock>::deadline(&&Peer, instant()));
+    poll(<Bare as Clock>::deadline(&Bare, instant()));
 
     let mut blocking = Blocking(Peer);
     black_box(poll(<Blocking<Peer> as FrameSource>::capture(&mut blocking, bytes())).is_ok());
