@@ -30,6 +30,8 @@ pub(crate) const CHECKS: &[Check] = &[
         .beside_builds()
         .after(&["tools", "programs", "board"]),
     // The libraries.
+    Check::new("words", "no misspelt words; workflows and forms for issues are valid", words)
+        .after(&["tools"]),
     Check::new("docs", "the documentation builds without a warning", docs),
     Check::new("features", "each feature of each library compiles alone", features),
     Check::new("ring-optimised", "the ring's threads, optimised", ring_optimised),
@@ -100,6 +102,30 @@ fn test(job: &Job<'_>) -> Outcome {
     // With the host program, for `smoke`, from the same compilation of everything.
     job.run(cmd!(sh, "cargo build --workspace --all-features --bins --tests"))?;
     job.cargo_test(cmd!(sh, "cargo test --workspace --all-features --no-fail-fast"))
+}
+
+fn words(job: &Job<'_>) -> Outcome {
+    let sh = &job.sh;
+    let python = tools::python(job)?;
+    let (typos, zizmor, schema) = (
+        python.with_file_name("typos"),
+        python.with_file_name("zizmor"),
+        python.with_file_name("check-jsonschema"),
+    );
+    job.run(cmd!(sh, "{typos} --color never"))?;
+    job.run(cmd!(sh, "{zizmor} --offline --no-progress .github"))?;
+    let config = ".github/ISSUE_TEMPLATE/config.yml";
+    let mut forms = sh.read_dir(".github/ISSUE_TEMPLATE")?;
+    forms.retain(|form| !form.ends_with("config.yml"));
+    for (kind, files) in [
+        ("github-workflows", sh.read_dir(".github/workflows")?),
+        ("dependabot", vec![".github/dependabot.yml".into()]),
+        ("github-issue-forms", forms),
+        ("github-issue-config", vec![config.into()]),
+    ] {
+        job.run(cmd!(sh, "{schema} --builtin-schema vendor.{kind} {files...}"))?;
+    }
+    Ok(Tally::passed(3))
 }
 
 fn docs(job: &Job<'_>) -> Outcome {
