@@ -62,7 +62,7 @@ class Board(HttpServer):
 
     def firmware(self):
         variable = f"CAMWIRE_BOARD_{self.name.upper()}"
-        folder = TARGET / f"qemu-riscv/riscv32{self.name}-unknown-none-elf/release"
+        folder = TARGET / f"riscv-board/riscv32{self.name}-unknown-none-elf/release"
         path = os.environ.get(variable, folder / "camwire-qemu-riscv")
         if not os.path.exists(path):
             missing(f"the firmware in {variable}", "cargo xtask test e2e")

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -316,6 +316,7 @@ def view_objects(lines):
 class Part:
     headers: dict  # names in lower case
     jpeg: bytes
+    arrived_at: float = field(default_factory=time.monotonic)
 
     @property
     def number(self):
@@ -445,20 +446,29 @@ def in_threads(jobs):
         return [each.result() for each in [pool.submit(job) for job in jobs]]
 
 
-def collect(stream):
-    """Reads a stream in a thread until it ends, into the list that it returns."""
-    parts = []
+class Parts(list):
+    """The parts so far of a stream that a thread reads until it ends."""
 
-    def work():
-        with contextlib.suppress(EOFError, OSError):
-            while True:
-                parts.append(stream.part())
+    def __init__(self, stream):
+        self.ended_at = None
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
-    threading.Thread(target=work, daemon=True).start()
-    return parts
+    def _read(self, stream):
+        try:
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    self.append(stream.part())
+        finally:
+            self.ended_at = time.monotonic()
+
+    def wait_for(self, count):
+        """Waits for so many more."""
+        count += len(self)
+        wait_until(f"part {count}", lambda: len(self) >= count or self.ended_at, pause=0.01)
+        assert not self.ended_at, f"the stream has ended after {len(self)} parts"
 
 
 def assert_come_from(originals, jpegs):
-    """Each is one of the parts that `collect` reads; it may be a little behind."""
+    """Each is one of these `Parts`, which may be a little behind."""
     missing = lambda: set(jpegs) - {part.jpeg for part in originals}
     wait_until("each frame is one of the original ones", lambda: not missing())

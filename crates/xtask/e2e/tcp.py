@@ -79,3 +79,20 @@ class Listener:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+
+class Answering(Listener):
+    """Gives every request the same answer, and keeps their heads."""
+
+    def __init__(self, answer):
+        self.answer, self.heads = answer, []
+        super().__init__()
+
+    def serve(self, client):
+        self.heads.append(Reader(client).until(b"\r\n\r\n").decode())
+        client.sendall(self.answer)
+        # Firefox shows a page that does not say what characters it has when it has all of it.
+        client.shutdown(socket.SHUT_WR)
+
+    def targets(self):
+        return [head.split(" ")[1] for head in list(self.heads)]

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from camwire import assert_numbers_add_up, collect, decode, in_threads, wait_until
+from camwire import Parts, assert_numbers_add_up, decode, in_threads, wait_until
 
 pytestmark = pytest.mark.target("host", "imc")
 
@@ -36,8 +36,8 @@ def server(serve, watch):
     server = serve()
     # For the connections that this side holds; the server has kept its own limit.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    seen = collect(watch(server))
-    wait_until("frames arrive", lambda: len(seen) > 3)
+    seen = Parts(watch(server))
+    seen.wait_for(3)
     server.get("/capture")
     before = server.memory()
 
@@ -45,8 +45,7 @@ def server(serve, watch):
         assert server.is_running()
         answer = wait_until("/capture is served", lambda: capture(server))
         decode([answer.body])
-        count = len(seen)
-        wait_until("frames go on arriving", lambda: len(seen) > count + 10)
+        seen.wait_for(10)
         assert_numbers_add_up(list(seen))
         assert server.memory() - before < MORE
         assert "panicked" not in server.log

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from broker import Mosquitto
 from camwire import HOST, TIMEOUT, make_frames, run, view, wait_until
-from tcp import Listener, Reader
+from tcp import Answering
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve as serve_websockets
 
@@ -176,23 +176,11 @@ def test_login_and_token_exclude_each_other(command, option):
 # Other servers.
 
 
-class Answering(Listener):
-    """A camera that keeps the heads of requests, and gives each the same answer."""
-
-    def __init__(self, answer):
-        self.answer, self.heads = answer, []
-        super().__init__()
-
-    def serve(self, client):
-        self.heads.append(Reader(client).until(b"\r\n\r\n").decode())
-        client.sendall(self.answer)
-        client.close()
-
-    def values(self, name):
-        """The values of a field in each request so far."""
-        found = [re.findall(rf"(?im)^{name}: (.*)\r$", head) for head in list(self.heads)]
-        assert all(len(values) <= 1 for values in found), found
-        return {values[0] if values else None for values in found}
+def values(camera, name):
+    """The values of a field in each request so far."""
+    found = [re.findall(rf"(?im)^{name}: (.*)\r$", head) for head in list(camera.heads)]
+    assert all(len(values) <= 1 for values in found), found
+    return {values[0] if values else None for values in found}
 
 
 @pytest.mark.parametrize(
@@ -219,8 +207,8 @@ def test_every_request_has_the_login_of_the_url(start, trace, watch, given, user
     relay = trace("--source", address if given else address.replace("@", "%40"))
     watch(relay).parts(3)
     assert len(camera.heads) > 2
-    assert camera.values("Authorization") == {None if user is None else basic(user, password)}
-    assert camera.values("Host") == {f"127.0.0.1:{camera.port}"}
+    assert values(camera, "Authorization") == {None if user is None else basic(user, password)}
+    assert values(camera, "Host") == {f"127.0.0.1:{camera.port}"}
     assert camera.heads[0].startswith("GET /a%20b?c=")
     assert_hidden(relay.log)
 

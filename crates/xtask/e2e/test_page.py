@@ -7,7 +7,7 @@ import urllib.parse
 import pytest
 from browser import assert_moving_frame
 from cameras import Camera
-from camwire import collect, holds, make_frames, wait_until
+from camwire import Parts, holds, make_frames, wait_until
 from proxy import PageProxy
 
 pytestmark = pytest.mark.browser("chromium", "firefox")
@@ -394,7 +394,7 @@ def test_page_works_behind_a_password(serve, tab):
 def test_page_waits_for_a_place_among_too_many_viewers(serve, watch, tab):
     server = serve("--max-viewers", 1)
     other = watch(server)
-    collect(other)
+    Parts(other)
     tab.open(server.url())
     wait_for_text(tab, "^too many viewers, trying again$")
     other.close()

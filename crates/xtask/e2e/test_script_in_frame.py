@@ -6,13 +6,12 @@ the response's Content-Security-Policy forbids scripts.
 The screen shows what the browser made of it: a frame, the page of a comment, or its script.
 """
 
-import socket
 from pathlib import Path
 
 import numpy
 import pytest
 from camwire import run, wait_until
-from tcp import Listener, Reader
+from tcp import Answering
 
 every_browser = pytest.mark.browser("chromium", "firefox")
 
@@ -26,26 +25,10 @@ KNOWN_BOUNDARY = "KNOWN"
 POLICY = "content-security-policy"
 
 
-class Fixed(Listener):
-    """A server that gives every request the same answer."""
-
-    def __init__(self, answer):
-        self.answer, self.requests = answer, []
-        super().__init__()
-
-    def serve(self, client):
-        target = Reader(client).until(b"\r\n\r\n").split(b" ")[1].decode()
-        if target != "/favicon.ico":
-            self.requests.append(target)
-        client.sendall(self.answer)
-        # Firefox shows a page that does not say what characters it has when it has all of it.
-        client.shutdown(socket.SHUT_WR)
-
-
 @pytest.fixture
 def reports(start):
     """Where the script reports to."""
-    return start(Fixed, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    return start(Answering, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 
 
 @pytest.fixture
@@ -121,7 +104,7 @@ def assert_shows(tab, url, colour):
 def assert_shows_only_frames(tab, server, reports):
     for path in ("/stream", "/stream?advance_headers=1", "/mjpeg/1", "/capture"):
         assert_shows(tab, server.url(path), FRAME)
-    assert reports.requests == []
+    assert reports.targets() == []
 
 
 @every_browser
@@ -151,8 +134,8 @@ def test_frame_with_the_boundaries_of_earlier_responses_runs_no_script(
 @every_browser
 def test_page_of_an_answer_that_forbids_scripts_runs_none(tab, start, answer, page, reports):
     for without, colour in (((), PAGE), ((POLICY,), SCRIPT)):
-        assert_shows(tab, start(Fixed, answer("text/html", page, without)).url(), colour)
-    wait_until("the script has run", lambda: reports.requests == ["/ran?127.0.0.1"])
+        assert_shows(tab, start(Answering, answer("text/html", page, without)).url(), colour)
+    wait_until("the script has run", lambda: reports.targets() == ["/ran?127.0.0.1"])
 
 
 @every_browser
@@ -162,7 +145,7 @@ def test_frames_are_shown_in_a_window_and_in_pages_of_other_sites(tab, start, ca
         assert_shows(tab, server.url(path), FRAME)
         page = b"<!DOCTYPE html><img src=%s>" % server.url(path).encode()
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n"
-        assert_shows(tab, start(Fixed, head % len(page) + page).url(), FRAME)
+        assert_shows(tab, start(Answering, head % len(page) + page).url(), FRAME)
 
 
 @pytest.mark.browser("firefox")
@@ -171,5 +154,5 @@ def test_policy_holds_where_the_boundary_is_known(tab, start, answer, page, repo
     head = f"--{KNOWN_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n"
     body = head.encode() + hostile_frame(page, [KNOWN_BOUNDARY])
     for without, colour in (((), PAGE), ((POLICY,), SCRIPT)):
-        assert_shows(tab, start(Fixed, answer(kind, body, without)).url("/stream"), colour)
-    wait_until("the script has run", lambda: reports.requests == ["/ran?127.0.0.1"])
+        assert_shows(tab, start(Answering, answer(kind, body, without)).url("/stream"), colour)
+    wait_until("the script has run", lambda: reports.targets() == ["/ran?127.0.0.1"])

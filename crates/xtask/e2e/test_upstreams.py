@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from camwire import TIMEOUT, assert_come_from, assert_numbers_add_up, collect, decode
+from camwire import TIMEOUT, Parts, assert_come_from, assert_numbers_add_up, decode
 from camwire import size_of, view, view_json, wait_until
 
 WAYS = ["mjpeg", "websocket", "framed", "indexed", "whole", "framed,indexed,whole"]
@@ -34,7 +34,7 @@ def upstream(way, request, serve):
 
 def test_relay_of_a_relay_sends_frames_unchanged(way, upstream, serve, watch):
     first, address = upstream
-    originals = collect(watch(first, "/stream?mode=all"))
+    originals = Parts(watch(first, "/stream?mode=all"))
     second = serve("--source", address)
     third = serve("--source", second.url("/stream"))
     end = watch(third)
@@ -57,7 +57,7 @@ def test_relay_of_a_relay_sends_frames_unchanged(way, upstream, serve, watch):
 
 def test_view_saves_frames_as_they_were_captured(way, upstream, watch, tmp_path):
     server, address = upstream
-    originals = collect(watch(server, "/stream?mode=all"))
+    originals = Parts(watch(server, "/stream?mode=all"))
     folder = tmp_path / "not" / "yet"
     frames, _ = view_json("--save", folder, "--frames", 30, address)
     saved = [(folder / frame["file"]).read_bytes() for frame in frames]

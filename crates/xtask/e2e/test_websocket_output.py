@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 from browser import assert_moving_frame
 from camwire import TIMEOUT, decode, in_threads, size_of, wait_until
+from tcp import Answering
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 every_target = pytest.mark.target("host", "imc", "imac")
@@ -154,23 +155,25 @@ def test_client_of_the_older_demo_gets_frames(serve, websocket, watch):
 
 
 OLDER_PAGE = """
-    document.body.innerHTML = "<img>";
-    const socket = new WebSocket("ws://127.0.0.1:%d/");
-    socket.onmessage = ({data}) => {
-        URL.revokeObjectURL(document.images[0].src);
-        document.images[0].src = URL.createObjectURL(data);
-    };
+    <!DOCTYPE html><img>
+    <script>
+        const socket = new WebSocket("ws://127.0.0.1:%d/");
+        socket.onmessage = ({data}) => {
+            URL.revokeObjectURL(document.images[0].src);
+            document.images[0].src = URL.createObjectURL(data);
+        };
+    </script>
 """
 
 
 @pytest.mark.target("imc")
 @pytest.mark.browser("chromium")
-def test_page_of_the_older_demo_shows_frames(serve, tab):
+def test_page_of_the_older_demo_shows_frames(serve, start, tab):
     """It draws every message, whatever it is."""
     board = serve(ports="80,81", fps=30)
-    tab.open(board.url("/robot"))
-    wait_until("it has a body", lambda: tab.evaluate("document.body !== null"))
-    tab.evaluate(OLDER_PAGE % board.ports[81])
+    page = OLDER_PAGE % board.ports[81]
+    answer = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page
+    tab.open(start(Answering, answer.encode()).url())
     assert_moving_frame(tab, "qemu-older-demo", board.size)
 
 
