@@ -28,7 +28,7 @@ pub(crate) struct MqttArgs {
     #[arg(long, default_value = "off", value_name = "BROKER")]
     pub(crate) mqtt: BrokerArg,
 
-    /// What the topics of the pictures begin with
+    /// What the topics of the pictures begin with; another one for each camera at a broker
     #[arg(long, default_value = "camwire", value_name = "TOPIC", value_parser = prefix)]
     pub(crate) mqtt_prefix: String,
 
