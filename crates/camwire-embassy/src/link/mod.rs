@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// ```
 /// use camwire_embassy::{HeldLink, Link};
 /// # use camwire_embassy::LinkClock;
+/// # use camwire_frame::Random;
 /// # use camwire_ring::{FrameRing, SourceStatus};
 /// # use camwire_server::{Config, Server, ViewerSlot};
 /// # use embassy_net::driver::Driver;
@@ -41,11 +42,12 @@ const LOOK: Duration = Duration::from_millis(100);
 /// #     ring: &'static FrameRing<'static>,
 /// #     status: &'static SourceStatus,
 /// #     viewers: &'static [ViewerSlot],
+/// #     random: Random,
 /// # ) -> (HeldLink<'static, D>, Server<'static, LinkClock<'static>>) {
 /// // For `embassy_net::new`, in place of the driver itself:
 /// let driver: HeldLink<'_, D> = HeldLink::new(driver, &LINK);
 /// // And a server whose deadlines stand still while the link is down:
-/// let server = Server::new(ring, status, viewers, LINK.clock(), Config::default());
+/// let server = Server::new(ring, status, viewers, LINK.clock(), random, Config::default());
 /// # (driver, server)
 /// # }
 /// ```
