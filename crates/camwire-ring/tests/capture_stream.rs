@@ -758,8 +758,10 @@ mod full_ring {
         assert!(!first.is_done() && !second.is_done());
         rig.frames(10, ms(40));
         assert!(first.is_done(), "after its grace of a second");
+        // The other slot is free, but has the newest frame. The second lease is wanted back since.
         let before = rig.status.captured();
-        rig.frames(10, ms(40));
+        rig.frames(30, ms(40));
+        assert!(second.is_done(), "after its own grace");
         assert!(rig.status.captured() > before, "capture goes on");
     }
 
