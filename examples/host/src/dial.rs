@@ -59,6 +59,7 @@ async fn encrypted(stream: TcpStream, host: &str) -> io::Result<(Incoming, Outgo
 }
 
 #[cfg(not(feature = "tls"))]
+#[expect(clippy::unused_async, reason = "with the feature `tls` it waits")]
 async fn encrypted(_: TcpStream, _: &str) -> io::Result<(Incoming, Outgoing)> {
     Err(io::ErrorKind::Unsupported.into()) // The command line lets no such address in.
 }
