@@ -64,7 +64,7 @@ fn capturing() {
     let mut memory = RingMemory::<3, 1024, 2>::new();
     let mut ring = RingMemory::ring(&mut memory, policy());
     changed(&mut ring);
-    let Some(mut publisher) = FrameRing::publisher(&ring) else { return };
+    let Ok(mut publisher) = FrameRing::publisher(&ring) else { return };
     let mut config = <CaptureConfig as Default>::default();
     config.rate = perhaps(FrameRate::from_millihertz(any())).flatten();
     config.timeout = duration();

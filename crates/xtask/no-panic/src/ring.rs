@@ -3,8 +3,8 @@
 use crate::frame::setting_name;
 use crate::opaque::{Peer, any, bytes, changed, duration, formatted, info, instant, one_of, poll};
 use camwire_ring::{
-    Follow, FrameLease, FrameRing, Grant, Policy, Publisher, Reader, ReaderSlot, Revocation,
-    RingMemory, Settings, Slot, SourceState, SourceStatus,
+    CommitError, Follow, FrameLease, FrameRing, Grant, LeaseError, Policy, Publisher, Reader,
+    ReaderSlot, Revocation, RingMemory, Settings, Slot, SourceState, SourceStatus, Uncommitted,
 };
 use core::{
     fmt::Display,
@@ -47,7 +47,10 @@ fn publisher_and_reader() {
     changed(&mut ring);
     black_box((FrameRing::policy(&ring), FrameRing::slot_bytes(&ring)));
     black_box((FrameRing::slots(&ring), FrameRing::readers(&ring), FrameRing::dropped(&ring)));
-    let Some(mut publisher) = FrameRing::publisher(&ring) else { return };
+    let mut publisher = match FrameRing::publisher(&ring) {
+        Ok(publisher) => publisher,
+        Err(error) => return formatted(|f| Display::fmt(&error, f)),
+    };
     let follow = one_of([Follow::Live, Follow::Ordered]);
     let mut reader = match FrameRing::subscribe(&ring, follow) {
         Ok(reader) => reader,
@@ -79,7 +82,7 @@ fn publish(publisher: &mut Publisher<'_>) {
     black_box(Publisher::revoke_oldest(publisher, instant(), duration()));
     Publisher::close(publisher);
     let ring = Publisher::ring(publisher);
-    black_box((FrameRing::has_publisher(ring), FrameRing::is_closed(ring)));
+    black_box((FrameRing::has_publisher(ring), FrameRing::has_ended(ring)));
     FrameRing::close(ring);
 }
 
@@ -89,15 +92,26 @@ fn fill<'r>(publisher: &mut Publisher<'r>, mut grant: Grant<'r>) {
     changed(<Grant<'_> as DerefMut>::deref_mut(&mut grant));
     match Publisher::commit(publisher, grant, info()) {
         Ok(sequence) => _ = black_box(sequence),
+        Err(uncommitted) => {
+            formatted(|f| Display::fmt(&uncommitted, f));
+            black_box(<CommitError as From<Uncommitted<'_>>>::from(uncommitted));
+        }
+    }
+}
+
+fn lent(lease: Result<FrameLease<'_, '_>, LeaseError>) {
+    match lease {
+        Ok(lease) => look_at(lease),
         Err(error) => formatted(|f| Display::fmt(&error, f)),
     }
 }
 
 fn read(reader: &mut Reader<'_>) {
     black_box(Reader::ring(reader));
-    Reader::try_next(reader).map(look_at);
+    black_box(Reader::has_ended(reader));
+    lent(Reader::try_next(reader));
     changed(reader);
-    Reader::try_latest(reader).map(look_at);
+    lent(Reader::try_latest(reader));
     changed(reader);
     poll(Reader::next(reader)).map(look_at);
     changed(reader);
