@@ -221,7 +221,8 @@ impl<'m> FrameRing<'m> {
         MemoryError::check(slots.len(), readers.len())?;
         slots.fill_with(Slot::new);
         readers.fill_with(ReaderSlot::new);
-        let slot_bytes = pictures.len() / slots.len();
+        // That there is a slot has been checked; the compiler does not see it.
+        let slot_bytes = pictures.len().checked_div(slots.len()).unwrap_or_default();
         Ok(Self::from_parts(slots, readers, pictures, slot_bytes, policy))
     }
 
