@@ -107,11 +107,7 @@ fn test(job: &Job<'_>) -> Outcome {
 fn words(job: &Job<'_>) -> Outcome {
     let sh = &job.sh;
     let python = tools::python(job)?;
-    let (typos, zizmor, schema) = (
-        python.with_file_name("typos"),
-        python.with_file_name("zizmor"),
-        python.with_file_name("check-jsonschema"),
-    );
+    let (typos, zizmor) = (python.with_file_name("typos"), python.with_file_name("zizmor"));
     job.run(cmd!(sh, "{typos} --color never"))?;
     job.run(cmd!(sh, "{zizmor} --offline --no-progress .github"))?;
     let config = ".github/ISSUE_TEMPLATE/config.yml";
@@ -123,7 +119,10 @@ fn words(job: &Job<'_>) -> Outcome {
         ("github-issue-forms", forms),
         ("github-issue-config", vec![config.into()]),
     ] {
-        job.run(cmd!(sh, "{schema} --builtin-schema vendor.{kind} {files...}"))?;
+        job.run(cmd!(
+            sh,
+            "{python} -m check_jsonschema --builtin-schema vendor.{kind} {files...}"
+        ))?;
     }
     Ok(Tally::passed(3))
 }
