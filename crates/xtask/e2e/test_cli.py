@@ -4,7 +4,7 @@ import re
 import socket
 
 import pytest
-from camwire import HOST, Program, run
+from camwire import HOST, Program, run, wait_until
 from tcp import free_port
 
 
@@ -83,8 +83,9 @@ def test_no_argument_serves_on_8080(start):
 
 def test_host_listens_on_several_addresses(serve):
     server = serve("--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0")
+    ports = lambda: set(re.findall(r"http://127\.0\.0\.1:(\d+)", server.log))
+    wait_until("both addresses are printed", lambda: len(ports()) == 2)
     assert server.is_healthy()
-    assert len(set(re.findall(r"http://127\.0\.0\.1:(\d+)", server.log))) == 2, server.log
 
 
 def test_address_given_twice_is_used_once(serve):
