@@ -262,7 +262,7 @@ pub struct TestSource<C> {
 }
 
 impl<C: Clock> TestSource<C> {
-    /// A source of pictures of that size and quality.
+    /// A source of frames of that size and quality.
     #[must_use]
     pub const fn new(clock: C, resolution: Resolution, quality: Quality) -> Self {
         Self { clock, pattern: TestPattern::new(resolution, quality), number: 0 }
