@@ -2,12 +2,13 @@
 
 use camwire_frame::{
     BlockingFrameSource, CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, Quality,
-    Resolution, TestPattern, jpeg,
+    Resolution, jpeg,
 };
 use camwire_multipart::{
     Boundary, Config, DecodeErrorKind, Decoder, Encoder, Limits, MissingEoi, MultipartSource,
     PartHead, SourceError,
 };
+use camwire_pattern::TestPattern;
 use embassy_futures::block_on;
 use std::convert::Infallible;
 use std::time::Duration;

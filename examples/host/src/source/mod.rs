@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use camwire::frame::{
     CaptureError, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource,
-    Instant as Moment, Setting, SettingName, TestSource, Upstream, jpeg,
+    Instant as Moment, Setting, SettingName, Upstream, jpeg,
 };
+use camwire::pattern::TestSource;
 use camwire::ring::CaptureConfig;
 
 use crate::cli::{SourceArg, SourceOptions};
