@@ -105,7 +105,7 @@ impl Decoder {
     fn with_boundary(boundary: &[u8], config: Config) -> Self {
         let Config { quirks, .. } = &config;
         Self {
-            delimiter: Delimiter::new(boundary, quirks.lf_line_ends, quirks.dashed_boundary),
+            delimiter: Delimiter::new(boundary, quirks),
             config,
             finder: Finder::new(),
             state: State::Start,
@@ -210,6 +210,11 @@ impl Decoder {
         bytes
     }
 
+    /// Whether a `Content-Length` can mean anything.
+    pub(crate) fn believes_lengths(&self) -> bool {
+        self.config.quirks.wrong_length != WrongLength::Ignore
+    }
+
     /// From here on, the part under way ends at the next delimiter, whatever its `Content-Length`
     /// says.
     ///
@@ -219,13 +224,20 @@ impl Decoder {
     /// caller gives those bytes to [`next`](Self::next) again.
     ///
     /// Says whether it does so. It does not if there is neither payload
-    /// [ahead](Self::payload_ahead) nor any `again`, where the part has no length, and with
-    /// [`WrongLength::Refuse`].
+    /// [ahead](Self::payload_ahead) nor any `again`, and with [`WrongLength::Refuse`].
     pub fn distrust_length(&mut self, again: usize) -> bool {
-        let is_counted = self.state == State::Counted && (self.left > 0 || again > 0);
-        let is_distrusted = is_counted && self.config.quirks.wrong_length != WrongLength::Refuse;
+        let is_possible = match self.state {
+            State::Counted => self.left > 0 || again > 0,
+            // It goes on beyond its length already.
+            State::Scanned => again > 0 && self.announced && self.line.left() == 0,
+            _ => false,
+        };
+        let is_distrusted = is_possible && self.config.quirks.wrong_length != WrongLength::Refuse;
         if is_distrusted {
             self.state = State::Scanned;
+            if self.config.quirks.glued_delimiter {
+                self.partial = Partial::LINE_START;
+            }
             let again = again.min(self.taken);
             self.taken = self.taken.saturating_sub(again);
             self.offset = self.offset.wrapping_sub(again as u64);
@@ -314,10 +326,20 @@ impl Decoder {
         } else {
             let limit = self.config.limits.part_bytes as usize;
             let bytes = self.finder.before_delimiter(input, &self.delimiter);
-            bytes.min(limit.saturating_sub(self.taken))
+            let bytes = bytes.min(limit.saturating_sub(self.taken));
+            self.frame_may_end(input, bytes);
+            bytes
         };
         self.taken = self.taken.wrapping_add(bytes);
         bytes
+    }
+
+    /// So many bytes of `input` are payload of a part that a delimiter ends, or that was dropped.
+    #[inline]
+    fn frame_may_end(&mut self, input: &[u8], bytes: usize) {
+        if self.delimiter.may_follow(input.get(..bytes).unwrap_or_default()) {
+            self.partial = Partial::LINE_START;
+        }
     }
 
     /// The delimiter must follow. If it does not, the length was wrong.
@@ -326,7 +348,8 @@ impl Decoder {
         if self.config.quirks.loose_part_end && self.partial.is_none() {
             match byte {
                 b'\r' | b'\n' if self.spent < LOOSE_LINE_END_BYTES => {
-                    self.consume(input, 1);
+                    let piece = self.consume(input, 1);
+                    self.line.push(piece); // It may be payload.
                     self.spent = self.spent.saturating_add(1);
                     return Progress::Again;
                 }
@@ -342,11 +365,27 @@ impl Decoder {
 
     fn length_mismatch(&mut self) -> Progress {
         let declared = self.head.head.content_length.unwrap_or_default();
-        if self.config.quirks.wrong_length == WrongLength::Refuse {
-            return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
+        match self.config.quirks.wrong_length {
+            WrongLength::Refuse => {
+                return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
+            }
+            WrongLength::Continue => {
+                self.state = State::Scanned;
+                return self.no_delimiter();
+            }
+            _ => {}
         }
         self.partial = Partial::default();
         self.drop_part(DropReason::LengthMismatch { declared })
+    }
+
+    /// What looked like a delimiter is payload.
+    fn no_delimiter(&mut self) -> Progress {
+        for piece in self.delimiter.matched(&self.partial) {
+            self.line.push(piece);
+        }
+        self.partial = Partial::default();
+        Progress::Again
     }
 
     fn scanned(&mut self, input: &mut &[u8]) -> Progress {
@@ -359,17 +398,15 @@ impl Decoder {
         if self.partial.is_none() {
             let bytes = self.finder.before_delimiter(input, &self.delimiter);
             if bytes > 0 {
-                return self.payload(bytes);
+                let progress = self.payload(bytes);
+                if let Progress::Payload(granted) = progress {
+                    self.frame_may_end(input, granted);
+                }
+                return progress;
             }
         }
         match self.step(input) {
-            Step::Mismatch => {
-                for piece in self.delimiter.matched(&self.partial) {
-                    self.line.push(piece);
-                }
-                self.partial = Partial::default();
-                Progress::Again
-            }
+            Step::Mismatch => self.no_delimiter(),
             step => self.part_end(step),
         }
     }
@@ -448,6 +485,9 @@ impl Decoder {
 
     /// Takes input up to the next LF, within the limit of a head.
     fn in_head(&mut self, input: &mut &[u8]) -> Progress {
+        if let (State::Padding, 0, Some(b'C' | b'c')) = (self.state, self.spent, input.first()) {
+            self.state = State::Head; // The delimiter is glued to the field.
+        }
         let end = find_byte(b'\n', input);
         let wanted = end.map_or(input.len(), |at| at.saturating_add(1));
         let limit = self.config.limits.head_bytes as usize;
@@ -549,6 +589,15 @@ impl Decoder {
         }
         let length = match quirks.wrong_length {
             WrongLength::Ignore => None,
+            WrongLength::Continue if self.head.bad_length => {
+                self.head.head.content_length = None;
+                None
+            }
+            // Not believed: beyond the limit the part is dropped anyway.
+            WrongLength::Continue => {
+                let limit = u64::from(limits.part_bytes);
+                self.head.head.content_length.filter(|&length| length <= limit)
+            }
             _ if self.head.bad_length => return self.drop_line(DropReason::BadLength),
             _ => self.head.head.content_length,
         };
@@ -645,7 +694,8 @@ impl Decoder {
         if self.partial.is_none() {
             let certain = self.finder.before_delimiter(input, &self.delimiter);
             if certain > 0 {
-                self.consume(input, certain);
+                let piece = self.consume(input, certain);
+                self.frame_may_end(piece, certain);
                 return self.discard(certain);
             }
         }

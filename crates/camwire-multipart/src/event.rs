@@ -58,7 +58,8 @@ pub enum DropReason {
     /// A delimiter came before the head had ended.
     #[error("its head has no end")]
     HeadUnfinished,
-    /// The `Content-Length` is no number, or there are two that differ.
+    /// The `Content-Length` is no number, or there are two that differ, and
+    /// [`WrongLength::Continue`](crate::WrongLength::Continue) is not set.
     #[error("its Content-Length is no number")]
     BadLength,
     /// [`Limits::part_bytes`](crate::Limits::part_bytes)
@@ -69,8 +70,9 @@ pub enum DropReason {
         /// The limit.
         limit: u32,
     },
-    /// No delimiter follows after as many bytes as were declared. The part may have been shorter
-    /// or longer. If shorter, the next one, which began inside of it, is lost, too.
+    /// No delimiter follows after as many bytes as were declared, and
+    /// [`WrongLength::Resynchronise`](crate::WrongLength::Resynchronise) is set. The part may have
+    /// been shorter or longer. If shorter, the next one, which began inside of it, is lost, too.
     #[error("its Content-Length of {declared} is wrong")]
     LengthMismatch {
         /// The `Content-Length`.
