@@ -31,10 +31,43 @@ pub struct Decoder {
     spent: usize,
     /// Bytes of the body that are used up.
     offset: u64,
+    /// There may be more events of the input that was fed last.
+    is_unfinished: bool,
     /// What is wrong with the part that was dropped last.
     dropped: Dropped,
     /// Why, if the state is `Failed`.
     failure: DecodeError,
+}
+
+/// The events of one input: see [`Decoder::feed`].
+///
+/// It is no [`Iterator`], since an event may borrow from the decoder.
+#[derive(Debug)]
+#[must_use = "the input is decoded as its events are taken"]
+pub struct Events<'d, 'i> {
+    decoder: &'d mut Decoder,
+    rest: &'i [u8],
+}
+
+impl<'i> Events<'_, 'i> {
+    /// The next event. `None` says that all of the input is used up.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if the rest of the stream is lost, the same for every later call and every
+    /// later input. Parts that are dropped while the stream goes on are events.
+    #[expect(clippy::should_implement_trait, reason = "an event borrows from the decoder")]
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Event<'_>>, DecodeError> {
+        self.decoder.next(&mut self.rest)
+    }
+
+    /// Leaves the input where the last event ended. What comes back is to be fed later.
+    #[inline]
+    pub fn rest(self) -> &'i [u8] {
+        self.decoder.is_unfinished = false;
+        self.rest
+    }
 }
 
 /// What the next byte is.
@@ -117,6 +150,7 @@ impl Decoder {
             left: 0,
             spent: 0,
             offset: 0,
+            is_unfinished: false,
             dropped: Dropped { reason: DropReason::BadHead, offset: 0 },
             failure: DecodeError {
                 kind: DecodeErrorKind::LengthMismatch { declared: 0 },
@@ -125,18 +159,42 @@ impl Decoder {
         }
     }
 
-    /// Finds the next event in `input`, and takes the bytes that led to it off its front.
+    /// Takes the next bytes of the body, as many as have arrived, and returns the events in them.
     ///
-    /// `None` says that all of `input` is used up and more is needed. Call it until then: some
-    /// events need no bytes. However a body is cut into inputs, the events are the same, except
-    /// that a `Payload` may come as several.
+    /// However a body is cut into inputs, the events are the same, except that a `Payload` may come
+    /// as several.
     ///
-    /// # Errors
+    /// ```
+    /// # use camwire_multipart::{Boundary, Config, DecodeError, Decoder, Event};
+    /// fn bytes_of_payload(decoder: &mut Decoder, chunk: &[u8]) -> Result<usize, DecodeError> {
+    ///     let mut bytes = 0;
+    ///     let mut events = decoder.feed(chunk);
+    ///     while let Some(event) = events.next()? {
+    ///         if let Event::Payload(payload) = event {
+    ///             bytes += payload.len();
+    ///         }
+    ///     }
+    ///     Ok(bytes)
+    /// }
+    /// # let mut decoder = Decoder::new(&Boundary::new("x").unwrap(), Config::default());
+    /// # assert_eq!(bytes_of_payload(&mut decoder, b"--x\r\n\r\nabc\r\n--x").unwrap(), 3);
+    /// ```
     ///
-    /// [`DecodeError`] if the rest of the stream is lost, the same for every later call. Parts
-    /// that are dropped while the stream goes on are events.
+    /// All of an input's events, or its [rest](Events::rest), must be taken before the next input.
+    /// Otherwise bytes would be lost or decoded twice, and all that comes is
+    /// [`DecodeErrorKind::Unfinished`].
     #[inline]
-    pub fn next<'d, 'i: 'd>(
+    pub fn feed<'d, 'i>(&'d mut self, input: &'i [u8]) -> Events<'d, 'i> {
+        if core::mem::replace(&mut self.is_unfinished, true) && self.state != State::Failed {
+            self.fail(DecodeErrorKind::Unfinished, self.offset);
+        }
+        Events { decoder: self, rest: input }
+    }
+
+    /// Finds the next event in `input`, and takes the bytes that led to it off its front. `None` says
+    /// that all of `input` is used up and more is needed. Some events need no bytes.
+    #[inline]
+    pub(crate) fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'d>>, DecodeError> {
@@ -144,6 +202,7 @@ impl Decoder {
         // outcomes around costs more than all there is to do then.
         if self.is_plain() {
             if input.is_empty() {
+                self.is_unfinished = false;
                 return Ok(None);
             }
             let bytes = self.plain_payload(input);
@@ -167,7 +226,10 @@ impl Decoder {
             }
         };
         Ok(Some(match progress {
-            Progress::Again | Progress::Hungry => return Ok(None),
+            Progress::Again | Progress::Hungry => {
+                self.is_unfinished = false;
+                return Ok(None);
+            }
             Progress::Failed => return Err(self.failure),
             Progress::Payload(bytes) if self.line.left() > 0 => {
                 Event::Payload(self.line.tell(bytes))
@@ -187,7 +249,7 @@ impl Decoder {
     /// so many bytes of it are still out.
     ///
     /// The caller may read up to so many bytes to where it wants to have them, and say so with
-    /// [`skip`](Self::skip), instead of giving them to [`next`](Self::next).
+    /// [`skip`](Self::skip), instead of [feeding](Self::feed) them.
     #[must_use]
     pub const fn payload_ahead(&self) -> Option<usize> {
         match self.state {
@@ -221,7 +283,7 @@ impl Decoder {
     /// For a caller that sees from the payload that the length may be wrong: a picture has ended
     /// although more bytes were declared, or is damaged. A length that is too large would take the
     /// parts behind it along. If they have begun already, in the last `again` bytes of payload, the
-    /// caller gives those bytes to [`next`](Self::next) again.
+    /// caller [feeds](Self::feed) those bytes again.
     ///
     /// Says whether it does so. It does not if there is neither payload
     /// [ahead](Self::payload_ahead) nor any `again`, and with [`WrongLength::Refuse`].

@@ -109,6 +109,10 @@ pub enum DecodeErrorKind {
         /// The limit.
         limit: u32,
     },
+    /// A mistake of the caller: an input was fed before all events of the one before were taken, or
+    /// its [rest](crate::Events::rest).
+    #[error("the events of an input were not taken to their end")]
+    Unfinished,
     /// A part had another length than it declared, and
     /// [`WrongLength::Refuse`](crate::WrongLength::Refuse) is set.
     #[error("a part's Content-Length of {declared} is wrong")]

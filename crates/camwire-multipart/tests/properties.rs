@@ -205,13 +205,16 @@ proptest! {
         let mut rest: Vec<&[u8]> = cut(&body, &cuts);
         rest.reverse();
         while let Some(mut piece) = rest.pop() {
-            while let Some(event) = decoder.next(&mut piece).unwrap() {
+            loop {
+                let mut events = decoder.feed(piece);
+                let Some(event) = events.next().unwrap() else { break };
                 match event {
                     Event::PartStart { .. } => taken.clear(),
                     Event::Payload(bytes) => taken.extend_from_slice(bytes),
                     Event::PartEnd => found.push(taken.clone()),
                     other => prop_assert!(false, "{:?}", other),
                 }
+                piece = events.rest();
                 let Some((payload, at_end)) = payloads.get(found.len()) else { continue };
                 let again = taken.len().saturating_sub(payload.len());
                 if (!at_end || taken.len() >= payload.len()) && decoder.distrust_length(again) {

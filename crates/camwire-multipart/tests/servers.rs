@@ -3,8 +3,8 @@
 mod common;
 
 use camwire_multipart::{
-    Boundary, Config, ContentType, Decoder, DropReason, Dropped, Limits, PartHead, Quirks,
-    WrongLength,
+    Boundary, Config, ContentType, DecodeError, DecodeErrorKind, Decoder, DropReason, Dropped,
+    Event, Limits, PartHead, Quirks, WrongLength,
 };
 use common::{Seen, decode_every_way, naive, pictures};
 
@@ -408,16 +408,47 @@ fn strict_refuses_each_quirk() {
 #[test]
 fn payload_read_by_the_caller() {
     let mut decoder = Decoder::new(&Boundary::new("x").unwrap(), Config::default());
-    let mut input = &b"--x\r\nContent-Length: 10\r\n\r\nab"[..];
     assert_eq!(decoder.payload_ahead(), None);
-    while decoder.next(&mut input).unwrap().is_some() {}
+    let mut events = decoder.feed(b"--x\r\nContent-Length: 10\r\n\r\nab");
+    while events.next().unwrap().is_some() {}
     assert_eq!(decoder.payload_ahead(), Some(8));
     assert_eq!(decoder.skip(3), 3);
     assert_eq!(decoder.skip(100), 5);
     assert_eq!(decoder.payload_ahead(), Some(0));
     assert_eq!(decoder.skip(1), 0);
-    let mut input = &b"\r\n--x\r"[..];
-    assert_eq!(decoder.next(&mut input), Ok(Some(camwire_multipart::Event::PartEnd)));
-    assert_eq!(decoder.next(&mut input), Ok(None));
+    let mut events = decoder.feed(b"\r\n--x\r");
+    assert_eq!(events.next(), Ok(Some(Event::PartEnd)));
+    assert_eq!(events.next(), Ok(None));
     assert_eq!(decoder.payload_ahead(), None);
+}
+
+#[test]
+fn input_fed_twice_is_an_error() {
+    let new = || Decoder::new(&Boundary::new("x").unwrap(), Config::default());
+    let chunk = b"--x\r\n\r\nabc\r\n--x\r\n";
+    let unfinished = |error: DecodeError| error.kind == DecodeErrorKind::Unfinished;
+    // What is easily written.
+    let (mut decoder, mut events) = (new(), 0);
+    let error = loop {
+        match decoder.feed(chunk).next() {
+            Ok(_) => events += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(unfinished(error) && events == 1, "{error} after {events}");
+    assert_eq!(decoder.feed(b"").next(), Err(error));
+    // All events, or the rest.
+    let mut decoder = new();
+    for _ in 0..3 {
+        let mut events = decoder.feed(chunk);
+        while events.next().unwrap().is_some() {}
+    }
+    let mut rest = &chunk[..];
+    while !rest.is_empty() {
+        let mut events = decoder.feed(rest);
+        events.next().unwrap();
+        rest = events.rest();
+    }
+    let _ = decoder.feed(chunk);
+    assert!(unfinished(decoder.feed(b"").next().unwrap_err()));
 }
