@@ -214,9 +214,10 @@ fn pictures(answer: &[u8]) -> Vec<Picture> {
     assert_eq!(code, 200);
     let mut decoder =
         Decoder::from_content_type(content_type.as_bytes(), DecoderConfig::strict()).unwrap();
-    let (mut input, mut bytes, mut sequence) = (&body[..], Vec::new(), None);
+    let (mut bytes, mut sequence) = (Vec::new(), None);
     let mut pictures = Vec::new();
-    while let Some(event) = decoder.next(&mut input).unwrap() {
+    let mut events = decoder.feed(&body);
+    while let Some(event) = events.next().unwrap() {
         match event {
             Event::PartStart { head, .. } => sequence = head.sequence,
             Event::Payload(payload) => bytes.extend_from_slice(payload),

@@ -29,6 +29,9 @@ pub use camwire_mqtt as mqtt;
 #[cfg(feature = "multipart")]
 #[doc(inline)]
 pub use camwire_multipart as multipart;
+#[cfg(feature = "pattern")]
+#[doc(inline)]
+pub use camwire_pattern as pattern;
 #[cfg(feature = "ring")]
 #[doc(inline)]
 pub use camwire_ring as ring;

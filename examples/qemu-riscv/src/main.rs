@@ -15,7 +15,8 @@ mod robot;
 use arguments::Arguments;
 use board::{Board, RANDOM, println};
 use camwire::embassy::{EmbassyClock, HeldLink, Link, LinkClock, PushEnd, PushMemory, push, serve};
-use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
+use camwire::frame::{FrameRate, Quality, Resolution};
+use camwire::pattern::TestSource;
 use camwire::capture::{
     CaptureConfig, FrameRing, Policy, FrameRingMemory, Settings, SourceStatus,
     capture_loop_with_settings,

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use camwire::capture::CaptureConfig;
 use camwire::frame::{
     CaptureError, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource,
-    Instant as Moment, Setting, SettingName, TestSource, Upstream, jpeg,
+    Instant as Moment, Setting, SettingName, Upstream, jpeg,
 };
+use camwire::pattern::TestSource;
 
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
