@@ -12,6 +12,9 @@ pub mod guide;
 #[cfg(feature = "arducam")]
 #[doc(inline)]
 pub use camwire_arducam as arducam;
+#[cfg(feature = "capture")]
+#[doc(inline)]
+pub use camwire_capture as capture;
 #[cfg(feature = "embassy")]
 #[doc(inline)]
 pub use camwire_embassy as embassy;
@@ -41,6 +44,6 @@ pub use camwire_websocket as websocket;
 
 /// The example of the repository's README, compiled.
 #[cfg(doctest)]
-#[cfg(feature = "ring")]
+#[cfg(feature = "capture")]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

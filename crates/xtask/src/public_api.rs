@@ -192,13 +192,13 @@ mod tests {
             ),
             (
                 Function::Free("sequence".into()),
-                &["camwire_ring::sequence()", "poll(camwire_frame::jpeg::sequence())"],
+                &["camwire_capture::sequence()", "poll(camwire_frame::jpeg::sequence())"],
                 &[
                     "fn sequence() {",
                     "FrameLease::sequence()",
-                    "camwire_ring::Lease::sequence()",
+                    "camwire_capture::Lease::sequence()",
                     "opaque::sequence()",
-                    "camwire_ring::subsequence()",
+                    "camwire_capture::subsequence()",
                 ],
             ),
             (
