@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod control;
 mod head;
+mod http_response;
 #[cfg(feature = "ingest")]
 mod ingest;
 #[cfg(feature = "ingest")]
@@ -30,7 +31,6 @@ mod request;
 mod server;
 mod stats;
 mod stream;
-mod upstream;
 mod v1;
 mod viewers;
 mod websocket;
@@ -44,11 +44,11 @@ pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;
 pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
+pub use http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
 pub use io::{Blocking, Sequential, Unflushed, WriteVectored};
 #[cfg(feature = "ingest")]
 pub use pull::{PullError, WebSocketSource};
 pub use push::{Backoff, Push, PushError};
 pub use request::{Method, Mode, Request, RequestError, Route, StreamOptions};
 pub use server::Server;
-pub use upstream::{BodyKind, Reconnect, Upstream, UpstreamError};
 pub use viewers::ViewerSlot;

@@ -26,16 +26,16 @@ use embedded_io_async::{ErrorKind, ErrorType, Read};
 ///
 /// ```
 /// use camwire_multipart::{Config, Decoder, MultipartSource};
-/// use camwire_server::{BodyKind, Upstream, UpstreamError};
+/// use camwire_server::{BodyKind, HttpResponse, HttpResponseError};
 /// # use camwire_frame::Clock;
 ///
 /// /// A connection to a camera, on which a GET request has been sent, as a source of frames.
 /// async fn open<R: embedded_io_async::Read, C: Clock>(
 ///     connection: R,
 ///     clock: C,
-/// ) -> Result<Option<MultipartSource<Upstream<R>, C>>, UpstreamError<R::Error>> {
+/// ) -> Result<Option<MultipartSource<HttpResponse<R>, C>>, HttpResponseError<R::Error>> {
 ///     let mut decoder = None;
-///     let mut body = Upstream::open(connection, |name, value| {
+///     let mut body = HttpResponse::open(connection, |name, value| {
 ///         if name.eq_ignore_ascii_case(b"content-type") {
 ///             decoder = Decoder::from_content_type(value, Config::default()).ok();
 ///         }
@@ -53,7 +53,7 @@ use embedded_io_async::{ErrorKind, ErrorType, Read};
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Upstream<R, const N: usize = 1024> {
+pub struct HttpResponse<R, const N: usize = 1024> {
     reader: R,
     buffer: [u8; N],
     /// What of the buffer belongs to the body and has not been read.
@@ -67,7 +67,7 @@ pub struct Upstream<R, const N: usize = 1024> {
 /// Why there is no answer, or its body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum UpstreamError<E> {
+pub enum HttpResponseError<E> {
     /// What comes is no HTTP.
     #[error("it does not answer with HTTP")]
     NotHttp,
@@ -88,7 +88,7 @@ pub enum UpstreamError<E> {
     Read(E),
 }
 
-impl<E: embedded_io_async::Error> embedded_io_async::Error for UpstreamError<E> {
+impl<E: embedded_io_async::Error> embedded_io_async::Error for HttpResponseError<E> {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Read(error) => error.kind(),
@@ -110,12 +110,12 @@ pub enum BodyKind {
     Other,
 }
 
-impl<R: Read, const N: usize> Upstream<R, N> {
+impl<R: Read, const N: usize> HttpResponse<R, N> {
     /// Reads the head of an answer. `field` gets the name and the value of each field.
     ///
     /// # Errors
     ///
-    /// [`UpstreamError`]
+    /// [`HttpResponseError`]
     ///
     /// # Cancel safety
     ///
@@ -123,20 +123,21 @@ impl<R: Read, const N: usize> Upstream<R, N> {
     pub async fn open(
         reader: R,
         mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<Self, UpstreamError<R::Error>> {
+    ) -> Result<Self, HttpResponseError<R::Error>> {
         const { assert!(N >= 64, "the fields that matter do not fit") };
         let (buffer, status, chunks) = ([0; N], 0, None);
         let mut this = Self { reader, buffer, start: 0, end: 0, status, chunks };
         let mut head = Head::<N>::new();
         loop {
-            let count = this.reader.read(&mut this.buffer).await.map_err(UpstreamError::Read)?;
+            let count =
+                this.reader.read(&mut this.buffer).await.map_err(HttpResponseError::Read)?;
             if count == 0 {
-                return Err(UpstreamError::Ended);
+                return Err(HttpResponseError::Ended);
             }
             let input = this.buffer.get(..count).unwrap_or(&this.buffer);
             let used = head.push(input, &mut field).map_err(|error| match error {
-                BadHead::NotHttp => UpstreamError::NotHttp,
-                BadHead::TooLong => UpstreamError::HeadTooLong { limit: HEAD_BYTES },
+                BadHead::NotHttp => HttpResponseError::NotHttp,
+                BadHead::TooLong => HttpResponseError::HeadTooLong { limit: HEAD_BYTES },
             })?;
             if let Some(used) = used {
                 this.status = head.status;
@@ -152,12 +153,12 @@ impl<R: Read, const N: usize> Upstream<R, N> {
     ///
     /// # Errors
     ///
-    /// [`UpstreamError::Chunks`] and [`UpstreamError::Read`]
+    /// [`HttpResponseError::Chunks`] and [`HttpResponseError::Read`]
     ///
     /// # Cancel safety
     ///
     /// It loses nothing when dropped, if the reader's `read` does not.
-    pub async fn kind(&mut self) -> Result<BodyKind, UpstreamError<R::Error>> {
+    pub async fn kind(&mut self) -> Result<BodyKind, HttpResponseError<R::Error>> {
         loop {
             let body = self.buffer.get(self.start..self.end).unwrap_or_default();
             let rest = body.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | 0));
@@ -189,13 +190,13 @@ impl<R: Read, const N: usize> Upstream<R, N> {
             if room.is_empty() || is_ended {
                 return Ok(BodyKind::Other);
             }
-            let count = self.reader.read(room).await.map_err(UpstreamError::Read)?;
+            let count = self.reader.read(room).await.map_err(HttpResponseError::Read)?;
             if count == 0 {
                 return Ok(BodyKind::Other);
             }
             let bytes = room.get_mut(..count).unwrap_or_default();
             let count = match &mut self.chunks {
-                Some(chunks) => chunks.unwrap(bytes).map_err(|_| UpstreamError::Chunks)?,
+                Some(chunks) => chunks.unwrap(bytes).map_err(|_| HttpResponseError::Chunks)?,
                 None => bytes.len(),
             };
             self.end = self.end.saturating_add(count);
@@ -214,22 +215,22 @@ impl<R: Read, const N: usize> Upstream<R, N> {
     }
 
     /// Takes what stands around chunks out of the buffer.
-    fn unwrap_chunks(&mut self) -> Result<(), UpstreamError<R::Error>> {
+    fn unwrap_chunks(&mut self) -> Result<(), HttpResponseError<R::Error>> {
         if let Some(chunks) = &mut self.chunks {
             let bytes = self.buffer.get_mut(self.start..self.end).unwrap_or_default();
-            let count = chunks.unwrap(bytes).map_err(|_| UpstreamError::Chunks)?;
+            let count = chunks.unwrap(bytes).map_err(|_| HttpResponseError::Chunks)?;
             self.end = self.start.saturating_add(count);
         }
         Ok(())
     }
 }
 
-impl<R: Read, const N: usize> ErrorType for Upstream<R, N> {
-    type Error = UpstreamError<R::Error>;
+impl<R: Read, const N: usize> ErrorType for HttpResponse<R, N> {
+    type Error = HttpResponseError<R::Error>;
 }
 
 /// The body. It loses nothing when dropped, if the reader's `read` does not.
-impl<R: Read, const N: usize> Read for Upstream<R, N> {
+impl<R: Read, const N: usize> Read for HttpResponse<R, N> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         if buf.is_empty() {
             return Ok(0);
@@ -247,10 +248,10 @@ impl<R: Read, const N: usize> Read for Upstream<R, N> {
             if self.is_ended() {
                 return Ok(0);
             }
-            let count = self.reader.read(buf).await.map_err(UpstreamError::Read)?;
+            let count = self.reader.read(buf).await.map_err(HttpResponseError::Read)?;
             let Some(chunks) = &mut self.chunks else { return Ok(count) };
             let bytes = buf.get_mut(..count).unwrap_or_default();
-            let payload = chunks.unwrap(bytes).map_err(|_| UpstreamError::Chunks)?;
+            let payload = chunks.unwrap(bytes).map_err(|_| HttpResponseError::Chunks)?;
             if count == 0 || payload > 0 {
                 return Ok(payload);
             }

@@ -36,19 +36,19 @@ struct Seen {
     body: Vec<u8>,
 }
 
-fn read_in(bytes: &[u8], size: usize, peek: bool) -> Result<Seen, UpstreamError<Infallible>> {
+fn read_in(bytes: &[u8], size: usize, peek: bool) -> Result<Seen, HttpResponseError<Infallible>> {
     let mut fields = Fields::new();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_string();
     let reader = Pieces { rest: bytes.to_vec(), size };
     block_on(async {
-        let opened: Result<Upstream<_, 128>, _> =
-            Upstream::open(reader, |name, value| fields.push((text(name), text(value)))).await;
-        let mut upstream = opened?;
-        let kind = if peek { upstream.kind().await? } else { BodyKind::Other };
+        let opened: Result<HttpResponse<_, 128>, _> =
+            HttpResponse::open(reader, |name, value| fields.push((text(name), text(value)))).await;
+        let mut response = opened?;
+        let kind = if peek { response.kind().await? } else { BodyKind::Other };
         let (mut body, mut buf) = (Vec::new(), [0; 50]);
         loop {
-            match upstream.read(&mut buf).await? {
-                0 => return Ok(Seen { status: upstream.status(), fields, kind, body }),
+            match response.read(&mut buf).await? {
+                0 => return Ok(Seen { status: response.status(), fields, kind, body }),
                 count => body.extend_from_slice(&buf[..count]),
             }
         }
@@ -56,7 +56,7 @@ fn read_in(bytes: &[u8], size: usize, peek: bool) -> Result<Seen, UpstreamError<
 }
 
 /// Reads in pieces of several sizes, with the same result.
-fn read(bytes: &[u8]) -> Result<Seen, UpstreamError<Infallible>> {
+fn read(bytes: &[u8]) -> Result<Seen, HttpResponseError<Infallible>> {
     let seen = read_in(bytes, 1 << 20, true);
     for size in [1, 2, 3, 7, 50, 127, 128] {
         assert_eq!(read_in(bytes, size, true), seen, "in pieces of {size}");
@@ -124,19 +124,19 @@ fn answers_that_browsers_take() {
 fn answers_that_are_none() {
     let long = "A: b\r\n".repeat(3000);
     for (bytes, expected) in [
-        ("", UpstreamError::Ended),
-        ("HTTP/1.1 200 OK\r\nA: b\r\n", UpstreamError::Ended),
-        ("SSH-2.0-x\r\n\r\n", UpstreamError::NotHttp),
-        ("--x\r\nContent-Type: image/jpeg\r\n\r\n", UpstreamError::NotHttp),
-        ("HTTP/1.1 OK\r\n\r\n", UpstreamError::NotHttp),
-        ("HTTP/1.1 2000 OK\r\n\r\n", UpstreamError::NotHttp),
-        ("HTTP/1.1 020 OK\r\n\r\n", UpstreamError::NotHttp),
-        ("HTTP/1.1\r\n\r\n", UpstreamError::NotHttp),
-        (&format!("HTTP/1.1 200 OK\r\n{long}"), UpstreamError::HeadTooLong { limit: 16 << 10 }),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n--x\r\n", UpstreamError::Chunks),
+        ("", HttpResponseError::Ended),
+        ("HTTP/1.1 200 OK\r\nA: b\r\n", HttpResponseError::Ended),
+        ("SSH-2.0-x\r\n\r\n", HttpResponseError::NotHttp),
+        ("--x\r\nContent-Type: image/jpeg\r\n\r\n", HttpResponseError::NotHttp),
+        ("HTTP/1.1 OK\r\n\r\n", HttpResponseError::NotHttp),
+        ("HTTP/1.1 2000 OK\r\n\r\n", HttpResponseError::NotHttp),
+        ("HTTP/1.1 020 OK\r\n\r\n", HttpResponseError::NotHttp),
+        ("HTTP/1.1\r\n\r\n", HttpResponseError::NotHttp),
+        (&format!("HTTP/1.1 200 OK\r\n{long}"), HttpResponseError::HeadTooLong { limit: 16 << 10 }),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n--x\r\n", HttpResponseError::Chunks),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\n",
-            UpstreamError::Chunks,
+            HttpResponseError::Chunks,
         ),
     ] {
         assert_eq!(read(bytes.as_bytes()), Err(expected), "{bytes}");
