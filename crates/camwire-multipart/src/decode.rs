@@ -63,6 +63,7 @@ impl<'i> Events<'_, 'i> {
     }
 
     /// Leaves the input where the last event ended. What comes back is to be fed later.
+    #[must_use]
     #[inline]
     #[must_use]
     pub fn rest(self) -> &'i [u8] {
