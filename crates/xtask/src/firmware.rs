@@ -27,9 +27,6 @@ const C3: Chip =
 const C6: Chip =
     Chip { name: "esp32c6", build: "build-c6", target: chips::IMAC, id: "13 (ESP32-C6)" };
 
-/// A firmware: its chip, its binary, and its source of frames.
-type Variant = (&'static Chip, &'static str, &'static str);
-
 const BINARIES: [&str; 4] = ["mjpeg", "websocket", "mqtt", "camera"];
 
 /// Settings of nobody: what is made with them holds no password.
@@ -51,44 +48,41 @@ const APPLICATION_AT: usize = 0x1_0000;
 
 /// Each binary on one of the chips, and each source.
 pub(crate) fn images(job: &Job<'_>) -> Outcome {
-    const SOME: [Variant; 4] = [
-        (&C3, "camera", "arducam"),
-        (&C3, "mqtt", "test-pattern"),
-        (&C6, "mjpeg", "arducam"),
-        (&C6, "websocket", "test-pattern"),
-    ];
-    check_images(job, &SOME)
+    check_images(job, &C3, "arducam", &["camera", "mqtt"])?;
+    check_images(job, &C6, "test-pattern", &["mjpeg", "websocket"])?;
+    Ok(Tally::passed(BINARIES.len()))
 }
 
 /// Each binary on each chip with each source.
 pub(crate) fn all_images(job: &Job<'_>) -> Outcome {
-    let chips = [&C3, &C6].into_iter();
-    let variants: Vec<Variant> = chips
-        .flat_map(|chip| BINARIES.map(|binary| (chip, binary)))
-        .flat_map(|(chip, binary)| ["test-pattern", "arducam"].map(|source| (chip, binary, source)))
-        .collect();
-    check_images(job, &variants)
+    for chip in [&C3, &C6] {
+        for source in ["test-pattern", "arducam"] {
+            check_images(job, chip, source, &BINARIES)?;
+        }
+    }
+    Ok(Tally::passed(4 * BINARIES.len()))
 }
 
-fn check_images(job: &Job<'_>, variants: &[Variant]) -> Outcome {
-    let python = tools::python(job)?;
+fn check_images(
+    job: &Job<'_>,
+    chip: &Chip,
+    source: &str,
+    binaries: &[&str],
+) -> Result<(), Problem> {
+    let (sh, python) = (&job.sh, tools::python(job)?);
     let folder = job.context.target.join("firmware/test");
     fs::create_dir_all(&folder)?;
-    for &(chip, binary, source) in variants {
-        // The last value counts.
-        let settings = [&SETTINGS[..], &[("CAMWIRE_SOURCE", source)]].concat();
-        let firmware = build(job, chip, binary, &settings)?;
+    // The last value counts.
+    let settings = [&SETTINGS[..], &[("CAMWIRE_SOURCE", source)]].concat();
+    let firmwares = build(job, chip, binaries, &settings)?;
+    for (binary, firmware) in binaries.iter().zip(firmwares) {
         let image = folder.join(format!("{binary}-{source}-{}.bin", chip.name));
-        let sh = &job.sh;
         let esptool = cmd!(sh, "{python} -m esptool --chip").arg(chip.name).arg("elf2image");
-        job.run(
-            esptool
-                .args(["--flash-mode", "dio", "--flash-size", "4MB", "--output"])
-                .args([&image, &firmware]),
-        )?;
+        let options = ["--flash-mode", "dio", "--flash-size", "4MB", "--output"];
+        job.run(esptool.args(options).args([&image, &firmware]))?;
         check_application(job, &python, chip, &image)?;
     }
-    Ok(Tally::passed(variants.len()))
+    Ok(())
 }
 
 /// What esptool says of an application's image, its size, and that it does not say where it was made.
@@ -132,59 +126,47 @@ fn check_image(job: &Job<'_>, python: &Path, chip: &Chip, image: &Path) -> Resul
 /// `cargo xtask firmware`: builds every binary with the settings of the environment, and makes and
 /// checks the images with which a board is flashed.
 pub(crate) fn flash_images(job: &Job<'_>) -> Result<(), Problem> {
+    tools::cargo_tool(job, "espflash")?;
     let (sh, python) = (&job.sh, tools::python(job)?);
-    let path = tools::path_with(job, &tools::ESPFLASH)?;
     let folder = job.context.target.join("firmware");
     fs::create_dir_all(&folder)?;
     for chip in [&C3, &C6] {
-        for binary in BINARIES {
-            let firmware = build(job, chip, binary, &[])?;
-            let name = folder.join(format!("camwire-{binary}-{}", chip.name));
-            let (flash, application) = (name.with_extension("bin"), with_suffix(&name, "-app.bin"));
-            for (image, options) in
-                [(&flash, &["--merge", "--skip-padding"][..]), (&application, &[])]
-            {
-                let espflash =
-                    cmd!(sh, "espflash save-image --flash-size 4mb --chip").arg(chip.name);
-                let espflash = espflash.args(options).args([&firmware, image]);
-                job.run(espflash.env("PATH", &path))?;
+        for (binary, firmware) in BINARIES.iter().zip(build(job, chip, &BINARIES, &[])?) {
+            let [flash, application] = ["", "-app"]
+                .map(|part| folder.join(format!("camwire-{binary}-{}{part}.bin", chip.name)));
+            let merged = ["--merge", "--skip-padding"];
+            for (image, options) in [(&flash, &merged[..]), (&application, &[])] {
+                let espflash = cmd!(sh, "espflash save-image --flash-size 4mb --chip");
+                job.run(espflash.arg(chip.name).args(options).args([&firmware, image]))?;
             }
             check_image(job, &python, chip, &flash)?;
             check_application(job, &python, chip, &application)?;
             if fs::read(&flash)?.get(APPLICATION_AT..) != Some(&*fs::read(&application)?) {
                 return Err(Problem::failed(format!("{flash:?} has not {application:?} in it")));
             }
-            for (image, what) in
-                [(flash, "for the flash from 0"), (application, "the application in it")]
-            {
-                println!("{}: {} bytes, {what}", image.display(), fs::metadata(&image)?.len());
-            }
+            println!("{}: for the flash from 0", flash.display());
+            println!("{}: the application in it", application.display());
         }
     }
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
-/// Builds a firmware, and returns where it is.
+/// Builds firmwares, and returns where they are.
 fn build(
     job: &Job<'_>,
     chip: &Chip,
-    binary: &str,
+    binaries: &[&str],
     settings: &[(&str, &str)],
-) -> Result<PathBuf, Problem> {
+) -> Result<Vec<PathBuf>, Problem> {
     let _in_its_folder = job.sh.push_dir(job.context.root.join("examples/esp32"));
-    job.run(cargo(job, chip, binary)?.envs(settings.iter().copied()))?;
-    Ok(job.context.target.join("esp32").join(chip.target).join("release").join(binary))
+    job.run(cargo(job, chip, binaries)?.envs(settings.iter().copied()))?;
+    let folder = job.context.target.join("esp32").join(chip.target).join("release");
+    Ok(binaries.iter().map(|binary| folder.join(binary)).collect())
 }
 
 /// What cargo does, in the example's folder, for a person who types the alias; but the firmware does
 /// not say where and when it was built.
-fn cargo<'j>(job: &'j Job<'_>, chip: &Chip, binary: &str) -> Result<Cmd<'j>, Problem> {
+fn cargo<'j>(job: &'j Job<'_>, chip: &Chip, binaries: &[&str]) -> Result<Cmd<'j>, Problem> {
     let (sh, target) = (&job.sh, job.context.target.join("esp32"));
     let time = cmd!(sh, "git log -1 --format=%ct").ignore_stderr().read().unwrap_or_default();
     let flags = folders(job.context).map(|(folder, name)| {
@@ -192,8 +174,10 @@ fn cargo<'j>(job: &'j Job<'_>, chip: &Chip, binary: &str) -> Result<Cmd<'j>, Pro
     });
     // They are added to those of the example.
     let flags = format!("target.{}.rustflags=[{}]", chip.target, flags.join(","));
-    let alias = chip.build;
-    let build = cmd!(sh, "cargo {alias} {binary} --locked --target-dir {target} --config {flags}");
+    let (alias, binaries) = (chip.build, binaries.join(" --bin "));
+    let binaries = binaries.split(' ');
+    let build =
+        cmd!(sh, "cargo {alias} {binaries...} --locked --target-dir {target} --config {flags}");
     Ok(build.envs(chips::compiler(job, chip.target)?).env("SOURCE_DATE_EPOCH", time))
 }
 
@@ -222,7 +206,7 @@ pub(crate) fn settings(job: &Job<'_>) -> Outcome {
     // Both as they were compiled before, so that only the build script is left to run.
     let esp_idf = cmd!(sh, "cargo test --no-run --locked --target-dir {target}");
     ask("esp32-idf", esp_idf, ["SSID", "PASSWORD", "BOARD"])?;
-    ask("esp32", cargo(job, &C3, "mjpeg")?, ["SSID", "PASSWORD", "SOURCE"])?;
+    ask("esp32", cargo(job, &C3, &["mjpeg"])?, ["SSID", "PASSWORD", "SOURCE"])?;
     Ok(Tally::passed(2))
 }
 
@@ -255,7 +239,7 @@ pub(crate) fn esp_idf(job: &Job<'_>) -> Outcome {
     job.run(clippy.envs(SETTINGS))?;
     for (arguments, settings) in VARIANTS {
         let test = cmd!(sh, "cargo test --locked --target-dir {target}").args(arguments);
-        tally.add(job.cargo_test(test.envs(SETTINGS).envs(settings.iter().copied()))?);
+        tally.add(job.tests(test.envs(SETTINGS).envs(settings.iter().copied()))?);
     }
     Ok(tally)
 }

@@ -47,12 +47,12 @@ fn check(job: &Job<'_>, corpus: &Path, seconds: u64) -> Outcome {
     let programs = folder.join(host).join("release");
     let seeds = programs.join("seeds");
     job.run(cmd!(sh, "{seeds} {corpus}"))?;
-    let mut failures = String::new();
+    let mut failures = Vec::new();
     for name in &names {
         let (program, corpus) = (programs.join(name), corpus.join(name));
         let inputs = fs::read_dir(&corpus).map_or(0, Iterator::count);
         if inputs < SEEDS {
-            failures += &format!("{name} has {inputs} seeds: add some in fuzz/src/bin/seeds.rs\n");
+            failures.push(format!("{name} has {inputs} seeds: add some in fuzz/src/bin/seeds.rs"));
         }
         // What fails is kept where `cargo fuzz` keeps it.
         let artifacts = format!("-artifact_prefix={}/artifacts/{name}/", fuzz.display());
@@ -60,26 +60,21 @@ fn check(job: &Job<'_>, corpus: &Path, seconds: u64) -> Outcome {
         let time = format!("-max_total_time={seconds}");
         let output = job.output(cmd!(sh, "{program} {corpus} {time} {artifacts} -timeout=30"))?;
         if !output.success {
-            failures += &output.text;
+            failures.push(output.text);
         }
     }
-    if failures.is_empty() {
-        Ok(Tally::passed(names.len()))
-    } else {
-        Err(Problem::failed(failures))
-    }
+    Problem::if_any(&failures).map(|()| Tally::passed(names.len()))
 }
 
 /// The names of the targets: files in fuzz/fuzz_targets, each with its entry in the manifest.
 fn targets(job: &Job<'_>) -> Result<Vec<String>, Problem> {
     let fuzz = job.context.root.join("fuzz");
-    let metadata = workspace::metadata(job, &fuzz.join("Cargo.toml"), &["--no-deps"])?;
-    let programs = metadata["packages"][0]["targets"].as_array().into_iter().flatten();
+    let packages = workspace::packages(job, "fuzz/Cargo.toml")?;
+    let programs = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
     let declared: Vec<PathBuf> =
         programs.map(|program| workspace::text(&program["src_path"]).into()).collect();
     let mut names = Vec::new();
-    for file in fs::read_dir(fuzz.join("fuzz_targets"))? {
-        let path = file?.path();
+    for path in job.sh.read_dir(fuzz.join("fuzz_targets"))? {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if !declared.contains(&path) {
             return Err(Problem::failed(format!(
@@ -89,6 +84,5 @@ fn targets(job: &Job<'_>) -> Result<Vec<String>, Problem> {
         }
         names.push(name);
     }
-    names.sort();
     Ok(names)
 }

@@ -1,19 +1,13 @@
 //! `cargo xtask`: the checks of camwire, the same for developers and for CI. What is checked is in
 //! `checks.rs`.
 
-mod cache;
 mod checks;
 mod chips;
-mod dependencies;
 mod e2e;
 mod firmware;
 mod fuzz;
 mod job;
-mod no_panic;
-mod packages;
-mod public_api;
 mod runner;
-mod target_tests;
 mod tools;
 mod workspace;
 
