@@ -16,9 +16,11 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new("fmt", "rustfmt over every workspace", fmt).tier(Tier::Quick),
     Check::new("clippy", "clippy over the workspace with all features", clippy).tier(Tier::Quick),
     Check::new("test", "tests of units, properties and documentation", test).tier(Tier::Quick),
-    Check::new("smoke", "one end-to-end test of the host program", e2e::smoke)
-        .tier(Tier::QuickOnly)
-        .after(&["test"]),
+    Check::new("smoke", "one end-to-end test of the host program", |job| {
+        e2e::pytest(job, &["-m", "smoke"], "debug")
+    })
+    .tier(Tier::QuickOnly)
+    .after(&["test"]),
     // What others need.
     Check::new("tools", "programs that checks run are there, or installed", tools::all)
         .beside_builds(),
@@ -27,9 +29,12 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new("programs", "what the end-to-end tests run compiles, optimised", e2e::programs),
     Check::new("board", "examples/qemu-riscv compiles for both RISC-V targets", e2e::board)
         .after(&["compilers"]),
-    Check::new("e2e", "end-to-end tests: curl, ffmpeg, browsers, brokers, an emulator", e2e::test)
-        .beside_builds()
-        .after(&["tools", "programs", "board"]),
+    // Most tests wait for something: more of them run at once than there are cores.
+    Check::new("e2e", "end-to-end tests: curl, ffmpeg, browsers, brokers, an emulator", |job| {
+        e2e::pytest(job, &["-n", "4"], "release")
+    })
+    .beside_builds()
+    .after(&["tools", "programs", "board"]),
     // The libraries.
     Check::new("words", "no misspelt words; workflows and forms for issues are valid", words)
         .after(&["tools"]),
@@ -39,7 +44,8 @@ pub(crate) const CHECKS: &[Check] = &[
     Check::new("loom", "the ring in every interleaving of small cases", |job| loom(job, &[]))
         .beside_builds(),
     Check::new("fuzz", "every fuzz target: its seeds, and 2 seconds more", fuzz::short)
-        .beside_builds(),
+        .beside_builds()
+        .after(&["tools"]),
     Check::new("packages", "published packages carry the licence texts", licences),
     Check::new("dependencies", "licences, sources and bans, by cargo-deny", dependencies)
         .after(&["tools"]),
@@ -66,16 +72,19 @@ pub(crate) const CHECKS: &[Check] = &[
         ring(job, &[DEEP, ("CAMWIRE_RING_SECONDS", "3600")])
     })
     .tier(Tier::Deep),
-    Check::new("e2e-long", "end-to-end tests that take longer than 20 seconds", e2e::long)
-        .tier(Tier::Deep)
-        .after(&["programs", "board", "tools"])
-        .beside_builds(),
+    Check::new("e2e-long", "end-to-end tests that take longer than 20 seconds", |job| {
+        e2e::pytest(job, &["-m", "deep"], "release")
+    })
+    .tier(Tier::Deep)
+    .after(&["programs", "board", "tools"])
+    .beside_builds(),
     Check::new("loom-long", "the ring in more interleavings", |job| loom(job, &[DEEP]))
         .tier(Tier::Deep)
         .beside_builds(),
     Check::new("fuzz-long", "every fuzz target for 5 minutes", fuzz::long)
         .tier(Tier::Deep)
-        .beside_builds(),
+        .beside_builds()
+        .after(&["tools"]),
     Check::new("benches", "the benchmarks run", |job| {
         job.cargo("bench --package camwire-benches -- --test")
     })
@@ -118,24 +127,22 @@ fn test(job: &Job<'_>) -> Outcome {
 }
 
 fn words(job: &Job<'_>) -> Outcome {
-    let sh = &job.sh;
-    let python = tools::python(job)?;
+    let (sh, python) = (&job.sh, tools::python(job)?);
     let (typos, zizmor) = (python.with_file_name("typos"), python.with_file_name("zizmor"));
     job.run(cmd!(sh, "{typos} --color never"))?;
     job.run(cmd!(sh, "{zizmor} --offline --no-progress .github"))?;
-    let config = ".github/ISSUE_TEMPLATE/config.yml";
-    let mut forms = sh.read_dir(".github/ISSUE_TEMPLATE")?;
-    forms.retain(|form| !form.ends_with("config.yml"));
+    let [workflows, forms] =
+        ["workflows", "ISSUE_TEMPLATE"].map(|it| sh.read_dir(format!(".github/{it}")));
+    let (config, forms): (Vec<_>, Vec<_>) =
+        forms?.into_iter().partition(|form| form.ends_with("config.yml"));
     for (kind, files) in [
-        ("github-workflows", sh.read_dir(".github/workflows")?),
+        ("github-workflows", workflows?),
         ("dependabot", vec![".github/dependabot.yml".into()]),
         ("github-issue-forms", forms),
-        ("github-issue-config", vec![config.into()]),
+        ("github-issue-config", config),
     ] {
-        job.run(cmd!(
-            sh,
-            "{python} -m check_jsonschema --builtin-schema vendor.{kind} {files...}"
-        ))?;
+        let schema = format!("vendor.{kind}");
+        job.run(cmd!(sh, "{python} -m check_jsonschema --builtin-schema {schema} {files...}"))?;
     }
     Ok(Tally::passed(3))
 }

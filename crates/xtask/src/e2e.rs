@@ -4,13 +4,8 @@ use crate::{
     checks, chips,
     job::Job,
     runner::{Outcome, Tally},
-    tools,
 };
-use std::path::PathBuf;
 use xshell::cmd;
-
-/// Most tests wait for something: more of them run at once than there are cores.
-const WORKERS: &str = "4";
 
 /// The host program, and the echo examples of camwire-websocket.
 pub(crate) fn programs(job: &Job<'_>) -> Outcome {
@@ -29,27 +24,8 @@ pub(crate) fn board(job: &Job<'_>) -> Outcome {
     Ok(Tally::passed(chips::RISCV.len()))
 }
 
-fn firmware(job: &Job<'_>, target: &str) -> PathBuf {
-    job.context.target.join("riscv-board").join(target).join("release/camwire-qemu-riscv")
-}
-
-/// Everything but the tests that take long.
-pub(crate) fn test(job: &Job<'_>) -> Outcome {
-    pytest(job, &["-n", WORKERS], "release")
-}
-
-/// The tests that take long.
-pub(crate) fn long(job: &Job<'_>) -> Outcome {
-    pytest(job, &["-m", "deep"], "release")
-}
-
-/// One test of the host program as `cargo build` makes it.
-pub(crate) fn smoke(job: &Job<'_>) -> Outcome {
-    tools::need(job, &["ffmpeg"])?;
-    pytest(job, &["-m", "smoke"], "debug")
-}
-
-fn pytest(job: &Job<'_>, arguments: &[&str], profile: &str) -> Outcome {
+/// Runs the tests with the programs of this profile.
+pub(crate) fn pytest(job: &Job<'_>, arguments: &[&str], profile: &str) -> Outcome {
     let target = &job.context.target;
     let mut pytest = checks::pytest(job, "e2e")?
         .args(arguments)
@@ -57,13 +33,11 @@ fn pytest(job: &Job<'_>, arguments: &[&str], profile: &str) -> Outcome {
         .env("CAMWIRE_WEBSOCKET_EXAMPLES", target.join("release/examples"))
         .env("CAMWIRE_E2E_DIR", target.join("e2e"));
     // What is not there, the tests skip.
-    if let Ok(packages) = tools::node_packages(job) {
-        pytest = pytest.env("NODE_PATH", packages);
-    }
     for (target, name) in chips::RISCV.into_iter().zip(["CAMWIRE_BOARD_IMC", "CAMWIRE_BOARD_IMAC"])
     {
         if chips::compiler(job, target).is_ok() {
-            pytest = pytest.env(name, firmware(job, target));
+            let folder = job.context.target.join("riscv-board").join(target);
+            pytest = pytest.env(name, folder.join("release/camwire-qemu-riscv"));
         }
     }
     if job.context.install {

@@ -5,7 +5,7 @@ use serde_json::json;
 use std::{
     fs,
     process::ExitCode,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -91,6 +91,10 @@ impl Tally {
         Self { passed, failed: 0, skipped: 0 }
     }
 
+    const fn failed(failed: usize) -> Self {
+        Self { passed: 0, failed, skipped: 0 }
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -118,7 +122,7 @@ pub(crate) enum Problem {
 impl Problem {
     /// The failure of a check that is one yes or no.
     pub(crate) fn failed(output: impl Into<String>) -> Self {
-        Self::Failed { tally: Tally { failed: 1, ..Tally::default() }, output: output.into() }
+        Self::Failed { tally: Tally::failed(1), output: output.into() }
     }
 
     /// The failure of a check that has looked at several things, if any is wrong.
@@ -127,14 +131,8 @@ impl Problem {
     }
 }
 
-impl From<std::io::Error> for Problem {
-    fn from(error: std::io::Error) -> Self {
-        Self::failed(error.to_string())
-    }
-}
-
-impl From<xshell::Error> for Problem {
-    fn from(error: xshell::Error) -> Self {
+impl<E: std::error::Error> From<E> for Problem {
+    fn from(error: E) -> Self {
         Self::failed(error.to_string())
     }
 }
@@ -173,6 +171,9 @@ pub(crate) fn run(context: &Context, checks: &[Check]) -> ExitCode {
     report.close(context, start.elapsed().as_secs_f64())
 }
 
+/// A lane that panics ends the run: it is a bug of xtask.
+const ALIVE: &str = "the other lane has not panicked";
+
 /// The checks that have ended.
 #[derive(Default)]
 struct Report {
@@ -189,34 +190,31 @@ struct Row {
 }
 
 impl Report {
-    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until all of these have ended, and says if one has failed.
     fn wait_for(&self, names: &[&'static str]) -> Result<(), Problem> {
         let missing =
             |rows: &mut Vec<Row>| names.iter().any(|name| rows.iter().all(|row| row.name != *name));
-        let rows = self.has_grown.wait_while(self.rows(), missing);
-        let rows = rows.unwrap_or_else(PoisonError::into_inner);
+        let rows = self.has_grown.wait_while(self.rows.lock().expect(ALIVE), missing);
+        let rows = rows.expect(ALIVE);
         let failed = rows.iter().find(|row| row.outcome == "FAIL" && names.contains(&row.name));
         failed.map_or(Ok(()), |row| Err(Problem::Skipped(format!("{} failed", row.name))))
     }
 
     fn add(&self, context: &Context, name: &'static str, seconds: f64, outcome: Outcome) {
-        let skipped = Tally { skipped: 1, ..Tally::default() };
-        let failed = Tally { failed: 1, ..Tally::default() };
+        let none = String::new;
         let (outcome, tally, note, output) = match outcome {
-            Ok(tally) => ("ok", tally, String::new(), String::new()),
-            Err(Problem::Missing(what)) if context.install => ("FAIL", failed, what, String::new()),
-            Err(Problem::Skipped(why) | Problem::Missing(why)) => {
-                ("skip", skipped, why, String::new())
+            Ok(tally) => ("ok", tally, none(), none()),
+            Err(Problem::Missing(what)) if context.install => {
+                ("FAIL", Tally::failed(1), what, none())
             }
-            Err(Problem::Failed { tally, output }) => ("FAIL", tally, String::new(), output),
+            Err(Problem::Skipped(why) | Problem::Missing(why)) => {
+                ("skip", Tally { skipped: 1, ..Tally::default() }, why, none())
+            }
+            Err(Problem::Failed { tally, output }) => ("FAIL", tally, none(), output),
         };
         let is_several = tally.passed + tally.failed + tally.skipped > 1;
         let note = if is_several { tally.in_words() } else { note };
-        let mut rows = self.rows();
+        let mut rows = self.rows.lock().expect(ALIVE);
         println!("{name:<20} {outcome:<4} {seconds:>7.1} s  {note}");
         output.trim_end().lines().for_each(|line| println!("    | {line}"));
         rows.push(Row { name, seconds, outcome, tally });
@@ -224,7 +222,7 @@ impl Report {
     }
 
     fn close(&self, context: &Context, seconds: f64) -> ExitCode {
-        let mut rows = self.rows();
+        let mut rows = self.rows.lock().expect(ALIVE);
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         if let Err(error) = write_times(context, &rows, seconds) {
             eprintln!("cannot write times.json: {error}");

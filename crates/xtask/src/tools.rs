@@ -21,38 +21,26 @@ const PROGRAMS: &str = include_str!("../e2e/apt.txt");
 /// The Python packages of the end-to-end tests and the checks.
 const REQUIREMENTS: &str = include_str!("../e2e/requirements.txt");
 
-/// The Node package that the WebSocket examples are tested with.
-const NODE_PACKAGE: &str = "ws@8.23.0";
-
 /// All that the checks run.
 pub(crate) fn all(job: &Job<'_>) -> Outcome {
     let programs = lines().filter_map(|(names, _)| names.split('|').next());
-    let there = need(job, &Vec::from_iter(programs));
-    python(job)?;
-    node_packages(job)?;
-    there.map(|()| Tally::ONE)
+    need(job, &Vec::from_iter(programs)).and(python(job)).map(|_| Tally::ONE)
 }
 
 /// Sees to it that these programs of apt.txt are there; the problem says how to get those that are
 /// not.
 pub(crate) fn need(job: &Job<'_>, programs: &[&str]) -> Result<(), Problem> {
-    let mut packages = missing_packages(programs);
-    if !packages.is_empty() && job.context.install {
-        apt_install(job, &packages)?;
-        packages = missing_packages(programs);
-    }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let packages = Vec::from_iter(packages).join(" ");
-    Err(Problem::Missing(format!("missing: apt install {packages}")))
-}
-
-/// The packages of these programs, as far as they are not there.
-fn missing_packages(programs: &[&str]) -> BTreeSet<&'static str> {
     let wanted = lines().filter(|(names, _)| names.split('|').any(|name| programs.contains(&name)));
     let missing = wanted.filter(|(names, _)| !names.split('|').any(is_there));
-    missing.flat_map(|(_, packages)| packages.split_whitespace()).collect()
+    let packages: BTreeSet<_> = missing.flat_map(|(_, packages)| packages.split(' ')).collect();
+    if packages.is_empty() {
+        Ok(())
+    } else if job.context.install {
+        apt_install(job, &packages)
+    } else {
+        let packages = Vec::from_iter(packages).join(" ");
+        Err(Problem::Missing(format!("missing: apt install {packages}")))
+    }
 }
 
 /// The names of each program, and its packages.
@@ -113,21 +101,9 @@ pub(crate) fn cargo_tool(job: &Job<'_>, name: &str) -> Result<(), Problem> {
     };
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = [python.with_file_name("")].into_iter().chain(env::split_paths(&path));
-    let path = env::join_paths(folders).map_err(|error| Problem::failed(error.to_string()))?;
+    let path = env::join_paths(folders)?;
     job.sh.set_var("PATH", path);
     Ok(())
-}
-
-/// A folder with the packages for Node.
-pub(crate) fn node_packages(job: &Job<'_>) -> Result<PathBuf, Problem> {
-    let sh = &job.sh;
-    need(job, &["npm"])?;
-    let how = format!("Node's {NODE_PACKAGE} (cargo xtask test --install tools)");
-    let folder = cached(job.context, &format!("node-{NODE_PACKAGE}"), &how, |folder| {
-        let npm = cmd!(sh, "npm install --prefix {folder} --no-fund --no-audit {NODE_PACKAGE}");
-        job.run(npm).map(drop)
-    })?;
-    Ok(folder.join("node_modules"))
 }
 
 /// The entry `key` of the cache, made by `make` in the folder that it is given if it is not there
