@@ -96,7 +96,7 @@ fn its_viewers_are_counted_and_shown() {
 #[test]
 fn without_a_place_in_the_ring_there_is_none_among_the_viewers() {
     let world = Plan { viewers: 2, spare: 0, ..Plan::default() }.build();
-    let readers = [(); 2].map(|()| world.ring.subscribe(camwire_ring::Follow::Live).unwrap());
+    let readers = [(); 2].map(|()| world.ring.subscribe(camwire_capture::Follow::Live).unwrap());
     let body = || world.server.stream_body(StreamOptions::default(), None);
     for _ in 0..5 {
         assert!(matches!(body(), Err(TooManyViewers)));

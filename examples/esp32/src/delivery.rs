@@ -9,7 +9,7 @@
 //!   waits for the slowest, for at most as long as the server has patience with it.
 
 use camwire::embassy::{LinkClock, serve};
-use camwire::ring::Policy;
+use camwire::capture::Policy;
 use camwire::server::{Mode, Server};
 use embassy_executor::Spawner;
 use embassy_futures::join::join_array;

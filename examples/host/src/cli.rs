@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use camwire::capture::Policy;
 use camwire::frame::{FrameRate, Quality, Resolution};
-use camwire::ring::Policy;
 use camwire::websocket;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};

@@ -7,7 +7,7 @@ use camwire::embassy::{
 };
 use camwire::frame::Clock;
 use camwire::mqtt::{Command, Dialect, Motors, Prefix, Retain, Speed};
-use camwire::ring::{FrameRing, Settings};
+use camwire::capture::{FrameRing, Settings};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;

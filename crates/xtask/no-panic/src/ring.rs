@@ -90,7 +90,7 @@ fn fill<'r>(publisher: &mut Publisher<'r>, mut grant: Grant<'r>) {
     changed(&mut grant);
     black_box(<Grant<'_> as Deref>::deref(&grant));
     changed(<Grant<'_> as DerefMut>::deref_mut(&mut grant));
-    match Publisher::commit(publisher, grant, info()) {
+    match Publisher::commit(publisher, grant, info().len, info()) {
         Ok(sequence) => _ = black_box(sequence),
         Err(uncommitted) => {
             formatted(|f| Display::fmt(&uncommitted, f));
