@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use arbitrary::Arbitrary;
+use camwire_capture::{Follow, FrameReader, FrameRingMemory, Policy, SourceStatus};
 use camwire_frame::{Clock, Instant, Random, jpeg};
-use camwire_capture::{Follow, Policy, FrameReader, FrameRingMemory, SourceStatus};
 use camwire_server::{Config, Sequential, Server};
 use camwire_websocket::{
     Client, ClientHandshake, ClientRequest, Connection, Event, Fin, Kind, Limits, Mask,

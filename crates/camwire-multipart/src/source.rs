@@ -30,7 +30,8 @@ use crate::{ContentType, DecodeError, Decoder, DropReason, Event, PartHead};
 /// - A frame that the server sends again is [`CaptureError::Repeat`]: its `X-Frame`, its
 ///   `X-Timestamp` and its bytes are those of the frame before, as [`RepeatFilter`] has it. Of a
 ///   server that sends neither field, every frame is new.
-/// - [`CaptureError::TooLarge`] names the declared length; without one, the picture's.
+/// - [`CaptureError::TooLarge`] names the frame's length, as it has come; into no memory at all, the
+///   declared one.
 /// - `captured_at` is when the read that completed the part's head returned.
 /// - At the end of the body or of the stream the error is [`CaptureError::Ended`], forever. To
 ///   connect again is the caller's work: make a new source, and hand it the
@@ -525,8 +526,7 @@ impl<const N: usize> Intake<N> {
         self.phase = Phase::Ignoring;
         let declared = head.content_length.filter(|_| self.decoder.believes_lengths());
         self.part = Part { declared, ..Part::NONE };
-        let is_wrong = matches!(self.lengths, Lengths::Wrong(_));
-        if is_wrong {
+        if matches!(self.lengths, Lengths::Wrong(_)) {
             self.distrust_length(0);
         }
         if content_type == ContentType::Other {
@@ -536,13 +536,12 @@ impl<const N: usize> Intake<N> {
         let upstream = Upstream { sequence: head.sequence, timestamp_us: head.timestamp_us };
         if let Some(declared) = declared
             && declared > size as u64
-            && !is_wrong
         {
-            // Into no memory at all, every part is too large.
-            if size > 0 {
-                self.distrust_length(0);
+            if size == 0 {
+                return self.does_not_fit(upstream, declared);
             }
-            return self.does_not_fit(upstream, declared);
+            // The frame may be smaller than that.
+            self.distrust_length(0);
         }
         self.phase = Phase::Taking(Taking {
             filled: 0,
@@ -700,7 +699,9 @@ impl<const N: usize> Intake<N> {
         let result = match (&self.phase, reason) {
             // Told already, or of no interest.
             (Phase::Ignoring, _) => None,
-            (_, DropReason::TooLarge { needed, .. }) => self.too_large(needed),
+            (_, DropReason::TooLarge { needed, .. }) => {
+                self.too_large(self.part.declared.map_or(needed, |declared| declared.max(needed)))
+            }
             _ => {
                 self.counts.broken = self.counts.broken.saturating_add(1);
                 Some(Err(CaptureError::Broken))

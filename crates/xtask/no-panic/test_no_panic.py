@@ -242,7 +242,8 @@ def test_no_panic_can_be_reached(overflow_checks):
 def test_no_request_panics_but_in_httparse(overflow_checks):
     found = panics("requests", overflow_checks)
     of_httparse = {place for place in found if "/httparse-" in place[0]}
-    assert found - of_httparse == set()
+    others = {place for place in found - of_httparse if not is_poll_after_the_end(place)}
+    assert others == set()
     assert of_httparse, "httparse has no panic any more: the proof can have it"
 
 

@@ -190,8 +190,9 @@ fn ring(job: &Job<'_>, variables: &[(&str, &str)]) -> Outcome {
 
 fn loom(job: &Job<'_>, variables: &[(&str, &str)]) -> Outcome {
     let (sh, folder) = (&job.sh, job.context.target.join("loom"));
-    let loom = cmd!(sh, "cargo test --release --package camwire-ring --lib --test loom");
-    let loom = loom.args(["--features", "alloc", "--target-dir"]).arg(folder);
+    let loom = cmd!(sh, "cargo test --release --package camwire-ring --package camwire-capture");
+    let loom = loom.args(["--lib", "--test", "loom", "--features", "alloc", "--target-dir"]);
+    let loom = loom.arg(folder);
     job.tests(loom.envs(variables.iter().copied()).env("RUSTFLAGS", "--cfg loom"))
 }
 

@@ -6,11 +6,11 @@ use crate::camera::{self, Missing};
 use crate::delivery::{self, CONNECTIONS, SLOTS, VIEWERS};
 use crate::settings::{AUTH, ORIGINS, SOURCE, TOKEN};
 use crate::{network, push};
-use camwire::embassy::{EmbassyClock, LinkClock};
 use camwire::capture::{
     CaptureConfig, FrameRing, FrameRingMemory, Settings, SourceStatus, capture_loop,
     capture_loop_with_settings,
 };
+use camwire::embassy::{EmbassyClock, LinkClock};
 use camwire::server::{Config, Credentials, Server, ViewerSlot};
 use embassy_executor::Spawner;
 use embassy_net::{Stack, StackResources};

@@ -14,13 +14,13 @@ mod robot;
 
 use arguments::Arguments;
 use board::{Board, RANDOM, println};
+use camwire::capture::{
+    CaptureConfig, FrameRing, FrameRingMemory, Policy, Settings, SourceStatus,
+    capture_loop_with_settings,
+};
 use camwire::embassy::{EmbassyClock, HeldLink, Link, LinkClock, PushEnd, PushMemory, push, serve};
 use camwire::frame::{FrameRate, Quality, Resolution};
 use camwire::pattern::TestSource;
-use camwire::capture::{
-    CaptureConfig, FrameRing, Policy, FrameRingMemory, Settings, SourceStatus,
-    capture_loop_with_settings,
-};
 use camwire::server::{Credentials, Push, Server, Unflushed, ViewerSlot};
 use core::time::Duration;
 use embassy_executor::{Executor, Spawner};

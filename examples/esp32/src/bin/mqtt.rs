@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-use camwire::capture::{FrameRing, Policy, FrameRingMemory, Settings, SourceStatus};
+use camwire::capture::{FrameRing, FrameRingMemory, Policy, Settings, SourceStatus};
 use camwire_esp32::{board, camera, mqtt, network, settings, web};
 use core::future::pending;
 use core::net::Ipv4Addr;
