@@ -234,7 +234,7 @@ fn prefix(text: &str) -> Prefix<'_> {
 fn command_topics_are_subscribed_to_eight_at_once() {
     let config = MqttConfig::new(prefix("camwire/camera"), 1);
     let packets = subscriptions(config, 4096, None);
-    assert_eq!(packets.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8, 8, 8, 3]);
+    assert_eq!(packets.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8, 8, 8, 4]);
     let mut config = MqttConfig::new(prefix("esp32cam/50"), 1);
     (config.control, config.dialect) = (prefix("esp32auto/50"), Dialect::Esp32Cam);
     let packets = subscriptions(config, 4096, None);

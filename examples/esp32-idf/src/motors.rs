@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use camwire::frame::{Clock as _, Instant};
-use camwire::mqtt::{Command, Motor, Motors, NoHeartbeat, Outputs, Speed};
+use camwire::mqtt::{Command, Motor, MotorWatchdog, NoHeartbeatError, Outputs, Speed};
 
 use crate::clock::Clock;
 
@@ -31,7 +31,7 @@ struct Shared<D> {
 
 #[derive(Debug)]
 struct State<D> {
-    motors: Motors,
+    motors: MotorWatchdog,
     drive: D,
     /// What the drive was told last, of A and of B. Nothing yet at the start.
     told: [Option<Speed>; 2],
@@ -44,7 +44,7 @@ impl<D: Drive + Send + 'static> Wheels<D> {
     ///
     /// If the thread cannot be had.
     pub fn new(drive: D, clock: Clock) -> io::Result<Self> {
-        let mut state = State { motors: Motors::new(), drive, told: [None; 2] };
+        let mut state = State { motors: MotorWatchdog::new(), drive, told: [None; 2] };
         state.turn(clock.now());
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let watched = Arc::clone(&shared);
@@ -58,7 +58,7 @@ impl<D: Drive + Send + 'static> Wheels<D> {
     /// # Errors
     ///
     /// If there are none.
-    pub fn obey(&self, command: Command) -> Result<(), NoHeartbeat> {
+    pub fn obey(&self, command: Command) -> Result<(), NoHeartbeatError> {
         let mut state = self.shared.lock();
         // Not before: the thread may have had the lock, and looked later than that.
         let done = state.obey(command, self.clock.now());
@@ -88,7 +88,7 @@ impl<D: Drive> Shared<D> {
 }
 
 impl<D: Drive> State<D> {
-    fn obey(&mut self, command: Command, now: Instant) -> Result<(), NoHeartbeat> {
+    fn obey(&mut self, command: Command, now: Instant) -> Result<(), NoHeartbeatError> {
         let done = match command {
             Command::Heartbeat => {
                 self.motors.heartbeat(now);
@@ -139,14 +139,14 @@ mod tests {
 
         let half = Speed::from_thousandths(500).unwrap();
         let forwards = Command::Motor(Motor::A, half);
-        assert_eq!(wheels.obey(forwards), Err(NoHeartbeat));
+        assert_eq!(wheels.obey(forwards), Err(NoHeartbeatError));
         for _ in 0..2 {
             assert_eq!(wheels.obey(Command::Heartbeat), Ok(()));
             assert_eq!(wheels.obey(forwards), Ok(()));
             assert_eq!(next(), (Motor::A, 500));
             assert_eq!(next(), (Motor::A, 0), "nobody told it to");
         }
-        assert_eq!(wheels.obey(forwards), Err(NoHeartbeat));
+        assert_eq!(wheels.obey(forwards), Err(NoHeartbeatError));
     }
 
     /// Time passes without the thread having looked: its clock is another than that of the commands,
@@ -155,7 +155,7 @@ mod tests {
     fn a_late_command_before_the_thread_has_looked() {
         let half = Speed::from_thousandths(500).unwrap();
         let [a, b] = [Motor::A, Motor::B].map(|motor| Command::Motor(motor, half));
-        for (late, done) in [(Command::Heartbeat, Ok(())), (a, Err(NoHeartbeat))] {
+        for (late, done) in [(Command::Heartbeat, Ok(())), (a, Err(NoHeartbeatError))] {
             let (drive, turned) = mpsc::channel();
             let next = || turned.recv_timeout(Duration::from_secs(20)).expect("it turns, or stops");
             let mut wheels = Wheels::new(drive, Clock::agreeing_with(Instant::ZERO)).unwrap();
@@ -165,7 +165,7 @@ mod tests {
             }
             assert_eq!([next(), next()], [(Motor::A, 500), (Motor::B, 500)]);
 
-            wheels.clock = Clock::agreeing_with(wheels.clock.now() + Motors::DEADMAN);
+            wheels.clock = Clock::agreeing_with(wheels.clock.now() + MotorWatchdog::TIMEOUT);
             assert_eq!(wheels.obey(late), done);
             assert_eq!([next(), next()], [(Motor::A, 0), (Motor::B, 0)], "{late:?} stops both");
         }
@@ -193,7 +193,7 @@ mod tests {
                 [(999_999, true), (1_000_000, false), (1_000_001, false), (u64::MAX / 2, false)]
             {
                 let drive = [i16::MAX; 2];
-                let mut state = State { motors: Motors::new(), drive, told: [None; 2] };
+                let mut state = State { motors: MotorWatchdog::new(), drive, told: [None; 2] };
                 state.turn(at(0));
                 assert_eq!(state.drive, [0; 2]);
                 state.obey(Command::Heartbeat, at(0)).unwrap();

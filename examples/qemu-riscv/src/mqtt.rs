@@ -6,7 +6,7 @@ use camwire::embassy::{
     Publishing,
 };
 use camwire::frame::Clock;
-use camwire::mqtt::{Command, Dialect, Motors, Prefix, Retain, Speed};
+use camwire::mqtt::{Command, Dialect, MotorWatchdog, Prefix, Retain, Speed};
 use camwire::ring::{FrameRing, Settings};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
@@ -117,7 +117,7 @@ pub async fn publish(
 /// a task besides, which stops them in time: see `motors.rs` of `examples/esp32-idf`.
 #[derive(Default)]
 struct Wheels {
-    motors: Motors,
+    motors: MotorWatchdog,
     told: [Speed; 2],
 }
 
