@@ -9,6 +9,9 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 #[cfg(feature = "mqtt")]
+use camwire_capture::Settings;
+use camwire_capture::{Follow, FrameRing, Policy, SourceStatus};
+#[cfg(feature = "mqtt")]
 use camwire_embassy::Broker;
 use camwire_embassy::{EmbassyClock, HeldLink, Link, LinkClock, serve};
 #[cfg(feature = "push")]
@@ -18,9 +21,6 @@ use camwire_frame::{Clock, Random};
 use camwire_minimq::{CameraClient, ClientConfig};
 #[cfg(feature = "mqtt")]
 use camwire_mqtt::{Prefix, SessionConfig};
-#[cfg(feature = "mqtt")]
-use camwire_ring::Settings;
-use camwire_ring::{Follow, FrameRing, Policy, SourceStatus};
 #[cfg(feature = "push")]
 use camwire_server::Push;
 use camwire_server::{Config, Server, ViewerSlot};

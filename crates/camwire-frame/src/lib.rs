@@ -9,7 +9,6 @@ extern crate std;
 mod control;
 pub mod jpeg;
 mod pace;
-mod pattern;
 mod random;
 mod repeat;
 mod resolution;
@@ -20,7 +19,6 @@ pub use control::{
     Control, ControlError, ParseSettingNameError, Quality, Ranged, Setting, SettingName, ValueError,
 };
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
-pub use pattern::{TestPattern, TestSource};
 pub use random::Random;
 pub use repeat::RepeatFilter;
 pub use resolution::{ParseResolutionError, Resolution};

@@ -5,13 +5,13 @@ use core::net::Ipv4Addr;
 use core::pin::{Pin, pin};
 use core::time::Duration;
 
+use camwire_capture::{
+    Follow, FrameLease, FrameReader, FrameRing, SetError, Settings, SourceState, SourceStatus,
+};
 use camwire_frame::{Clock, Instant, Setting};
 use camwire_mqtt::{
     CameraSession, Captured, ChunkerError, Delivery, Outputs, RefusalReason, SessionConfig,
     SplitError, Stats, Topic, Transmit,
-};
-use camwire_ring::{
-    Follow, FrameLease, FrameRing, Reader, SetError, Settings, SourceState, SourceStatus,
 };
 use embassy_futures::select::{Either, Either4, select, select4};
 use embedded_io_async::{Read, Write};
@@ -35,10 +35,8 @@ const KEEP_ALIVE: u16 = 15;
 
 /// How long the source may take to apply a setting.
 const SETTING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for another that is being applied.
-const SETTING_RETRY: Duration = Duration::from_millis(50);
-/// How often to look whether the settings or the source have changed.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often to look how the source is.
+const LOOK: Duration = Duration::from_secs(1);
 /// A source that is to give frames and has given none for so long is reported as offline.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for a place in the ring, or for another source after the last.
@@ -290,7 +288,7 @@ impl<'a, C: Clock> CameraClient<'a, C> {
             Either::First(Ok(connection)) => {
                 hooks.log(ClientEvent::Connected);
                 camera.connected(self.clock.now(), own);
-                let shared = Shared { client: self, camera, hooks, moved: &moved };
+                let shared = Shared { client: self, camera, hooks, moved: &moved, seen: 0 };
                 let Err(error) = Conversation { connection, shared }.run().await;
                 // Whether the source applies it after all, the state shows.
                 let unknown = RefusalReason::Other("the connection was lost meanwhile");
@@ -302,20 +300,18 @@ impl<'a, C: Clock> CameraClient<'a, C> {
 
     /// Has the source apply a setting, by the same mailbox as the page.
     async fn apply(&self, setting: Setting) -> Result<(), RefusalReason> {
-        let set = async {
-            loop {
-                match self.settings.set(setting).await {
-                    // Another caller's turn.
-                    Err(SetError::Busy) => {
-                        self.clock.sleep_until(self.clock.now() + SETTING_RETRY).await;
-                    }
-                    done => return done,
-                }
-            }
-        };
+        let set = self.settings.set(setting);
         match in_time(&self.clock, SETTING_TIMEOUT, set).await {
             Either::First(result) => result.map_err(reason),
             Either::Second(()) => Err(RefusalReason::Other("the source is busy")),
+        }
+    }
+
+    /// Waits until other settings are in force than at that version.
+    async fn settings_changed(&self, seen: u32) {
+        if self.settings.changed(seen).await.is_err() {
+            // Too many wait already: the next look finds it.
+            pending().await
         }
     }
 
@@ -364,6 +360,8 @@ struct Shared<'c, 'a, C, H> {
     hooks: &'c mut H,
     /// When bytes were last taken or came.
     moved: &'c Cell<Instant>,
+    /// The version of the settings that the session knows.
+    seen: u32,
 }
 
 impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
@@ -397,7 +395,8 @@ impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
             let timeout = timeout.map_or(now + LOOK, |at| at.min(now + LOOK));
             let frame = next_frame(&client.clock, &mut reader, due);
             let applied = poll_fn(|cx| poll_option(applying.as_mut(), cx));
-            let timeout = client.clock.sleep_until(timeout);
+            let changed = client.settings_changed(self.shared.seen);
+            let timeout = select(changed, client.clock.sleep_until(timeout));
             let has_ended = match select4(self.connection.poll(), applied, frame, timeout).await {
                 Either4::First(input) => {
                     self.shared.handle_input(input?);
@@ -413,7 +412,7 @@ impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
                     false
                 }
                 Either4::Third(None) => true,
-                Either4::Fourth(()) => false,
+                Either4::Fourth(_) => false,
             };
             if has_ended {
                 // Another source follows, or a place in the ring, perhaps later.
@@ -495,6 +494,7 @@ impl<C: Clock, H: Hooks> Shared<'_, '_, C, H> {
     /// What is new of the source.
     fn update(&mut self) {
         let CameraClient { settings, status, clock, .. } = self.client;
+        self.seen = settings.version();
         self.camera.update_settings(|name| settings.get(name));
         self.camera.update_source(self.client.is_source_available());
         let mut stats = Stats::default();
@@ -509,7 +509,7 @@ impl<C: Clock, H: Hooks> Shared<'_, '_, C, H> {
         &mut self,
         mut future: Pin<&mut F>,
     ) -> Result<F::Output, ConnectionError> {
-        let Self { client: CameraClient { clock, .. }, camera, hooks, moved } = self;
+        let Self { client: CameraClient { clock, .. }, camera, hooks, moved, .. } = self;
         moved.set(clock.now());
         loop {
             let now = clock.now();
@@ -551,7 +551,7 @@ impl<C: Clock, H: Hooks> Shared<'_, '_, C, H> {
 /// The next frame, when it is time for it; `None` if there is none to be had.
 async fn next_frame<'l, 'r>(
     clock: &impl Clock,
-    reader: &'l mut Option<Reader<'r>>,
+    reader: &'l mut Option<FrameReader<'r>>,
     due: Option<Instant>,
 ) -> Option<FrameLease<'l, 'r>> {
     sleep_until(clock, due).await;

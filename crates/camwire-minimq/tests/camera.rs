@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use camwire_capture::{FramePublisher, FrameRing, Policy, Settings, SourceStatus};
 use camwire_frame::{Clock, FrameInfo, Instant, Upstream};
 use camwire_minimq::{
     CameraClient, ClientConfig, ClientEvent, ConfigError, ConnectionError, Hooks, Network,
@@ -19,7 +20,6 @@ use camwire_mqtt::{
     ControlTopics, Device, Dialect, Discovery, Outputs, Prefix, Publishing, Retain, SessionConfig,
     Speed, Stats,
 };
-use camwire_ring::{FrameRing, Policy, Publisher, Settings, SourceStatus};
 use embassy_time::{Duration, MockDriver};
 use embedded_io_async::{ErrorType, Read, Write};
 
@@ -251,7 +251,7 @@ impl Hooks for Firmware {
 /// What a test has at hand each time that the camera waits.
 struct Scene<'s> {
     broker: &'s mut Broker,
-    publisher: &'s mut Publisher<'static>,
+    publisher: &'s mut FramePublisher<'static>,
     status: &'s SourceStatus,
     sockets: &'s RefCell<VecDeque<Option<Socket>>>,
     log: &'s RefCell<Log>,
@@ -264,7 +264,7 @@ impl Scene<'_> {
         let (len, captured_at) = (frame.len(), MockClock.now());
         let info =
             FrameInfo { len, width: 1, height: 1, captured_at, upstream: Upstream::default() };
-        assert!(self.publisher.commit(grant, info).is_ok());
+        assert!(self.publisher.commit(grant, len, info).is_ok());
     }
 
     fn is_wanted(&self) -> bool {

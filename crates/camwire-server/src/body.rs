@@ -2,9 +2,9 @@ use core::convert::Infallible;
 use core::future::pending;
 use core::net::SocketAddr;
 
+use camwire_capture::{FrameLease, FrameReader};
 use camwire_frame::Clock;
 use camwire_multipart::MediaType;
-use camwire_ring::{FrameLease, Reader};
 use embedded_io_async::{ErrorType, Read};
 
 use crate::connection::{Disconnect, Outlet};
@@ -54,7 +54,7 @@ pub struct StreamBody<'s, C, A = ()> {
     pub(crate) server: &'s Server<'s, C, A>,
     parts: Parts,
     viewer: Viewer<'s>,
-    reader: Reader<'s>,
+    reader: FrameReader<'s>,
 }
 
 impl<C: Clock, A: Application> Server<'_, C, A> {

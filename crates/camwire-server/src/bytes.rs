@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use camwire_capture::FrameLease;
 use camwire_frame::Clock;
-use camwire_ring::FrameLease;
 use embedded_io_async::{ErrorType, Write};
 use futures_core::Stream;
 

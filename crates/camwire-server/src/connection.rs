@@ -2,8 +2,8 @@ use core::fmt::{self, Write as _};
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use camwire_capture::FrameRevocation;
 use camwire_frame::{Clock, Instant};
-use camwire_ring::Revocation;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 
@@ -74,7 +74,7 @@ impl<W: WriteVectored, C: Clock> Outlet<'_, W, C> {
         &mut self,
         pieces: &mut [&[u8]],
         by: Instant,
-        mut revocation: Option<&mut Revocation<'_>>,
+        mut revocation: Option<&mut FrameRevocation<'_>>,
         viewer: Option<&Viewer<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
         // Transports that take only so many pieces at once must not be given the empty ones first.

@@ -2,10 +2,9 @@
 //! scripts work.
 
 use core::fmt::Write as _;
-use core::time::Duration;
 
+use camwire_capture::SetError;
 use camwire_frame::{Clock, Setting, SettingName};
-use camwire_ring::SetError;
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 
@@ -13,9 +12,6 @@ use crate::connection::{Connection, Disconnect, Outlet, Text};
 use crate::io::WriteVectored;
 use crate::server::Server;
 use crate::{Answer, Application};
-
-/// When to look again whether somebody else's setting is done.
-const TURN: Duration = Duration::from_millis(20);
 
 impl<C: Clock, A: Application> Server<'_, C, A> {
     /// `/status`: the settings that the source has, by name and number.
@@ -53,6 +49,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             Either::First(Err(SetError::Closed)) => {
                 return self.unavailable(connection, "there is no source").await;
             }
+            Either::First(Err(SetError::Busy)) => {
+                return self.unavailable(connection, "the source is busy").await;
+            }
             Either::First(Err(error)) => error,
             Either::Second(()) => {
                 return self.unavailable(connection, "the source is busy").await;
@@ -68,12 +67,6 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     }
 
     async fn set(&self, setting: Setting) -> Result<(), SetError> {
-        let settings = self.settings.ok_or(SetError::Closed)?;
-        loop {
-            match settings.set(setting).await {
-                Err(SetError::Busy) => self.clock.sleep_until(self.clock.now() + TURN).await,
-                done => return done,
-            }
-        }
+        self.settings.ok_or(SetError::Closed)?.set(setting).await
     }
 }

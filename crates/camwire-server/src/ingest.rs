@@ -1,8 +1,8 @@
 use core::pin::pin;
 use core::time::Duration;
 
+use camwire_capture::{FrameGrant, FramePublisher, Policy, SourceState, SourceStatus};
 use camwire_frame::{Clock, Instant, RepeatFilter};
-use camwire_ring::{Grant, Policy, Publisher, SourceState, SourceStatus};
 use camwire_websocket::{Acceptance, Kind, Server as ServerRole};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
@@ -72,7 +72,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         &self,
         read: &mut R,
         out: &mut Outlet<'_, W, C>,
-        publisher: &mut Publisher<'r>,
+        publisher: &mut FramePublisher<'r>,
         mut camera: Pushing<'r>,
     ) -> Result<(), Disconnect<W::Error>>
     where
@@ -154,12 +154,12 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
 
     /// Takes a slot for the next picture, if it is wanted. On a ring that keeps all, the camera waits
     /// for the slowest viewer.
-    async fn make_room<'r>(&self, publisher: &mut Publisher<'r>, camera: &mut Pushing<'r>) {
+    async fn make_room<'r>(&self, publisher: &mut FramePublisher<'r>, camera: &mut Pushing<'r>) {
         if !camera.is_wanted || camera.grant.is_some() || !camera.intake.is_between() {
             return;
         }
         loop {
-            publisher.revoke_oldest(self.clock.now(), LEASE_GRACE);
+            publisher.revoke_oldest(self.clock.now().saturating_since(Instant::ZERO), LEASE_GRACE);
             camera.grant = publisher.try_grant().ok();
             let keeps_all = self.ring.policy() == Policy::KeepAll;
             if camera.grant.is_some() || !keeps_all || !publisher.has_demand() {
@@ -180,7 +180,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     async fn arrived<'r, W: WriteVectored>(
         &self,
         out: &mut Outlet<'_, W, C>,
-        publisher: &mut Publisher<'r>,
+        publisher: &mut FramePublisher<'r>,
         camera: &mut Pushing<'r>,
         arrived: Result<Option<Arrival>, Broke>,
     ) -> Result<bool, Disconnect<W::Error>> {
@@ -198,9 +198,9 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         match arrival.outcome {
             Outcome::Picture(info) => {
                 let grant = camera.grant.take();
-                if grant.is_some_and(|grant| publisher.commit(grant, info).is_ok()) {
+                if grant.is_some_and(|grant| publisher.commit(grant, info.len, info).is_ok()) {
                     let now = self.clock.now();
-                    publisher.revoke_oldest(now, LEASE_GRACE);
+                    publisher.revoke_oldest(now.saturating_since(Instant::ZERO), LEASE_GRACE);
                     status.published(&info, camera.previous.replace(info.captured_at), now);
                 }
             }
@@ -208,7 +208,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
             Outcome::Broken(error) => status.failed(format_args!("{error}")),
             Outcome::TooLarge(needed) => {
                 let room = self.ring.slot_bytes();
-                status.failed(format_args!("a picture needs {needed} bytes, a slot has {room}"));
+                status.failed(format_args!("a frame needs {needed} bytes, a slot has {room}"));
             }
             Outcome::Unwanted if camera.is_wanted => publisher.skip(), // The ring was full.
             Outcome::Unwanted | Outcome::Other => {}
@@ -273,7 +273,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
 
 /// The place of the one camera that may push, free again when dropped. Viewers stay.
 struct Seat<'r> {
-    publisher: Option<Publisher<'r>>,
+    publisher: Option<FramePublisher<'r>>,
     status: &'r SourceStatus,
 }
 
@@ -294,7 +294,7 @@ impl Drop for Seat<'_> {
 struct Pushing<'r> {
     intake: Intake<ServerRole>,
     /// Where its next picture goes, or the one under way.
-    grant: Option<Grant<'r>>,
+    grant: Option<FrameGrant<'r>>,
     /// What it was told: whether anybody watches.
     is_wanted: bool,
     /// When the last picture came, if one has since pictures are wanted.

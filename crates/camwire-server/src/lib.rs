@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod control;
 mod head;
+mod http_response;
 #[cfg(feature = "ingest")]
 mod ingest;
 #[cfg(feature = "ingest")]
@@ -43,6 +44,7 @@ pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};
 pub use connection::Disconnect;
 pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
+pub use http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
 pub use io::{Blocking, Sequential, Unflushed, WriteVectored};
 #[cfg(feature = "ingest")]
 pub use pull::{PullError, WebSocketSource};

@@ -3,8 +3,8 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use core::time::Duration;
 
+use camwire_capture::{FrameLease, FrameReader};
 use camwire_frame::{Clock, Pacer};
-use camwire_ring::{FrameLease, Reader};
 use camwire_websocket::{Client as ClientRole, Mask, RequestError, ResponseError, Uri};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
@@ -214,7 +214,7 @@ impl<'p, W: WriteVectored, C: Clock, A: Application> Pushing<'p, '_, W, C, A> {
         let server = self.server;
         let clock = &server.clock;
         // There is demand while there is a reader.
-        let mut reader: Option<Reader<'p>> = None;
+        let mut reader: Option<FrameReader<'p>> = None;
         let mut pacer = self.viewer.cap.map(Pacer::new);
         let mut missed = 0;
         let mut timer = pin!(clock.deadline(messages.due()));

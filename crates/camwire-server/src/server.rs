@@ -1,8 +1,8 @@
 use core::fmt::Write as _;
 use core::net::SocketAddr;
 
+use camwire_capture::{FrameRing, Settings, SourceStatus};
 use camwire_frame::{Clock, Instant, Random};
-use camwire_ring::{FrameRing, Settings, SourceStatus};
 use camwire_websocket::{Acceptance, Refusal as UpgradeRefusal};
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
@@ -99,7 +99,7 @@ impl<'s, C: Clock> Server<'s, C> {
 
 impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     /// The same server with `/status` and `/control`, which show and change these settings. The
-    /// other side of them is [`capture_loop_with_settings`](camwire_ring::capture_loop_with_settings).
+    /// other side of them is [`capture_loop_with_settings`](camwire_capture::capture_loop_with_settings).
     #[must_use]
     pub fn with_settings(self, settings: &'s Settings) -> Self {
         Self { settings: Some(settings), ..self }

@@ -1,7 +1,7 @@
 use core::fmt::{self, Write as _};
 
+use camwire_capture::SourceState;
 use camwire_frame::{Clock, Instant};
-use camwire_ring::SourceState;
 
 use crate::Application;
 use crate::connection::{Disconnect, Outlet, Text};

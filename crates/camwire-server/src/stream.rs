@@ -3,9 +3,9 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use core::time::Duration;
 
+use camwire_capture::{Follow, FrameLease, FrameReader, SubscribeError};
 use camwire_frame::{Clock, Instant, Pacer, Random};
 use camwire_multipart::{Encoder, MediaType, PartHead};
-use camwire_ring::{Follow, FrameLease, Reader, SubscribeError};
 use camwire_websocket::Server as ServerRole;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
@@ -162,7 +162,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
     }
 
     /// A reader of the ring for a viewer.
-    pub(crate) fn read(&self, mode: Mode) -> Result<Reader<'_>, SubscribeError> {
+    pub(crate) fn read(&self, mode: Mode) -> Result<FrameReader<'_>, SubscribeError> {
         let follow = match mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,
@@ -184,7 +184,7 @@ impl<C: Clock, A: Application> Server<'_, C, A> {
         read: &mut R,
         framing: &mut Framing,
         mut viewer: Viewer<'_>,
-        mut reader: Reader<'r>,
+        mut reader: FrameReader<'r>,
         lend: impl Fn(&FrameLease<'_, 'r>),
     ) -> Result<(), Disconnect<W::Error>> {
         let mut pacer = viewer.cap.map(Pacer::new);

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant as StdInstant};
 
+use camwire::capture::{
+    Follow, FrameReader, FrameRing, SetError, Settings, SourceState, SourceStatus,
+};
 use camwire::frame::{Clock, Instant, Setting};
 use camwire::mqtt::{
     CameraSession, Captured, Delivery, Device, Dialect, Discovery, Outcome, Prefix, Publishing,
     RefusalReason, Retain, SessionConfig, SplitError, Stats, Topic,
 };
-use camwire::ring::{Follow, FrameRing, Reader, SetError, Settings, SourceState, SourceStatus};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,11 +26,8 @@ const LARGEST_MESSAGE: usize = 64 << 10;
 /// Bytes for a message of the session: enough for the longest names.
 const BUFFER: usize = 8192;
 
-/// How often to look whether the settings or the source have changed.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// When to look again whether another caller's setting is applied.
-const SETTING_RETRY: Duration = Duration::from_millis(20);
+/// How often to look how the source is.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the source may take to apply a setting.
 const SETTING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,6 +77,7 @@ impl MqttOutput {
             reader: None,
             applying: None,
             frame: Vec::new(),
+            seen: 0,
             throttle: LogThrottle::default(),
         };
         let (stop, stopped) = watch::channel(false);
@@ -134,12 +134,14 @@ struct Camera {
     session: CameraSession<'static>,
     broker: Broker,
     /// While frames are wanted. Otherwise there is no demand from here.
-    reader: Option<Reader<'static>>,
+    reader: Option<FrameReader<'static>>,
     /// The source is at a setting.
     applying: Option<JoinHandle<Result<(), RefusalReason>>>,
     /// The frame that is being sent. It is a copy, so that its slot is free while the broker takes
     /// its time.
     frame: Vec<u8>,
+    /// The version of the settings that the session knows.
+    seen: u32,
     throttle: LogThrottle,
 }
 
@@ -198,6 +200,7 @@ impl Camera {
         {
             self.throttle.warn(format!("{} takes too small packets: {error}", self.broker));
         }
+        self.update();
         self.session.connected(clock.now(), own_address(connection.own));
         let filters: Vec<_> = self.session.filters().map(|filter| filter.to_string()).collect();
         connection.subscribe(&filters);
@@ -221,6 +224,7 @@ impl Camera {
                 captured = next_frame(clock, &mut self.reader, due, &mut self.frame) => {
                     Event::Frame(captured)
                 }
+                () = settings_changed(self.host.settings, self.seen) => Event::Look,
                 _ = look.tick() => Event::Look,
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
             };
@@ -350,6 +354,7 @@ impl Camera {
     fn update(&mut self) {
         let Host { ring, settings, status, clock, .. } = self.host;
         let now = clock.now();
+        self.seen = settings.version();
         self.session.update_settings(|name| settings.get(name));
         let is_available =
             status.state() != SourceState::Ended && status.quiet(now) < SOURCE_TIMEOUT;
@@ -390,14 +395,7 @@ struct Connected {
 
 /// By the same mailbox as the page.
 async fn apply(settings: &'static Settings, setting: Setting) -> Result<(), RefusalReason> {
-    let set = async {
-        loop {
-            match settings.set(setting).await {
-                Err(SetError::Busy) => tokio::time::sleep(SETTING_RETRY).await,
-                done => return done,
-            }
-        }
-    };
+    let set = settings.set(setting);
     match tokio::time::timeout(SETTING_TIMEOUT, set).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(SetError::TooLarge { needed })) => Err(RefusalReason::NoMemory { needed }),
@@ -407,6 +405,14 @@ async fn apply(settings: &'static Settings, setting: Setting) -> Result<(), Refu
         Ok(Err(SetError::Failed)) => Err(RefusalReason::Other("the source failed")),
         Ok(Err(SetError::Closed)) => Err(RefusalReason::Other("there is no source")),
         Ok(Err(_)) | Err(_) => Err(RefusalReason::Other("the source is busy")),
+    }
+}
+
+/// Waits until other settings are in force than at that version. Cancel-safe.
+async fn settings_changed(settings: &Settings, seen: u32) {
+    if settings.changed(seen).await.is_err() {
+        // Too many wait already: the next look finds it.
+        std::future::pending().await
     }
 }
 
@@ -423,7 +429,7 @@ async fn applied(
 /// Copies the next frame, when it is time for it. `None` if there is none to be had. Cancel-safe.
 async fn next_frame(
     clock: HostClock,
-    reader: &mut Option<Reader<'static>>,
+    reader: &mut Option<FrameReader<'static>>,
     due: Option<Instant>,
     frame: &mut Vec<u8>,
 ) -> Option<Captured> {
