@@ -92,7 +92,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     stack.wait_config_up().await;
     if arguments.mqtt.broker.is_some() {
         let (clock, stream) = (link.clock(), RANDOM.word());
-        let publish = mqtt::publish(ring, &SETTINGS, stack, clock, arguments.mqtt, stream);
+        let publish = mqtt::publish(ring, &SETTINGS, &STATUS, stack, clock, arguments.mqtt, stream);
         spawner.spawn(publish.expect("one task"));
     }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));

@@ -45,6 +45,7 @@ async fn main(spawner: Spawner) -> ! {
     let capture = web::capture(board.camera, ring, &STATUS, &SETTINGS);
     spawner.spawn(capture.expect("it is spawned once"));
     let stack = network::start(spawner, board.wifi, RESOURCES.init(StackResources::new()), &[]);
-    mqtt::start(spawner, BROKER, ring, &SETTINGS, stack, PACKET.take());
+    let camera = mqtt::Camera { ring, settings: &SETTINGS, status: &STATUS, web_port: None };
+    mqtt::start(spawner, BROKER, camera, stack, PACKET.take());
     pending().await // What your firmware is really for can go here.
 }
