@@ -289,7 +289,7 @@ mod pictures {
             assert_eq!(told(&mut camera), [acknowledged(number), acknowledged(number + 1)]);
         }
         let error = world.stats()["source"]["error"].as_str().unwrap().to_owned();
-        assert_eq!(error, "a picture needs 100000 bytes, a slot has 4096");
+        assert_eq!(error, "a frame needs 100000 bytes, a slot has 4096");
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! Frames between servers: pushed to a relay, taken in by one, or pulled from another server.
+
+pub(crate) mod client;
+#[cfg(feature = "ingest")]
+pub(crate) mod ingest;
+#[cfg(feature = "ingest")]
+mod intake;
+#[cfg(feature = "ingest")]
+pub(crate) mod pull;
+pub(crate) mod push;
