@@ -128,8 +128,9 @@ fn drain<S: Stream>(stream: S, mut size: impl FnMut(S::Item) -> usize) -> usize 
 fn camwire(decoder: &Decoder, body: &[u8], piece: usize) -> usize {
     let mut decoder = decoder.clone();
     let (mut parts, mut bytes) = (0, 0);
-    for mut input in body.chunks(piece) {
-        while let Some(event) = decoder.next(&mut input).unwrap() {
+    for input in body.chunks(piece) {
+        let mut events = decoder.feed(input);
+        while let Some(event) = events.next().unwrap() {
             match event {
                 Event::Payload(payload) => bytes += black_box(payload).len(),
                 Event::PartEnd => parts += 1,

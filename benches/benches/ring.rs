@@ -12,8 +12,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use camwire::capture::{Follow, FramePublisher, FrameReader, FrameRing, FrameRingMemory, Policy};
 use camwire::frame::FrameInfo;
-use camwire::ring::{Follow, FrameRing, Policy, Publisher, Reader, RingMemory};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 const PICTURE: usize = 27 * 1024;
@@ -25,12 +25,12 @@ fn info(len: usize) -> FrameInfo {
 }
 
 /// A grant that is committed; the picture is the camera's work, so nothing is written.
-fn publish(publisher: &mut Publisher<'_>) {
+fn publish(publisher: &mut FramePublisher<'_>) {
     let grant = publisher.try_grant().expect("nobody holds a lease");
-    let _ = black_box(publisher.commit(grant, info(PICTURE)));
+    let _ = black_box(publisher.commit(grant, PICTURE, info(PICTURE)));
 }
 
-fn look(reader: &mut Reader<'_>) {
+fn look(reader: &mut FrameReader<'_>) {
     let lease = reader.try_latest().expect("one was published");
     black_box((&*lease, lease.missed()));
 }
@@ -145,7 +145,7 @@ fn sizes(c: &mut Criterion) {
             let mut reader = ring.subscribe(Follow::Live).unwrap();
             b.iter(|| {
                 let grant = publisher.try_grant().unwrap();
-                publisher.commit(grant, info(size)).unwrap();
+                publisher.commit(grant, size, info(size)).unwrap();
                 look(&mut reader);
             });
         });
@@ -157,7 +157,7 @@ fn sizes(c: &mut Criterion) {
 fn two_threads(c: &mut Criterion) {
     let mut group = c.benchmark_group("two threads");
     group.bench_function("camwire-ring", |b| {
-        let mut memory = Box::new(RingMemory::<SLOTS, 64, 1>::new());
+        let mut memory = Box::new(FrameRingMemory::<SLOTS, 64, 1>::new());
         let ring = memory.ring(Policy::KeepAll);
         b.iter_custom(|pictures| {
             let mut publisher = ring.publisher().unwrap();
@@ -165,7 +165,7 @@ fn two_threads(c: &mut Criterion) {
             across(
                 pictures,
                 move |_| match publisher.try_grant() {
-                    Ok(grant) => publisher.commit(grant, info(64)).is_ok(),
+                    Ok(grant) => publisher.commit(grant, 64, info(64)).is_ok(),
                     Err(_) => false,
                 },
                 move || reader.try_next().map(|lease| drop(black_box(lease))).is_ok(),

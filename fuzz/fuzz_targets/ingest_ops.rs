@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use arbitrary::Arbitrary;
+use camwire_capture::{Follow, FrameReader, FrameRingMemory, Policy, SourceStatus};
 use camwire_frame::{Clock, Instant, Random, jpeg};
-use camwire_ring::{Follow, Policy, Reader, RingMemory, SourceStatus};
 use camwire_server::{Config, Sequential, Server};
 use camwire_websocket::{
     Client, ClientHandshake, ClientRequest, Connection, Event, Fin, Kind, Limits, Mask,
@@ -117,7 +117,7 @@ const PROTOCOLS: &[&str] = &["camwire.v1"];
 fuzz_target!(|story: Story| {
     let policy =
         [Policy::DropOldest, Policy::DropNewest, Policy::KeepAll][story.policy as usize % 3];
-    let mut memory = RingMemory::<3, 1024, 3>::new();
+    let mut memory = FrameRingMemory::<3, 1024, 3>::new();
     let ring = memory.ring(policy);
     let status = SourceStatus::new("fuzz");
     let now = Cell::new(1_000_000);
@@ -150,7 +150,7 @@ fuzz_target!(|story: Story| {
     assert_eq!(protocol.is_some(), story.is_v1);
 
     let mut client = Connection::<Client>::new(Limits::default());
-    let mut readers: Vec<Reader<'_>> = Vec::new();
+    let mut readers: Vec<FrameReader<'_>> = Vec::new();
     let mut sent = 0_u64;
     let mut is_noisy = false;
     let send = |client: &mut Connection<Client>, message: &[u8], fragments: usize| {

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    quirks: [bool; 8],
+    quirks: [bool; 9],
     wrong_length: u8,
     /// The usual ones if not given.
     limits: Option<(u8, u8, u8, u8, u8)>,
@@ -23,7 +23,7 @@ struct Input<'a> {
 const BOUNDARIES: [&str; 6] = ["x", "--x", "-----xy", "--", "+=(:)=+", ""];
 
 fuzz_target!(|input: Input<'_>| {
-    let [a, b, c, d, e, f, g, h] = input.quirks;
+    let [a, b, c, d, e, f, g, h, i] = input.quirks;
     let quirks = Quirks {
         lf_line_ends: a,
         missing_first_delimiter: b,
@@ -33,9 +33,11 @@ fuzz_target!(|input: Input<'_>| {
         loose_part_end: f,
         blank_line_before_head: g,
         junk_in_head: h,
-        wrong_length: match input.wrong_length % 3 {
+        glued_delimiter: i,
+        wrong_length: match input.wrong_length % 4 {
             0 => WrongLength::Refuse,
             1 => WrongLength::Resynchronise,
+            2 => WrongLength::Continue,
             _ => WrongLength::Ignore,
         },
     };

@@ -46,7 +46,7 @@ enum State {
 }
 
 impl<S: SpiDevice, D: DelayNs, C> Mega<S, D, C> {
-    /// Resets the camera, finds out what it is, and sets it to JPEG pictures of that size and of
+    /// Resets the camera, finds out what it is, and sets it to JPEG frames of that size and of
     /// quality 12, with everything else in the middle and automatic.
     ///
     /// `spi` is in mode 0 and drives chip select; `clock` is the one that the capture loop and the

@@ -6,10 +6,10 @@ mod simulated;
 use std::convert::Infallible;
 use std::future::pending;
 
-use camwire_frame::{Random, Resolution, jpeg};
-use camwire_ring::{
+use camwire_capture::{
     CaptureConfig, FrameRing, Policy, Settings, SourceStatus, capture_loop_with_settings,
 };
+use camwire_frame::{Random, Resolution, jpeg};
 use camwire_server::{Config, Sequential, Server, ViewerSlot};
 use embassy_futures::select::{Either3, select3};
 use embassy_futures::{block_on, yield_now};

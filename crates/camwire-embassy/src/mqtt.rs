@@ -5,12 +5,12 @@ use core::iter::Peekable;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
+use camwire_capture::{Follow, FrameLease, FrameReader, FrameRing, SetError, Settings};
 use camwire_frame::{Clock, FrameRate, Instant, Pacer, Setting, SettingName};
 use camwire_mqtt::{
     Chunker, ChunkerError, Command, CommandError, ControlTopics, Delivery, Dialect, Greeting, Led,
     Message, Prefix, Retain, SplitError, Stamp, Topic,
 };
-use camwire_ring::{Follow, FrameLease, FrameRing, Reader, SetError, Settings};
 use embassy_futures::select::{Either, Select, select};
 use embedded_io_async::{Read, Write};
 use heapless::{String, Vec};
@@ -44,7 +44,6 @@ const KEEP_ALIVE: u16 = 15;
 
 /// How long a setting may take, and how long another that is being changed is waited for.
 const SETTING: Duration = Duration::from_secs(10);
-const BUSY: Duration = Duration::from_millis(50);
 /// How long to wait for a place in the ring, or for another picture after the last.
 const NO_PICTURE: Duration = Duration::from_secs(1);
 
@@ -468,7 +467,7 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
     /// The next picture, when it is time for it.
     async fn picture<'l, 'r>(
         &self,
-        reader: &'l mut Option<Reader<'r>>,
+        reader: &'l mut Option<FrameReader<'r>>,
     ) -> Option<FrameLease<'l, 'r>> {
         let Some(reader) = reader else {
             if self.is_wanted() {
@@ -607,16 +606,7 @@ impl<'a, C: Clock> MqttCamera<'a, C> {
     }
 
     async fn set(&self, setting: Setting) -> Result<(), Why> {
-        let set = async {
-            loop {
-                match self.settings.set(setting).await {
-                    // Somebody else's turn, at the page for instance.
-                    Err(SetError::Busy) => self.clock.sleep_until(self.clock.now() + BUSY).await,
-                    done => return done,
-                }
-            }
-        };
-        match in_time(&self.clock, SETTING, set).await {
+        match in_time(&self.clock, SETTING, self.settings.set(setting)).await {
             Either::First(done) => done.map_err(Why::Setting),
             Either::Second(()) => Err(Why::Setting(SetError::Failed)),
         }

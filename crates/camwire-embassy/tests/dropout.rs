@@ -9,6 +9,9 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 #[cfg(feature = "mqtt")]
+use camwire_capture::Settings;
+use camwire_capture::{Follow, FrameRing, Policy, SourceStatus};
+#[cfg(feature = "mqtt")]
 use camwire_embassy::{Broker, MqttCamera, MqttConfig};
 use camwire_embassy::{EmbassyClock, HeldLink, Link, LinkClock, serve};
 #[cfg(feature = "push")]
@@ -16,9 +19,6 @@ use camwire_embassy::{PushMemory, push};
 use camwire_frame::{Clock, Random};
 #[cfg(feature = "mqtt")]
 use camwire_mqtt::Prefix;
-#[cfg(feature = "mqtt")]
-use camwire_ring::Settings;
-use camwire_ring::{Follow, FrameRing, Policy, SourceStatus};
 #[cfg(feature = "push")]
 use camwire_server::Push;
 use camwire_server::{Config, Server, ViewerSlot};

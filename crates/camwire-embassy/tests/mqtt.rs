@@ -8,9 +8,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use camwire_capture::{FrameRing, Policy, Settings};
 use camwire_embassy::{EmbassyClock, MqttCamera, MqttConfig, MqttNetwork};
 use camwire_mqtt::{ControlTopics, Dialect, Prefix};
-use camwire_ring::{FrameRing, Policy, Settings};
 use embedded_io_async::{ErrorType, Read, Write};
 
 /// What is on its way in one direction.

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
+use camwire_capture::{FrameRing, Policy, SourceStatus};
 use camwire_embassy::{EmbassyClock, serve};
 #[cfg(feature = "push")]
 use camwire_embassy::{PushEnd, PushMemory, push};
 use camwire_frame::{Clock, Random};
-use camwire_ring::{FrameRing, Policy, SourceStatus};
 use camwire_server::{
     Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
 };

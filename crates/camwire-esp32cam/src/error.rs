@@ -116,7 +116,7 @@ pub enum StartError {
 pub enum CameraError {
     /// The driver had no picture for 4 seconds: the sensor is silent, it sends nothing whole, or
     /// every buffer is out.
-    #[error("no picture within 4 seconds")]
+    #[error("no frame within 4 seconds")]
     Timeout,
     /// What the sensor's function answered.
     #[error("the sensor answered {0}")]

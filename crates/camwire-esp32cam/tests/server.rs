@@ -9,12 +9,12 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use camwire_capture::{
+    CaptureConfig, FrameRing, Policy, Settings, SourceStatus, capture_loop_with_settings,
+};
 use camwire_esp32cam::{Board, Config as CameraConfig, EspError, RestartingCamera};
 use camwire_frame::{Blocking, Clock, Instant, Random, Resolution, SettingName, jpeg};
 use camwire_multipart::{Config as DecoderConfig, Decoder, Event};
-use camwire_ring::{
-    CaptureConfig, FrameRing, Policy, Settings, SourceStatus, capture_loop_with_settings,
-};
 use camwire_server::{Config, Sequential, Server, ViewerSlot};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::{block_on, join::join, yield_now};
@@ -214,9 +214,10 @@ fn pictures(answer: &[u8]) -> Vec<Picture> {
     assert_eq!(code, 200);
     let mut decoder =
         Decoder::from_content_type(content_type.as_bytes(), DecoderConfig::strict()).unwrap();
-    let (mut input, mut bytes, mut sequence) = (&body[..], Vec::new(), None);
+    let (mut bytes, mut sequence) = (Vec::new(), None);
     let mut pictures = Vec::new();
-    while let Some(event) = decoder.next(&mut input).unwrap() {
+    let mut events = decoder.feed(&body);
+    while let Some(event) = events.next().unwrap() {
         match event {
             Event::PartStart { head, .. } => sequence = head.sequence,
             Event::Payload(payload) => bytes.extend_from_slice(payload),
@@ -369,7 +370,7 @@ fn a_silent_sensor_is_told_of_and_recovered_from() {
         assert_eq!(source["state"], "failed");
         assert_eq!(
             (&source["error"], &source["fps"]),
-            (&"no picture within 4 seconds".into(), &0.0.into())
+            (&"no frame within 4 seconds".into(), &0.0.into())
         );
         assert!(source["quiet_ms"].as_u64() > Some(5_000));
 
@@ -432,7 +433,7 @@ fn a_driver_that_hangs_is_told_of_and_recovered_from() {
     };
     let seen = std::thread::scope(|scope| {
         let _running = Running(&running);
-        scope.spawn(|| camwire_ring::block_on(select(world.capture(), stopped)));
+        scope.spawn(|| camwire_capture::block_on(select(world.capture(), stopped)));
         let script = async {
             world.pictures(10).await;
             for round in 0..3 {

@@ -101,17 +101,14 @@ pub enum JpegError {
 ///
 /// ```
 /// # fn main() -> Result<(), camwire_frame::jpeg::JpegError> {
-/// use camwire_frame::{Resolution, TestPattern, jpeg};
-/// use core::time::Duration;
-/// # let quality = camwire_frame::Quality::MAX;
+/// use camwire_frame::jpeg;
 ///
-/// // A sensor's buffer: a picture, and what was in the memory after it.
-/// let mut slot = [0xA5; 8192];
-/// let pattern = TestPattern::new(Resolution::QQVGA, quality);
-/// let len = pattern.encode(1, Duration::ZERO, &mut slot).expect("small enough");
+/// // A sensor's buffer: SOI, SOF, scan and EOI, and what was in the memory after them.
+/// let slot = b"\xFF\xD8\xFF\xC0\x00\x0B\x08\x00\x78\x00\xA0\x01\x01\x11\x00\
+///              \xFF\xDA\x00\x08\x01\x01\x00\x00\x3F\x00\x12\x34\x56\xFF\xD9\xA5\xA5\xA5";
 ///
-/// let picture = jpeg::inspect(&slot)?;
-/// assert_eq!((picture.width, picture.height, picture.len), (160, 120, len));
+/// let picture = jpeg::inspect(slot)?;
+/// assert_eq!((picture.width, picture.height, picture.len), (160, 120, slot.len() - 3));
 /// # Ok(()) }
 /// ```
 ///
@@ -133,15 +130,14 @@ pub fn inspect(bytes: &[u8]) -> Result<Picture, JpegError> {
 ///
 /// ```
 /// # fn main() -> Result<(), camwire_frame::jpeg::JpegError> {
-/// # use camwire_frame::{Resolution, TestPattern, jpeg::Scanner};
-/// # let mut memory = [0; 8192];
-/// # let len = TestPattern::new(Resolution::QQVGA, camwire_frame::Quality::MAX)
-/// #     .encode(1, core::time::Duration::ZERO, &mut memory).expect("small enough");
-/// # let stream = &memory[..len + 7];
+/// # use camwire_frame::jpeg::Scanner;
+/// # let stream = b"\xFF\xD8\xFF\xC0\x00\x0B\x08\x00\x78\x00\xA0\x01\x01\x11\x00\
+/// #     \xFF\xDA\x00\x08\x01\x01\x00\x00\x3F\x00\x12\x34\x56\xFF\xD9\xA5\xA5\xA5";
+/// # let len = stream.len() - 3;
 /// let mut slot = [0; 8192];
 /// let mut filled = 0;
 /// let mut scanner = Scanner::new();
-/// for piece in stream.chunks(100) {
+/// for piece in stream.chunks(10) {
 ///     slot[filled..][..piece.len()].copy_from_slice(piece);
 ///     filled += piece.len();
 ///     if let Some(picture) = scanner.push(piece)? {

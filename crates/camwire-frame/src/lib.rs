@@ -10,7 +10,6 @@ mod backoff;
 mod control;
 pub mod jpeg;
 mod pace;
-mod pattern;
 mod random;
 mod repeat;
 mod resolution;
@@ -22,7 +21,6 @@ pub use control::{
     Control, ControlError, ParseSettingNameError, Quality, Ranged, Setting, SettingName, ValueError,
 };
 pub use pace::{FrameRate, Pacer, ParseFrameRateError};
-pub use pattern::{TestPattern, TestSource};
 pub use random::Random;
 pub use repeat::RepeatFilter;
 pub use resolution::{ParseResolutionError, Resolution};

@@ -32,7 +32,7 @@ use streams::{LOCAL, Streams};
 /// # let prefix = Prefix::new("garden/cam")?;
 /// # let chunker = Chunker::framed(prefix, 1, 500)?;
 /// # let mut jpeg = vec![0; 5000];
-/// # let pattern = camwire_frame::TestPattern::new(
+/// # let pattern = camwire_pattern::TestPattern::new(
 /// #     camwire_frame::Resolution::R96X96, camwire_frame::Quality::MAX);
 /// # let len = pattern.encode(1, std::time::Duration::ZERO, &mut jpeg).unwrap();
 /// # jpeg.truncate(len);

@@ -2,9 +2,9 @@
 
 mod common;
 
+use camwire_capture::{Follow, FrameRingMemory, Policy};
 use camwire_frame::Instant;
 use camwire_mqtt::{Chunker, Delivery, Event, Lost, Reassembler, Refused, Retain};
-use camwire_ring::{Follow, Policy, RingMemory};
 use common::{PREFIX, messages, picture};
 
 const TOPIC: &str = "cam/1/image";
@@ -59,7 +59,7 @@ fn a_picture_is_a_message() {
 /// demands.
 #[test]
 fn from_ring_to_ring() {
-    let mut memory = RingMemory::<4, 2048, 1>::new();
+    let mut memory = FrameRingMemory::<4, 2048, 1>::new();
     let ring = memory.ring(Policy::DropOldest);
     let mut publisher = ring.publisher().unwrap();
     let mut viewer = ring.subscribe(Follow::Ordered).unwrap();
@@ -77,7 +77,7 @@ fn from_ring_to_ring() {
             reassembler.push(&topic, &payload, Delivery::Live, now).unwrap();
             while let Some(event) = reassembler.poll(now) {
                 let Event::Picture(picture) = event else { panic!("nothing is lost") };
-                publisher.commit(picture.buffer, picture.info).unwrap();
+                publisher.commit(picture.buffer, picture.info.len, picture.info).unwrap();
             }
         }
         let lease = viewer.try_next().expect("it has just been published");

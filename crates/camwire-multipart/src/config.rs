@@ -46,6 +46,10 @@ pub struct Quirks {
     /// There may be blank lines between a delimiter and the head, if the head's first field has a
     /// name that begins with `Content-`.
     pub blank_line_before_head: bool,
+    /// The line end between a frame's last bytes, FF D9, and the delimiter may be missing, also where
+    /// no length says where the frame ends; and so may the one between the delimiter and the first
+    /// field, if that field's name begins with C.
+    pub glued_delimiter: bool,
     /// A line of a head that is no field (has no colon, or no name before it) is passed over.
     /// Otherwise its part is dropped.
     pub junk_in_head: bool,
@@ -63,6 +67,11 @@ pub enum WrongLength {
     /// A part whose length is wrong is dropped, and the next delimiter is searched for. Parts
     /// whose length is right cost nothing per byte.
     Resynchronise,
+    /// A part whose length is too small goes on to the next delimiter, as browsers have it, and so
+    /// does one whose length is no number, or beyond [`Limits::part_bytes`]. Parts whose length is
+    /// right cost nothing per byte. A length that is too large takes what follows along, unless the caller notices:
+    /// [`Decoder::distrust_length`](crate::Decoder::distrust_length).
+    Continue,
     /// No length is believed: each part ends at the next delimiter, so each byte is looked at.
     /// For cameras that are always wrong, and never send their own boundary in a picture.
     Ignore,
@@ -78,11 +87,12 @@ impl Quirks {
         loose_boundary: false,
         loose_part_end: false,
         blank_line_before_head: false,
+        glued_delimiter: false,
         junk_in_head: false,
         wrong_length: WrongLength::Refuse,
     };
 
-    /// All that can be told apart from what is right; [`WrongLength::Resynchronise`].
+    /// All that can be told apart from what is right; [`WrongLength::Continue`].
     pub const CAMERAS: Self = Self {
         lf_line_ends: true,
         missing_first_delimiter: true,
@@ -91,8 +101,9 @@ impl Quirks {
         loose_boundary: true,
         loose_part_end: true,
         blank_line_before_head: true,
+        glued_delimiter: true,
         junk_in_head: true,
-        wrong_length: WrongLength::Resynchronise,
+        wrong_length: WrongLength::Continue,
     };
 }
 
@@ -111,7 +122,7 @@ pub struct Limits {
     /// Fields in one head. Beyond, the part is dropped.
     pub head_fields: u16,
     /// Bytes of one part without its head: declared ones before any is taken, and arrived ones
-    /// where none were declared. Beyond, the part is dropped.
+    /// where none were declared, or with [`WrongLength::Continue`]. Beyond, the part is dropped.
     pub part_bytes: u32,
     /// Bytes before the first delimiter. Beyond, the stream is given up.
     pub preamble_bytes: u32,

@@ -31,10 +31,45 @@ pub struct Decoder {
     spent: usize,
     /// Bytes of the body that are used up.
     offset: u64,
+    /// There may be more events of the input that was fed last.
+    is_unfinished: bool,
     /// What is wrong with the part that was dropped last.
     dropped: Dropped,
     /// Why, if the state is `Failed`.
     failure: DecodeError,
+}
+
+/// The events of one input: see [`Decoder::feed`].
+///
+/// It is no [`Iterator`], since an event may borrow from the decoder.
+#[derive(Debug)]
+#[must_use = "the input is decoded as its events are taken"]
+pub struct Events<'d, 'i> {
+    decoder: &'d mut Decoder,
+    rest: &'i [u8],
+}
+
+impl<'i> Events<'_, 'i> {
+    /// The next event. `None` says that all of the input is used up.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if the rest of the stream is lost, the same for every later call and every
+    /// later input. Parts that are dropped while the stream goes on are events.
+    #[expect(clippy::should_implement_trait, reason = "an event borrows from the decoder")]
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Event<'_>>, DecodeError> {
+        self.decoder.next(&mut self.rest)
+    }
+
+    /// Leaves the input where the last event ended. What comes back is to be fed later.
+    #[must_use]
+    #[inline]
+    #[must_use]
+    pub fn rest(self) -> &'i [u8] {
+        self.decoder.is_unfinished = false;
+        self.rest
+    }
 }
 
 /// What the next byte is.
@@ -105,7 +140,7 @@ impl Decoder {
     fn with_boundary(boundary: &[u8], config: Config) -> Self {
         let Config { quirks, .. } = &config;
         Self {
-            delimiter: Delimiter::new(boundary, quirks.lf_line_ends, quirks.dashed_boundary),
+            delimiter: Delimiter::new(boundary, quirks),
             config,
             finder: Finder::new(),
             state: State::Start,
@@ -117,6 +152,7 @@ impl Decoder {
             left: 0,
             spent: 0,
             offset: 0,
+            is_unfinished: false,
             dropped: Dropped { reason: DropReason::BadHead, offset: 0 },
             failure: DecodeError {
                 kind: DecodeErrorKind::LengthMismatch { declared: 0 },
@@ -125,18 +161,42 @@ impl Decoder {
         }
     }
 
-    /// Finds the next event in `input`, and takes the bytes that led to it off its front.
+    /// Takes the next bytes of the body, as many as have arrived, and returns the events in them.
     ///
-    /// `None` says that all of `input` is used up and more is needed. Call it until then: some
-    /// events need no bytes. However a body is cut into inputs, the events are the same, except
-    /// that a `Payload` may come as several.
+    /// However a body is cut into inputs, the events are the same, except that a `Payload` may come
+    /// as several.
     ///
-    /// # Errors
+    /// ```
+    /// # use camwire_multipart::{Boundary, Config, DecodeError, Decoder, Event};
+    /// fn bytes_of_payload(decoder: &mut Decoder, chunk: &[u8]) -> Result<usize, DecodeError> {
+    ///     let mut bytes = 0;
+    ///     let mut events = decoder.feed(chunk);
+    ///     while let Some(event) = events.next()? {
+    ///         if let Event::Payload(payload) = event {
+    ///             bytes += payload.len();
+    ///         }
+    ///     }
+    ///     Ok(bytes)
+    /// }
+    /// # let mut decoder = Decoder::new(&Boundary::new("x").unwrap(), Config::default());
+    /// # assert_eq!(bytes_of_payload(&mut decoder, b"--x\r\n\r\nabc\r\n--x").unwrap(), 3);
+    /// ```
     ///
-    /// [`DecodeError`] if the rest of the stream is lost, the same for every later call. Parts
-    /// that are dropped while the stream goes on are events.
+    /// All of an input's events, or its [rest](Events::rest), must be taken before the next input.
+    /// Otherwise bytes would be lost or decoded twice, and all that comes is
+    /// [`DecodeErrorKind::Unfinished`].
     #[inline]
-    pub fn next<'d, 'i: 'd>(
+    pub fn feed<'d, 'i>(&'d mut self, input: &'i [u8]) -> Events<'d, 'i> {
+        if core::mem::replace(&mut self.is_unfinished, true) && self.state != State::Failed {
+            self.fail(DecodeErrorKind::Unfinished, self.offset);
+        }
+        Events { decoder: self, rest: input }
+    }
+
+    /// Finds the next event in `input`, and takes the bytes that led to it off its front. `None` says
+    /// that all of `input` is used up and more is needed. Some events need no bytes.
+    #[inline]
+    pub(crate) fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'d>>, DecodeError> {
@@ -144,6 +204,7 @@ impl Decoder {
         // outcomes around costs more than all there is to do then.
         if self.is_plain() {
             if input.is_empty() {
+                self.is_unfinished = false;
                 return Ok(None);
             }
             let bytes = self.plain_payload(input);
@@ -167,7 +228,10 @@ impl Decoder {
             }
         };
         Ok(Some(match progress {
-            Progress::Again | Progress::Hungry => return Ok(None),
+            Progress::Again | Progress::Hungry => {
+                self.is_unfinished = false;
+                return Ok(None);
+            }
             Progress::Failed => return Err(self.failure),
             Progress::Payload(bytes) if self.line.left() > 0 => {
                 Event::Payload(self.line.tell(bytes))
@@ -187,7 +251,7 @@ impl Decoder {
     /// so many bytes of it are still out.
     ///
     /// The caller may read up to so many bytes to where it wants to have them, and say so with
-    /// [`skip`](Self::skip), instead of giving them to [`next`](Self::next).
+    /// [`skip`](Self::skip), instead of [feeding](Self::feed) them.
     #[must_use]
     pub const fn payload_ahead(&self) -> Option<usize> {
         match self.state {
@@ -210,22 +274,34 @@ impl Decoder {
         bytes
     }
 
+    /// Whether a `Content-Length` can mean anything.
+    pub(crate) fn believes_lengths(&self) -> bool {
+        self.config.quirks.wrong_length != WrongLength::Ignore
+    }
+
     /// From here on, the part under way ends at the next delimiter, whatever its `Content-Length`
     /// says.
     ///
     /// For a caller that sees from the payload that the length may be wrong: a picture has ended
     /// although more bytes were declared, or is damaged. A length that is too large would take the
     /// parts behind it along. If they have begun already, in the last `again` bytes of payload, the
-    /// caller gives those bytes to [`next`](Self::next) again.
+    /// caller [feeds](Self::feed) those bytes again.
     ///
     /// Says whether it does so. It does not if there is neither payload
-    /// [ahead](Self::payload_ahead) nor any `again`, where the part has no length, and with
-    /// [`WrongLength::Refuse`].
+    /// [ahead](Self::payload_ahead) nor any `again`, and with [`WrongLength::Refuse`].
     pub fn distrust_length(&mut self, again: usize) -> bool {
-        let is_counted = self.state == State::Counted && (self.left > 0 || again > 0);
-        let is_distrusted = is_counted && self.config.quirks.wrong_length != WrongLength::Refuse;
+        let is_possible = match self.state {
+            State::Counted => self.left > 0 || again > 0,
+            // It goes on beyond its length already.
+            State::Scanned => again > 0 && self.announced && self.line.left() == 0,
+            _ => false,
+        };
+        let is_distrusted = is_possible && self.config.quirks.wrong_length != WrongLength::Refuse;
         if is_distrusted {
             self.state = State::Scanned;
+            if self.config.quirks.glued_delimiter {
+                self.partial = Partial::LINE_START;
+            }
             let again = again.min(self.taken);
             self.taken = self.taken.saturating_sub(again);
             self.offset = self.offset.wrapping_sub(again as u64);
@@ -314,10 +390,20 @@ impl Decoder {
         } else {
             let limit = self.config.limits.part_bytes as usize;
             let bytes = self.finder.before_delimiter(input, &self.delimiter);
-            bytes.min(limit.saturating_sub(self.taken))
+            let bytes = bytes.min(limit.saturating_sub(self.taken));
+            self.frame_may_end(input, bytes);
+            bytes
         };
         self.taken = self.taken.wrapping_add(bytes);
         bytes
+    }
+
+    /// So many bytes of `input` are payload of a part that a delimiter ends, or that was dropped.
+    #[inline]
+    fn frame_may_end(&mut self, input: &[u8], bytes: usize) {
+        if self.delimiter.may_follow(input.get(..bytes).unwrap_or_default()) {
+            self.partial = Partial::LINE_START;
+        }
     }
 
     /// The delimiter must follow. If it does not, the length was wrong.
@@ -326,7 +412,8 @@ impl Decoder {
         if self.config.quirks.loose_part_end && self.partial.is_none() {
             match byte {
                 b'\r' | b'\n' if self.spent < LOOSE_LINE_END_BYTES => {
-                    self.consume(input, 1);
+                    let piece = self.consume(input, 1);
+                    self.line.push(piece); // It may be payload.
                     self.spent = self.spent.saturating_add(1);
                     return Progress::Again;
                 }
@@ -342,11 +429,27 @@ impl Decoder {
 
     fn length_mismatch(&mut self) -> Progress {
         let declared = self.head.head.content_length.unwrap_or_default();
-        if self.config.quirks.wrong_length == WrongLength::Refuse {
-            return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
+        match self.config.quirks.wrong_length {
+            WrongLength::Refuse => {
+                return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
+            }
+            WrongLength::Continue => {
+                self.state = State::Scanned;
+                return self.no_delimiter();
+            }
+            _ => {}
         }
         self.partial = Partial::default();
         self.drop_part(DropReason::LengthMismatch { declared })
+    }
+
+    /// What looked like a delimiter is payload.
+    fn no_delimiter(&mut self) -> Progress {
+        for piece in self.delimiter.matched(&self.partial) {
+            self.line.push(piece);
+        }
+        self.partial = Partial::default();
+        Progress::Again
     }
 
     fn scanned(&mut self, input: &mut &[u8]) -> Progress {
@@ -359,17 +462,15 @@ impl Decoder {
         if self.partial.is_none() {
             let bytes = self.finder.before_delimiter(input, &self.delimiter);
             if bytes > 0 {
-                return self.payload(bytes);
+                let progress = self.payload(bytes);
+                if let Progress::Payload(granted) = progress {
+                    self.frame_may_end(input, granted);
+                }
+                return progress;
             }
         }
         match self.step(input) {
-            Step::Mismatch => {
-                for piece in self.delimiter.matched(&self.partial) {
-                    self.line.push(piece);
-                }
-                self.partial = Partial::default();
-                Progress::Again
-            }
+            Step::Mismatch => self.no_delimiter(),
             step => self.part_end(step),
         }
     }
@@ -448,6 +549,9 @@ impl Decoder {
 
     /// Takes input up to the next LF, within the limit of a head.
     fn in_head(&mut self, input: &mut &[u8]) -> Progress {
+        if let (State::Padding, 0, Some(b'C' | b'c')) = (self.state, self.spent, input.first()) {
+            self.state = State::Head; // The delimiter is glued to the field.
+        }
         let end = find_byte(b'\n', input);
         let wanted = end.map_or(input.len(), |at| at.saturating_add(1));
         let limit = self.config.limits.head_bytes as usize;
@@ -549,6 +653,15 @@ impl Decoder {
         }
         let length = match quirks.wrong_length {
             WrongLength::Ignore => None,
+            WrongLength::Continue if self.head.bad_length => {
+                self.head.head.content_length = None;
+                None
+            }
+            // Not believed: beyond the limit the part is dropped anyway.
+            WrongLength::Continue => {
+                let limit = u64::from(limits.part_bytes);
+                self.head.head.content_length.filter(|&length| length <= limit)
+            }
             _ if self.head.bad_length => return self.drop_line(DropReason::BadLength),
             _ => self.head.head.content_length,
         };
@@ -645,7 +758,8 @@ impl Decoder {
         if self.partial.is_none() {
             let certain = self.finder.before_delimiter(input, &self.delimiter);
             if certain > 0 {
-                self.consume(input, certain);
+                let piece = self.consume(input, certain);
+                self.frame_may_end(piece, certain);
                 return self.discard(certain);
             }
         }

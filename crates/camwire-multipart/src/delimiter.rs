@@ -1,5 +1,6 @@
 //! Finding the delimiter between two parts.
 
+use crate::Quirks;
 use crate::boundary::{MAX_BOUNDARY, is_boundary_char};
 use crate::text::trim_end;
 
@@ -14,6 +15,7 @@ pub(crate) struct Delimiter {
     /// behind the last of the leading dashes, less two. 0 if that is not possible or decided.
     short_at: u8,
     lf: bool,
+    glued: bool,
 }
 
 /// How much of the delimiter the bytes up to now may be.
@@ -61,7 +63,7 @@ pub(crate) enum Step {
 impl Delimiter {
     /// `boundary` has at most 70 bytes. If it is empty, any line that begins with two dashes is
     /// [`Step::Unknown`], until it is [learned](Self::learn).
-    pub(crate) fn new(boundary: &[u8], lf: bool, dashed: bool) -> Self {
+    pub(crate) fn new(boundary: &[u8], quirks: &Quirks) -> Self {
         let mut bytes = [b'-'; 4 + MAX_BOUNDARY + 2];
         let [cr, lf_byte, _, _, room @ .., _, _] = &mut bytes;
         (*cr, *lf_byte) = (b'\r', b'\n');
@@ -70,9 +72,17 @@ impl Delimiter {
         }
         let len = boundary.len().min(MAX_BOUNDARY);
         let dashes = boundary.iter().take_while(|&&b| b == b'-').count();
-        let short = dashed && dashes >= 2 && dashes < len;
+        let short = quirks.dashed_boundary && dashes >= 2 && dashes < len;
         let short_at = if short { 2 + dashes as u8 } else { 0 };
-        Self { bytes, len: 4 + len as u8, short_at, lf }
+        let (lf, glued) = (quirks.lf_line_ends, quirks.glued_delimiter);
+        Self { bytes, len: 4 + len as u8, short_at, lf, glued }
+    }
+
+    /// The next byte may begin a delimiter that is glued to the frame before it, of which this is
+    /// the end.
+    #[inline]
+    pub(crate) const fn may_follow(&self, frame: &[u8]) -> bool {
+        self.glued && matches!(frame, [.., FRAME_END])
     }
 
     pub(crate) const fn is_known(&self) -> bool {
@@ -85,7 +95,9 @@ impl Delimiter {
         let fits = !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY;
         let learned = fits && boundary.iter().all(|&b| is_boundary_char(b));
         if learned {
-            *self = Self::new(boundary, self.lf, false);
+            let quirks =
+                Quirks { lf_line_ends: self.lf, glued_delimiter: self.glued, ..Quirks::NONE };
+            *self = Self::new(boundary, &quirks);
         }
         learned
     }
@@ -144,6 +156,7 @@ impl Delimiter {
             b'-' => Step::Close,
             b' ' | b'\t' | b'\r' if at == self.len => Step::Delimiter,
             b'\n' if at == self.len && self.lf => Step::Delimiter,
+            b'C' | b'c' if at == self.len && self.glued => Step::Delimiter,
             _ => return Step::Mismatch,
         };
         self.decide(partial);
@@ -190,9 +203,13 @@ impl Delimiter {
     }
 }
 
-/// Finds line ends that two dashes follow. Nothing else can begin a delimiter, and hardly anything
-/// else does: in a picture there is one in 2^24 bytes, so it pays to search for that and not for
-/// the boundary. It is a constant, too, so the finder does not borrow from the decoder.
+/// The last byte of a JPEG frame.
+const FRAME_END: u8 = 0xD9;
+
+/// Finds line ends, and ends of frames, that two dashes follow. Nothing else can begin a delimiter,
+/// and hardly anything else does: in a frame there is one in 2^23 bytes, so it pays to search for
+/// that and not for the boundary. It is a constant, too, so the finder does not borrow from the
+/// decoder.
 #[derive(Clone, Debug)]
 pub(crate) struct Finder {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -203,14 +220,22 @@ impl Finder {
     pub(crate) fn new() -> Self {
         Self {
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            dashes: memchr::memmem::Finder::new(b"\n--"),
+            dashes: memchr::memmem::Finder::new(b"--"),
         }
     }
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline]
     fn find(&self, input: &[u8]) -> Option<usize> {
-        self.dashes.find(input)
+        let mut from = 1;
+        loop {
+            let at = self.dashes.find(input.get(from..)?)?.saturating_add(from);
+            let before = at.saturating_sub(1);
+            if let Some(b'\n' | &FRAME_END) = input.get(before) {
+                return Some(before);
+            }
+            from = at.saturating_add(1);
+        }
     }
 
     /// Without vector instructions `memmem` is no faster than this, but large, and can panic as
@@ -232,12 +257,16 @@ impl Finder {
             let begun = match rest {
                 [.., b'\n', b'-'] => 2,
                 [.., b'\n'] | [.., b'\r'] => 1,
+                [.., FRAME_END, b'-'] if delimiter.glued => 1,
                 _ => 0,
             };
             let at = self.find(rest).unwrap_or(rest.len().saturating_sub(begun));
             let at = from.saturating_add(at);
             match (input.get(at.wrapping_sub(1)), input.get(at)) {
                 (_, None | Some(b'\r')) => return at,
+                (Some(&FRAME_END), Some(b'-')) => return at,
+                (_, Some(&FRAME_END)) if delimiter.glued => return at.saturating_add(1),
+                (_, Some(&FRAME_END)) => from = at.saturating_add(1),
                 (Some(b'\r'), _) => return at.saturating_sub(1),
                 _ if delimiter.lf => return at,
                 _ => from = at.saturating_add(1),
@@ -246,17 +275,17 @@ impl Finder {
     }
 }
 
-/// Looks at every third byte only, as long as these are neither a line end nor a dash.
+/// Looks at every third byte only, as long as these are neither what it searches for nor a dash.
 #[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 fn find_by_threes(input: &[u8]) -> Option<usize> {
     let mut rest = input;
     while let [first, second, third, ..] = rest {
         let step = match third {
-            b'-' if (*first, *second) == (b'\n', b'-') => {
+            b'-' if *second == b'-' && matches!(*first, b'\n' | FRAME_END) => {
                 return Some(input.len().saturating_sub(rest.len()));
             }
             b'-' => 1,
-            b'\n' => 2,
+            b'\n' | &FRAME_END => 2,
             _ => 3,
         };
         rest = rest.get(step..)?;
@@ -272,9 +301,9 @@ mod tests {
     proptest! {
         #[test]
         fn both_ways_to_find(input in proptest::collection::vec(
-            prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'-'), any::<u8>()], 0..200)
+            prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'-'), Just(FRAME_END), any::<u8>()], 0..200)
         ) {
-            let naive = input.windows(3).position(|w| w == b"\n--");
+            let naive = input.windows(3).position(|w| w == b"\n--" || w == b"\xD9--");
             prop_assert_eq!(find_by_threes(&input), naive);
             prop_assert_eq!(Finder::new().find(&input), naive);
         }
@@ -282,13 +311,14 @@ mod tests {
 
     #[test]
     fn lines() {
-        let mut delimiter = Delimiter::new(b"x-", true, true);
+        let mut delimiter = Delimiter::new(b"x-", &Quirks::CAMERAS);
         for (line, step) in [
             (&b"--x-"[..], Step::Delimiter),
             (b"--x- \t ", Step::Delimiter),
             (b"--x---", Step::Close),
             (b"--x--", Step::Mismatch),
             (b"--x-y", Step::Mismatch),
+            (b"--x-Content-Type: image/jpeg", Step::Delimiter),
             (b"--x", Step::Mismatch),
             (b"-", Step::Mismatch),
             (b"", Step::Mismatch),
@@ -300,14 +330,14 @@ mod tests {
     #[test]
     fn the_first_delimiter_decides_about_the_dashes() {
         for (first, other) in [("--x", "----x"), ("----x", "--x")] {
-            let mut delimiter = Delimiter::new(b"--x", true, true);
+            let mut delimiter = Delimiter::new(b"--x", &Quirks::CAMERAS);
             assert_eq!(delimiter.line(first.as_bytes()), Step::Delimiter);
             assert_eq!(delimiter.line(other.as_bytes()), Step::Mismatch);
             assert_eq!(delimiter.line(first.as_bytes()), Step::Delimiter);
             assert_eq!(delimiter.line(std::format!("{first}--").as_bytes()), Step::Close);
         }
         // Only dashes: nothing to tell them apart by.
-        let mut delimiter = Delimiter::new(b"--", true, true);
+        let mut delimiter = Delimiter::new(b"--", &Quirks::CAMERAS);
         assert_eq!(delimiter.line(b"----"), Step::Delimiter);
     }
 }

@@ -58,7 +58,8 @@ pub enum DropReason {
     /// A delimiter came before the head had ended.
     #[error("its head has no end")]
     HeadUnfinished,
-    /// The `Content-Length` is no number, or there are two that differ.
+    /// The `Content-Length` is no number, or there are two that differ, and
+    /// [`WrongLength::Continue`](crate::WrongLength::Continue) is not set.
     #[error("its Content-Length is no number")]
     BadLength,
     /// [`Limits::part_bytes`](crate::Limits::part_bytes)
@@ -69,8 +70,9 @@ pub enum DropReason {
         /// The limit.
         limit: u32,
     },
-    /// No delimiter follows after as many bytes as were declared. The part may have been shorter
-    /// or longer. If shorter, the next one, which began inside of it, is lost, too.
+    /// No delimiter follows after as many bytes as were declared, and
+    /// [`WrongLength::Resynchronise`](crate::WrongLength::Resynchronise) is set. The part may have
+    /// been shorter or longer. If shorter, the next one, which began inside of it, is lost, too.
     #[error("its Content-Length of {declared} is wrong")]
     LengthMismatch {
         /// The `Content-Length`.
@@ -107,6 +109,10 @@ pub enum DecodeErrorKind {
         /// The limit.
         limit: u32,
     },
+    /// A mistake of the caller: an input was fed before all events of the one before were taken, or
+    /// its [rest](crate::Events::rest).
+    #[error("the events of an input were not taken to their end")]
+    Unfinished,
     /// A part had another length than it declared, and
     /// [`WrongLength::Refuse`](crate::WrongLength::Refuse) is set.
     #[error("a part's Content-Length of {declared} is wrong")]

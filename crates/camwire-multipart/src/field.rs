@@ -1,7 +1,7 @@
 //! The lines of a part's head.
 
 use crate::PartHead;
-use crate::text::{find_byte, same, trim};
+use crate::text::{find_byte, same, trim, trim_end};
 
 /// A field's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,14 @@ enum Name {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ContentType {
-    /// `image/jpeg`, or `image/jpg`, which is not registered but sent.
+    /// `image/jpeg`, or `image/jpg` or `image/pjpeg`, which are not registered but sent.
     Jpeg,
-    /// Anything else.
+    /// Text, sound, or anything else that is no JPEG frame.
     Other,
-    /// There is none.
+    /// There is none, or one that JPEG frames are sent with, too: `application/octet-stream`, and
+    /// other types of images and videos.
     #[default]
-    Missing,
+    Unknown,
 }
 
 /// A head as far as it has arrived.
@@ -49,7 +50,12 @@ impl Head {
             return;
         }
         let (name, value) = match split(line) {
-            Some((name, value)) => (known(name), value),
+            Some((name, value)) => {
+                // RFC 9112, 5.1, forbids white space before the colon.
+                let trimmed = trim_end(name);
+                self.junk |= trimmed.len() < name.len();
+                (known(trimmed), value)
+            }
             None => (Name::Invalid, line),
         };
         // No picture is refused for what its server says about it, so these are `None` if they make
@@ -111,13 +117,21 @@ fn known(name: &[u8]) -> Name {
 }
 
 fn content_type(value: &[u8]) -> ContentType {
-    let (jpeg, jpg) = (b"image/jpeg", b"image/jpg");
-    if same(value, jpeg) {
+    if same(value, b"image/jpeg") {
         return ContentType::Jpeg; // As all but a few say it.
     }
     let end = find_byte(b';', value).unwrap_or(value.len());
     let media = trim(value.get(..end).unwrap_or_default());
-    if same(media, jpeg) || same(media, jpg) { ContentType::Jpeg } else { ContentType::Other }
+    let is = |text: &[u8]| same(media, text);
+    let begins = |text: &[u8]| media.get(..text.len()).is_some_and(|start| same(start, text));
+    match media {
+        [] => ContentType::Unknown,
+        _ if is(b"image/jpeg") || is(b"image/jpg") || is(b"image/pjpeg") => ContentType::Jpeg,
+        _ if is(b"application/octet-stream") || begins(b"image/") || begins(b"video/") => {
+            ContentType::Unknown
+        }
+        _ => ContentType::Other,
+    }
 }
 
 /// The number that has these digits, one or more, behind those of `n`, if 64 bits are enough.
@@ -204,9 +218,16 @@ mod tests {
             ("image/jpeg", ContentType::Jpeg),
             ("IMAGE/JPEG; name=x", ContentType::Jpeg),
             ("image/jpg", ContentType::Jpeg),
-            ("image/jpeg2000", ContentType::Other),
+            ("image/pjpeg", ContentType::Jpeg),
+            ("image/jpeg2000", ContentType::Unknown),
+            ("Image/png", ContentType::Unknown),
+            ("video/x-motion-jpeg; a=b", ContentType::Unknown),
+            ("Application/Octet-Stream", ContentType::Unknown),
+            ("", ContentType::Unknown),
+            ("; a=b", ContentType::Unknown),
+            ("image", ContentType::Other),
             ("text/plain", ContentType::Other),
-            ("", ContentType::Other),
+            ("audio/basic", ContentType::Other),
         ] {
             let head = read(&[&std::format!("Content-type: {line}")]);
             assert_eq!(head.content_type, content_type, "{line}");
@@ -225,6 +246,8 @@ mod tests {
         for line in ["no colon", ": no name", "a b: c", "Content-Length : 5", "\u{fc}: x"] {
             assert!(read(&[line]).junk, "{line}");
         }
+        // It is junk, but it is clear what it says.
+        assert_eq!(read(&["Content-Length \t: 5"]).head.content_length, Some(5));
         assert!(!read(&[" folded", "\tfolded", "X-Any:", "X-Any::"]).junk);
     }
 

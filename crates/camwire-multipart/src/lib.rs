@@ -24,7 +24,7 @@ mod text;
 pub use boundary::{Boundary, BoundaryError};
 pub use config::{Config, Limits, Quirks, WrongLength};
 pub use content_type::ContentTypeError;
-pub use decode::Decoder;
+pub use decode::{Decoder, Events};
 pub use encode::{Encoder, MediaType};
 pub use event::{DecodeError, DecodeErrorKind, DropReason, Dropped, Event};
 pub use field::ContentType;

@@ -36,8 +36,13 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         b"X-Frame: 1\r\n",
         b":",
         b"Content-Length: x\r\n",
+        b"Content-Length : 3\r\n",
         b"\xFF",
         b"\xFF\xD8",
+        b"\xFF\xD9",
+        b"\xD9--x",
+        b"--xContent-",
+        b"\xD9-",
         b"--x\r\n\r\n",
         b"--x\r\nA: b\r\n\r\n",
         b" folded\r\n",
@@ -50,10 +55,11 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    let flags = any::<[bool; 8]>();
+    let flags = any::<[bool; 9]>();
     let length = prop_oneof![
         Just(WrongLength::Refuse),
         Just(WrongLength::Resynchronise),
+        Just(WrongLength::Continue),
         Just(WrongLength::Ignore),
     ];
     let limits = (8u32..60, 0u16..5, 0u32..30, 0u32..40, 0u32..60);
@@ -64,7 +70,7 @@ fn config() -> impl Strategy<Value = Config> {
         }),
     ];
     let random = (flags, length, limits).prop_map(|(flags, wrong_length, limits)| {
-        let [a, b, c, d, e, f, g, h] = flags;
+        let [a, b, c, d, e, f, g, h, i] = flags;
         let quirks = Quirks {
             lf_line_ends: a,
             missing_first_delimiter: b,
@@ -74,6 +80,7 @@ fn config() -> impl Strategy<Value = Config> {
             loose_part_end: f,
             blank_line_before_head: g,
             junk_in_head: h,
+            glued_delimiter: i,
             wrong_length,
         };
         Config { quirks, limits }
@@ -198,13 +205,16 @@ proptest! {
         let mut rest: Vec<&[u8]> = cut(&body, &cuts);
         rest.reverse();
         while let Some(mut piece) = rest.pop() {
-            while let Some(event) = decoder.next(&mut piece).unwrap() {
+            loop {
+                let mut events = decoder.feed(piece);
+                let Some(event) = events.next().unwrap() else { break };
                 match event {
                     Event::PartStart { .. } => taken.clear(),
                     Event::Payload(bytes) => taken.extend_from_slice(bytes),
                     Event::PartEnd => found.push(taken.clone()),
                     other => prop_assert!(false, "{:?}", other),
                 }
+                piece = events.rest();
                 let Some((payload, at_end)) = payloads.get(found.len()) else { continue };
                 let again = taken.len().saturating_sub(payload.len());
                 if (!at_end || taken.len() >= payload.len()) && decoder.distrust_length(again) {

@@ -3,8 +3,8 @@
 mod common;
 
 use camwire_multipart::{
-    Boundary, Config, ContentType, Decoder, DropReason, Dropped, Limits, PartHead, Quirks,
-    WrongLength,
+    Boundary, Config, ContentType, DecodeError, DecodeErrorKind, Decoder, DropReason, Dropped,
+    Event, Limits, PartHead, Quirks, WrongLength,
 };
 use common::{Seen, decode_every_way, naive, pictures};
 
@@ -239,6 +239,12 @@ fn reasons(seen: &[Seen]) -> Vec<DropReason> {
     seen.iter().filter_map(dropped).collect()
 }
 
+/// Parts whose length is wrong are dropped.
+fn resynchronise() -> Config {
+    let quirks = Quirks { wrong_length: WrongLength::Resynchronise, ..Quirks::CAMERAS };
+    Config { quirks, ..Config::default() }
+}
+
 #[test]
 fn lies_about_lengths() {
     let part = |length: isize, picture: &str| {
@@ -255,7 +261,7 @@ fn lies_about_lengths() {
             "--x--".into(),
         ]
         .concat();
-        let seen = seen("multipart/x-mixed-replace;boundary=x", &text);
+        let seen = seen_by(resynchronise(), "multipart/x-mixed-replace;boundary=x", &text);
         let declared = (A.len() as isize + lie) as u64;
         assert_eq!(reasons(&seen), [DropReason::LengthMismatch { declared }], "{lie}");
         let pictures = pictures(&seen);
@@ -269,6 +275,46 @@ fn lies_about_lengths() {
     let text = [part(1, "{A}"), part(2, "{A}"), "--x--".into()].concat();
     let seen = seen("multipart/x-mixed-replace;boundary=x", &text);
     assert_eq!(pictures(&seen), [[A, b"\r"].concat(), [A, b"\r\n"].concat()]);
+}
+
+#[test]
+fn parts_go_on_beyond_a_length_that_is_too_small() {
+    let types = "multipart/x-mixed-replace;boundary=x";
+    let lengths =
+        ["0", "1", "4", "23", "-1", "+5", "4 bytes", "", "0x17", "4\r\nContent-Length: 9"];
+    for length in lengths {
+        let part = |picture| format!("--x\r\nContent-Length: {length}\r\n\r\n{picture}\r\n");
+        let text = [part("{A}"), part("{B}"), part("{A}"), "--x--".into()].concat();
+        assert_eq!(pictures(&seen(types, &text)), [A, B, A], "{length}");
+    }
+    // What stands between the length's end and the next bytes is payload, line ends too.
+    for middle in ["\r\n", "\n\n", "\r\n--", "\r\n-", "--", "\r\n--xy", &"\r\n".repeat(20)] {
+        let text = format!("--x\r\nContent-Length: 3\r\n\r\nabc{middle}def\r\n--x--");
+        assert_eq!(pictures(&seen(types, &text)), [format!("abc{middle}def").as_bytes()]);
+    }
+}
+
+#[test]
+fn delimiters_glued_to_their_neighbours() {
+    let types = "multipart/x-mixed-replace;boundary=FRAME";
+    check(
+        types,
+        "--FRAMEContent-Type: image/jpeg\r\n\r\n{A}\r\n--FRAMEcontent-length: {b}\r\n\r\n{B}\r\n--FRAME--",
+    );
+    check(types, "--FRAME\r\nA: b\r\n\r\n{A}--FRAME\r\nA: b\r\n\r\n{B}--FRAME--");
+    check(
+        types,
+        "--FRAMEContent-Type: image/jpeg\r\n\r\n{A}--FRAMEContent-Type: image/jpeg\r\n\r\n{B}--FRAME--",
+    );
+    check("multipart/x; boundary=--FRAME", "--FRAME\n\n{A}--FRAME\n\n{B}--FRAME--");
+    // Also after a part that was dropped.
+    let large = "0".repeat(50);
+    let text = format!(
+        "--FRAME\r\nContent-Length: 3\r\n\r\n{large}{{A}}--FRAME\r\nA: b\r\n\r\n{{B}}--FRAME--"
+    );
+    let limits = Limits { part_bytes: 40, ..Limits::DEFAULT };
+    let seen = seen_by(Config { limits, ..Config::default() }, types, &text);
+    assert_eq!(pictures(&seen), [B]);
 }
 
 #[test]
@@ -287,7 +333,7 @@ fn lengths_not_believed() {
 #[test]
 fn bad_heads_lose_their_part_only() {
     let limits = Limits { head_bytes: 64, head_fields: 3, part_bytes: 40, ..Limits::DEFAULT };
-    let config = Config { limits, ..Config::default() };
+    let config = Config { limits, ..resynchronise() };
     for (head, reason) in [
         ("Content-Length: x\r\n\r\n", DropReason::BadLength),
         ("Content-Length: 1\r\nContent-Length: 2\r\n\r\n", DropReason::BadLength),
@@ -323,10 +369,9 @@ fn endless_things_end() {
             let [Seen::Failed(error)] = &seen[..] else { panic!("{text}: {seen:?}") };
             assert_eq!(error.offset, 50);
         }
-        let text = format!(
-            "--x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-            "\r\n--y".repeat(30)
-        );
+        let text = format!("--x\r\nContent-Length: 99999999\r\n\r\n{}", "\r\n--y".repeat(30));
+        let quirks = Quirks { wrong_length: WrongLength::Resynchronise, ..quirks };
+        let config = Config { limits, quirks };
         let seen = seen_by(config, "multipart/x-mixed-replace;boundary=x", &text);
         assert!(matches!(&seen[..], [Seen::Dropped(_), Seen::Failed(_)]), "{seen:?}");
     }
@@ -347,6 +392,9 @@ fn strict_refuses_each_quirk() {
         "--x\r\nContent-Length: {a}\r\n\r\n{A}--x--\r\n",
         "--x\r\nContent-Length: {a}\r\n\r\n{A}\r\n\r\n--x--\r\n",
         "--x\r\njunk\r\nContent-Length: {a}\r\n\r\n{A}\r\n--x--\r\n",
+        "--x\r\nContent-Length : {a}\r\n\r\n{A}\r\n--x--\r\n",
+        "--xContent-Length: {a}\r\n\r\n{A}\r\n--x--\r\n",
+        "--x\r\n\r\n{A}--x--\r\n",
     ] {
         let seen = seen_by(Config::strict(), "multipart/x-mixed-replace;boundary=x", text);
         assert!(pictures(&seen).is_empty(), "{text}: {seen:?}");
@@ -360,16 +408,47 @@ fn strict_refuses_each_quirk() {
 #[test]
 fn payload_read_by_the_caller() {
     let mut decoder = Decoder::new(&Boundary::new("x").unwrap(), Config::default());
-    let mut input = &b"--x\r\nContent-Length: 10\r\n\r\nab"[..];
     assert_eq!(decoder.payload_ahead(), None);
-    while decoder.next(&mut input).unwrap().is_some() {}
+    let mut events = decoder.feed(b"--x\r\nContent-Length: 10\r\n\r\nab");
+    while events.next().unwrap().is_some() {}
     assert_eq!(decoder.payload_ahead(), Some(8));
     assert_eq!(decoder.skip(3), 3);
     assert_eq!(decoder.skip(100), 5);
     assert_eq!(decoder.payload_ahead(), Some(0));
     assert_eq!(decoder.skip(1), 0);
-    let mut input = &b"\r\n--x\r"[..];
-    assert_eq!(decoder.next(&mut input), Ok(Some(camwire_multipart::Event::PartEnd)));
-    assert_eq!(decoder.next(&mut input), Ok(None));
+    let mut events = decoder.feed(b"\r\n--x\r");
+    assert_eq!(events.next(), Ok(Some(Event::PartEnd)));
+    assert_eq!(events.next(), Ok(None));
     assert_eq!(decoder.payload_ahead(), None);
+}
+
+#[test]
+fn input_fed_twice_is_an_error() {
+    let new = || Decoder::new(&Boundary::new("x").unwrap(), Config::default());
+    let chunk = b"--x\r\n\r\nabc\r\n--x\r\n";
+    let unfinished = |error: DecodeError| error.kind == DecodeErrorKind::Unfinished;
+    // What is easily written.
+    let (mut decoder, mut events) = (new(), 0);
+    let error = loop {
+        match decoder.feed(chunk).next() {
+            Ok(_) => events += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(unfinished(error) && events == 1, "{error} after {events}");
+    assert_eq!(decoder.feed(b"").next(), Err(error));
+    // All events, or the rest.
+    let mut decoder = new();
+    for _ in 0..3 {
+        let mut events = decoder.feed(chunk);
+        while events.next().unwrap().is_some() {}
+    }
+    let mut rest = &chunk[..];
+    while !rest.is_empty() {
+        let mut events = decoder.feed(rest);
+        events.next().unwrap();
+        rest = events.rest();
+    }
+    let _ = decoder.feed(chunk);
+    assert!(unfinished(decoder.feed(b"").next().unwrap_err()));
 }

@@ -2,14 +2,17 @@
 
 use camwire_frame::{
     BlockingFrameSource, CaptureError, Clock, Flow, FrameInfo, FrameSource, Instant, Quality,
-    Resolution, TestPattern, jpeg,
+    Resolution, jpeg,
 };
 use camwire_multipart::{
     Boundary, Config, DecodeErrorKind, Decoder, Encoder, Limits, MissingEoi, MultipartSource,
     PartHead, SourceError,
 };
+use camwire_pattern::TestPattern;
 use embassy_futures::block_on;
+use proptest::prelude::*;
 use std::convert::Infallible;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Gives at most `piece` bytes at once; counts what went to a buffer other than the work buffer.
@@ -100,6 +103,9 @@ fn picture(number: u64) -> Vec<u8> {
     memory
 }
 
+/// To draw one takes a while.
+static FRAMES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| (0..24).map(picture).collect());
+
 fn part(length: Option<usize>, sequence: u64, payload: &[u8]) -> Vec<u8> {
     let head = PartHead {
         content_length: length.map(|n| n as u64),
@@ -152,7 +158,7 @@ fn whole_pictures_come_whole() {
             let total: usize = pictures.iter().map(Vec::len).sum();
             let direct = source.reader().direct;
             match with_length {
-                true => assert!(direct + 4 * WORK >= total, "{direct} of {total}"),
+                true => assert!(direct + 8 * WORK >= total, "{direct} of {total}"),
                 false => assert_eq!(direct, 0),
             }
         }
@@ -195,9 +201,8 @@ fn too_large_names_what_is_needed_and_goes_on() {
         part(Some(small.len()), 3, &small),
     ];
     let mut source = source(body(&parts), 1000);
-    let needed = large.len();
-    assert_eq!(capture(&mut source, 1000), Err(CaptureError::TooLarge { needed }));
     let needed = picture(2).len();
+    assert_eq!(capture(&mut source, 1000), Err(CaptureError::TooLarge { needed }));
     assert_eq!(capture(&mut source, 1000), Err(CaptureError::TooLarge { needed }));
     assert_eq!(capture(&mut source, SLOT).unwrap().1, small);
     assert_eq!(source.counts().too_large, 2);
@@ -229,13 +234,13 @@ fn broken_ones_are_told_and_others_go_on() {
         part(Some(p.len()), 8, &p),
     ];
     for piece in [1, 100, 100_000] {
-        let mut source = source(body(&parts), piece);
+        let mut source = source(body(&parts), piece).missing_eoi(MissingEoi::Broken);
         let mut pictures = Vec::new();
         let mut broken = 0;
         loop {
             match capture(&mut source, SLOT) {
                 Ok((info, slot)) => {
-                    assert_eq!(slot, p);
+                    assert!(slot == p);
                     pictures.push(info.upstream.sequence.unwrap());
                 }
                 Err(CaptureError::Broken) => broken += 1,
@@ -243,17 +248,30 @@ fn broken_ones_are_told_and_others_go_on() {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert_eq!(pictures, [2, 7, 8], "{piece}");
-        assert_eq!(broken, 6);
+        // A part without type that is no JPEG is passed over.
+        assert_eq!(pictures, [2, 6, 7, 8], "{piece}");
+        assert_eq!(broken, 4);
         let counts = source.counts();
-        assert_eq!((counts.broken, counts.wrong_length), (6, 2));
+        assert_eq!((counts.broken, counts.wrong_length, counts.not_jpeg), (4, 2, 1));
     }
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Becomes {
+    /// It is returned as it should be.
+    Whole,
+    /// It is returned with an EOI.
+    Completed,
+    Dropped,
 }
 
 /// What is wrong with one frame costs no other, however the stream is cut, and whatever comes with
 /// the same read.
 #[test]
 fn one_damaged_frame_costs_no_other() {
+    use Becomes::{Completed, Dropped, Whole};
+
     let good: Vec<_> = (0..4).map(picture).collect();
     let p = picture(9);
     let cut = &p[..p.len() - 400];
@@ -261,25 +279,33 @@ fn one_damaged_frame_costs_no_other() {
     let with_length = |len: usize, payload: &[u8]| part(Some(len), 9, payload);
     let garbage: Vec<u8> =
         (0..5000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let kinds: &[(&str, Vec<u8>, bool)] = &[
-        ("cut off, right length", with_length(cut.len(), cut), false),
-        ("cut off, length of the whole", with_length(p.len(), cut), false),
-        ("cut off, length of nothing", with_length(10, cut), false),
-        ("cut off, no length", part(None, 9, cut), false),
-        ("no EOI, right length", with_length(bare.len(), bare), false),
-        ("no EOI, length of the whole", with_length(p.len(), bare), false),
-        ("no EOI, no length", part(None, 9, bare), false),
-        ("whole, length too small by 1", with_length(p.len() - 1, &p), false),
-        ("whole, length too small by 60", with_length(p.len() - 60, &p), false),
-        ("whole, length too large by 1", with_length(p.len() + 1, &p), true),
-        ("whole, length too large by 50", with_length(p.len() + 50, &p), true),
-        ("whole, length too large by 700", with_length(p.len() + 700, &p), true),
-        ("garbage", with_length(garbage.len(), &garbage), false),
-        ("garbage behind an SOI", with_length(5002, &[b"\xff\xd8", &garbage[..]].concat()), false),
-        ("text", with_length(9, b"not JPEG!"), false),
-        ("nothing", with_length(0, b""), false),
+    let kinds: &[(&str, Vec<u8>, Becomes)] = &[
+        ("cut off, right length", with_length(cut.len(), cut), Completed),
+        ("cut off, length of the whole", with_length(p.len(), cut), Dropped),
+        ("cut off, length of nothing", with_length(10, cut), Completed),
+        ("cut off, no length", part(None, 9, cut), Completed),
+        ("no EOI, right length", with_length(bare.len(), bare), Completed),
+        // The line end before the delimiter is as long as the EOI.
+        ("no EOI, length of the whole", with_length(p.len(), bare), Completed),
+        ("no EOI, length much too large", with_length(p.len() + 20, bare), Dropped),
+        ("no EOI, no length", part(None, 9, bare), Completed),
+        ("cut off in the head", part(None, 9, &p[..100]), Dropped),
+        ("whole, length too small by 1", with_length(p.len() - 1, &p), Whole),
+        ("whole, length too small by 60", with_length(p.len() - 60, &p), Whole),
+        ("whole, length too small: 0", with_length(0, &p), Whole),
+        ("whole, length too large by 1", with_length(p.len() + 1, &p), Whole),
+        ("whole, length too large by 50", with_length(p.len() + 50, &p), Whole),
+        ("whole, length too large by 700", with_length(p.len() + 700, &p), Whole),
+        ("garbage", with_length(garbage.len(), &garbage), Dropped),
+        (
+            "garbage behind an SOI",
+            with_length(5002, &[b"\xff\xd8", &garbage[..]].concat()),
+            Dropped,
+        ),
+        ("text", with_length(9, b"not JPEG!"), Dropped),
+        ("nothing", with_length(0, b""), Dropped),
     ];
-    for (kind, bad, is_whole) in kinds {
+    for (kind, bad, becomes) in kinds {
         let mut parts: Vec<_> =
             (0..4).map(|n| part(Some(good[n].len()), n as u64, &good[n])).collect();
         parts.insert(2, bad.clone());
@@ -294,8 +320,15 @@ fn one_damaged_frame_costs_no_other() {
                 match BlockingFrameSource::capture(&mut source, &mut slot) {
                     Ok(info) => {
                         let number = info.upstream.sequence.unwrap();
-                        let expected = good.get(number as usize).unwrap_or(&p);
-                        assert_eq!(&slot[..info.len], expected);
+                        let frame = &slot[..info.len];
+                        match good.get(number as usize) {
+                            Some(expected) => assert!(frame == expected, "{kind}"),
+                            None if *becomes == Whole => assert!(frame == p, "{kind}"),
+                            None => assert!(
+                                frame.starts_with(cut) && frame.ends_with(b"\xFF\xD9"),
+                                "{kind}"
+                            ),
+                        }
                         numbers.push(number);
                     }
                     Err(CaptureError::Broken) => broken += 1,
@@ -303,18 +336,188 @@ fn one_damaged_frame_costs_no_other() {
                     Err(error) => panic!("{error}"),
                 }
             }
-            let expected: &[u64] = if *is_whole { &[0, 1, 9, 2, 3] } else { &[0, 1, 2, 3] };
+            let expected: &[u64] =
+                if *becomes == Dropped { &[0, 1, 2, 3] } else { &[0, 1, 9, 2, 3] };
             assert_eq!(numbers, expected, "{kind}, in pieces of {piece}");
             let counts = source.counts();
-            assert_eq!(
-                (broken, counts.broken),
-                (u64::from(!is_whole), u64::from(!is_whole)),
-                "{kind}"
-            );
-            // Two bytes too many are taken for the line end before the delimiter.
-            let is_wrong = ["too", "cut off, length"].iter().any(|wrong| kind.contains(wrong));
+            let dropped = u64::from(*becomes == Dropped);
+            assert_eq!((broken, counts.broken), (dropped, dropped), "{kind}");
+            assert_eq!(counts.no_eoi, u64::from(*becomes == Completed), "{kind}");
+            let is_wrong = ["too", "cut off, length"];
+            let is_wrong = is_wrong.iter().any(|wrong| kind.contains(wrong));
             assert_eq!(counts.wrong_length, u64::from(is_wrong), "{kind}, in pieces of {piece}");
         }
+    }
+}
+
+/// A server that writes every part in its own way.
+struct Server {
+    name: &'static str,
+    opening: &'static [u8],
+    /// The part with this frame, delimiter behind it included. The second number is the length of
+    /// the frame before.
+    part: fn(&[u8], usize) -> Vec<u8>,
+    /// What becomes of its frames.
+    becomes: Becomes,
+    /// How many of its first frames are lost before that is so.
+    lost: usize,
+}
+
+/// A part of [`Server`] with this length, payload and end.
+fn written(length: impl std::fmt::Display, payload: &[u8], end: &[u8]) -> Vec<u8> {
+    let head = format!("Content-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), payload, end].concat()
+}
+
+/// As [`written`], without a length.
+fn unmeasured(payload: &[u8], end: &[u8]) -> Vec<u8> {
+    [b"Content-Type: image/jpeg\r\n\r\n", payload, end].concat()
+}
+
+const END: &[u8] = b"\r\n--frame\r\n";
+
+/// One that is found in the field is one line more.
+#[rustfmt::skip]
+const SERVERS: &[Server] = &{
+    use Becomes::{Completed, Dropped, Whole};
+    const fn server(name: &'static str, part: fn(&[u8], usize) -> Vec<u8>, becomes: Becomes) -> Server {
+        Server { name, opening: b"--frame\r\n", part, becomes, lost: 0 }
+    }
+    const fn after(lost: usize, server: Server) -> Server {
+        Server { lost, ..server }
+    }
+    const fn opening(opening: &'static [u8], server: Server) -> Server {
+        Server { opening, ..server }
+    }
+    [
+        server("right", |p, _| written(p.len(), p, END), Whole),
+        server("no length", |p, _| unmeasured(p, END), Whole),
+        server("too small by 2", |p, _| written(p.len() - 2, p, END), Whole),
+        server("too small by 60", |p, _| written(p.len() - 60, p, END), Whole),
+        server("length 0", |p, _| written(0, p, END), Whole),
+        server("length -1", |p, _| written(-1, p, END), Whole),
+        server("length with unit", |p, _| written(format!("{} bytes", p.len()), p, END), Whole),
+        server("two lengths", |p, _| written(format!("{}\r\nContent-Length: 7", p.len()), p, END), Whole),
+        server("space before the colon", |p, _| [b"Content-Type : image/jpeg\r\nContent-Length :3\r\n\r\n", p, END].concat(), Whole),
+        server("too large by 4", |p, _| written(p.len() + 4, p, END), Whole),
+        server("too large by 700", |p, _| written(p.len() + 700, p, END), Whole),
+        server("of the frame before", |p, before| written(before, p, END), Whole),
+        server("beyond the slot", |p, _| written(SLOT * 2, p, END), Whole),
+        server("beyond every limit", |p, _| written(u64::MAX, p, END), Whole),
+        server("zeros before SOI", |p, _| written(p.len() + 300, &[&[0; 300], p].concat(), END), Whole),
+        server("line end before SOI", |p, _| written(p.len(), &[b"\r\n", p].concat(), END), Whole),
+        server("fill byte before SOI", |p, _| written(p.len() + 1, &[b"\xFF", p].concat(), END), Whole),
+        server("two SOI", |p, _| written(p.len() + 2, &[b"\xFF\xD8", p].concat(), END), Whole),
+        server("zeros after EOI", |p, _| written(p.len() + 90, &[p, &[0; 90]].concat(), END), Whole),
+        server("no EOI", |p, _| written(p.len() - 2, &p[..p.len() - 2], END), Completed),
+        server("no EOI, no length", |p, _| unmeasured(&p[..p.len() - 2], END), Completed),
+        server("no EOI, too small", |p, _| written(p.len() - 9, &p[..p.len() - 2], END), Completed),
+        after(3, server("no EOI, too large", |p, _| written(p.len() + 20, &p[..p.len() - 2], END), Completed)),
+        server("no line end, no length", |p, _| unmeasured(p, b"--frame\r\n"), Whole),
+        server("no line end, length", |p, _| written(p.len(), p, b"--frame\r\n"), Whole),
+        server("no line end, too small", |p, _| written(p.len() - 5, p, b"--frame\r\n"), Whole),
+        server("no line end, too large", |p, _| written(p.len() + 5, p, b"--frame\r\n"), Whole),
+        server("bare LF", |p, _| [b"Content-Type: image/jpeg\n\n", p, b"\n--frame\n"].concat(), Whole),
+        opening(b"--frame", server("glued to the head", |p, _| written(p.len(), p, b"\r\n--frame"), Whole)),
+        opening(b"--frame", server("glued on both sides", |p, _| unmeasured(p, b"--frame"), Whole)),
+        server("octet-stream", |p, _| [b"Content-Type: application/octet-stream\r\n\r\n", p, END].concat(), Whole),
+        server("image/pjpeg", |p, _| [b"Content-Type: Image/PJPEG\r\n\r\n", p, END].concat(), Whole),
+        server("nameless and folded lines", |p, _| [b"Tue Dec 1\r\nA: b\r\n c\r\n: x\r\n\r\n", p, END].concat(), Whole),
+        server("no head", |p, _| [b"\r\n", p, END].concat(), Whole),
+        server("cut at its head", |p, _| written(p.len(), &p[..50], END), Dropped),
+    ]
+};
+
+#[test]
+fn servers_that_are_always_wrong() {
+    let frames = &*FRAMES;
+    for Server { name, opening, part, becomes, lost } in SERVERS {
+        let mut bytes = opening.to_vec();
+        let mut before = frames[23].len();
+        for frame in frames {
+            bytes.extend(part(frame, before));
+            before = frame.len();
+        }
+        for piece in [1, 100, 1460, 100_000] {
+            let decoder = Decoder::new(&boundary(), Config::default());
+            let reader = Reader { rest: bytes.clone(), piece, direct: 0, pending: None };
+            let mut source: MultipartSource<_, _, 1024> =
+                MultipartSource::new(reader, decoder, Ticks::default());
+            let (mut found, mut errors) = (0, 0);
+            let mut slot = vec![0; SLOT];
+            loop {
+                match BlockingFrameSource::capture(&mut source, &mut slot) {
+                    Ok(info) => {
+                        // Completed, it is what it should have been.
+                        let expected = &frames[found + lost];
+                        assert!(&slot[..info.len] == expected, "{name}: {found} in {piece}");
+                        found += 1;
+                    }
+                    Err(CaptureError::Ended) => break,
+                    Err(CaptureError::Broken | CaptureError::TooLarge { .. }) => errors += 1,
+                    Err(error) => panic!("{name}: {error}"),
+                }
+            }
+            let counts = source.counts();
+            match becomes {
+                Becomes::Dropped => assert!(found == 0 && errors > 0, "{name} in {piece}"),
+                _ => assert_eq!((found, errors), (24 - lost, *lost), "{name} in {piece}"),
+            }
+            if *becomes == Becomes::Completed {
+                assert_eq!(counts.no_eoi, found as u64, "{name}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    /// Frames whose lengths lie, and cut ones among them: every whole frame comes, in order, and
+    /// nothing comes that the server has not sent.
+    #[test]
+    fn no_lie_about_a_length_costs_a_frame(
+        // By how much the length is wrong, and how many bytes of the frame are missing.
+        kinds in proptest::collection::vec(
+            (
+                prop_oneof![Just(Some(0)), (-3000_isize..700).prop_map(Some), Just(None)],
+                prop_oneof![4 => Just(0), 1 => 3_usize..3000],
+            ),
+            1..20,
+        ),
+        pieces in prop_oneof![1_usize..40, 40_usize..6000],
+    ) {
+        let frames = &*FRAMES;
+        let parts: Vec<_> = frames.iter().zip(&kinds).zip(0..).map(|((frame, (lie, missing)), n)| {
+            let length = lie.map(|lie| frame.len().saturating_add_signed(lie));
+            part(length, n, &frame[..frame.len() - missing])
+        }).collect();
+        let decoder = Decoder::new(&boundary(), Config::default());
+        let reader = Reader { rest: body(&parts), piece: pieces, direct: 0, pending: None };
+        let mut source: MultipartSource<_, _, 8192> =
+            MultipartSource::new(reader, decoder, Ticks::default());
+        let mut slot = vec![0; SLOT];
+        let mut whole = Vec::new();
+        loop {
+            match BlockingFrameSource::capture(&mut source, &mut slot) {
+                Ok(info) => {
+                    let n = info.upstream.sequence.unwrap() as usize;
+                    let frame = &slot[..info.len];
+                    if kinds[n].1 == 0 {
+                        prop_assert!(frame == frames[n], "{}", n);
+                        whole.push(n);
+                    } else {
+                        let sent = &frames[n][..frames[n].len() - kinds[n].1];
+                        prop_assert!(frame.starts_with(sent) && frame.ends_with(b"\xFF\xD9"));
+                    }
+                }
+                Err(CaptureError::Broken) => {}
+                Err(CaptureError::Ended) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let sent: Vec<_> = (0..kinds.len()).filter(|&n| kinds[n].1 == 0).collect();
+        prop_assert_eq!(whole, sent);
     }
 }
 

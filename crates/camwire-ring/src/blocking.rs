@@ -7,7 +7,7 @@ use std::task::Wake;
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crate::{FrameLease, Grant, GrantError, LeaseError, Publisher, Reader};
+use crate::{Grant, GrantError, Lease, LeaseError, Publisher, Reader};
 
 struct Unpark(Thread);
 
@@ -19,8 +19,7 @@ impl Wake for Unpark {
 
 /// Runs `future` on this thread until it is done; sleeps while it waits.
 ///
-/// For instance a [`capture_loop`](crate::capture_loop) with a
-/// [`Blocking`](camwire_frame::Blocking) source, on a thread of its own.
+/// For instance a publisher that waits for its slots on a thread of its own.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     match block_on_until(future, None) {
         Some(output) => output,
@@ -47,13 +46,13 @@ fn block_on_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::
     }
 }
 
-impl<'r> Reader<'r> {
+impl<'r, M: Copy> Reader<'r, M> {
     /// As [`next`](Self::next), but blocks the thread, at most for `timeout`.
     ///
     /// # Errors
     ///
     /// As [`LeaseError`] says.
-    pub fn next_blocking(&mut self, timeout: Duration) -> Result<FrameLease<'_, 'r>, LeaseError> {
+    pub fn next_blocking(&mut self, timeout: Duration) -> Result<Lease<'_, 'r, M>, LeaseError> {
         lease(self.next(), timeout)
     }
 
@@ -62,7 +61,7 @@ impl<'r> Reader<'r> {
     /// # Errors
     ///
     /// As [`LeaseError`] says.
-    pub fn latest_blocking(&mut self, timeout: Duration) -> Result<FrameLease<'_, 'r>, LeaseError> {
+    pub fn latest_blocking(&mut self, timeout: Duration) -> Result<Lease<'_, 'r, M>, LeaseError> {
         lease(self.latest(), timeout)
     }
 }
@@ -73,13 +72,13 @@ fn lease<L>(lease: impl Future<Output = Option<L>>, timeout: Duration) -> Result
         .ok_or(LeaseError::Ended)
 }
 
-impl<'r> Publisher<'r> {
+impl<'r, M: Copy> Publisher<'r, M> {
     /// As [`grant`](Self::grant), but blocks the thread, at most for `timeout`.
     ///
     /// # Errors
     ///
     /// [`GrantError::Full`] if no slot has become free within that time.
-    pub fn grant_blocking(&mut self, timeout: Duration) -> Result<Grant<'r>, GrantError> {
+    pub fn grant_blocking(&mut self, timeout: Duration) -> Result<Grant<'r, M>, GrantError> {
         block_on_until(self.grant(), Instant::now().checked_add(timeout)).ok_or(GrantError::Full)
     }
 }

@@ -10,27 +10,26 @@ extern crate std;
 // What many places use is inlined on 64-bit machines, where calls cost more than code, and not on
 // 32-bit ones, where flash is scarce: hence the attributes with `target_pointer_width`.
 
-mod atomic_waker;
 #[cfg(feature = "std")]
 mod blocking;
-mod capture;
 mod life;
+mod memory;
 mod publisher;
 mod reader;
 mod ring;
-mod settings;
 mod slot;
-mod status;
 mod sync;
+mod wait;
 mod waker;
 
 #[cfg(feature = "std")]
 pub use blocking::block_on;
-pub use capture::{CaptureConfig, capture_loop, capture_loop_with_settings};
 pub use life::PublisherError;
+#[cfg(not(loom))]
+pub use memory::StaticRing;
+pub use memory::{MemoryError, RingMemory, SLOT_ALIGN};
 pub use publisher::{CommitError, Grant, GrantError, Publisher, Uncommitted};
-pub use reader::{FrameLease, LeaseError, Reader, Revocation, SubscribeError};
-pub use ring::{Follow, FrameRing, MemoryError, Policy, ReaderSlot, RingMemory};
-pub use settings::{SetError, Settings};
+pub use reader::{Lease, LeaseError, Reader, Revocation, SubscribeError};
+pub use ring::{Follow, Policy, ReaderSlot, Ring};
 pub use slot::Slot;
-pub use status::{SourceState, SourceStatus};
+pub use wait::{WaitList, WaitListFull};

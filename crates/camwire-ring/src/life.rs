@@ -13,7 +13,7 @@ pub enum PublisherError {
     Closed,
 }
 
-/// The pictures of one publisher, or of several of which each but the last was detached.
+/// The items of one publisher, or of several of which each but the last was detached.
 ///
 /// A reader follows the stream it was made in. So it gets the end of that stream, even if another
 /// publisher has begun another before it looks.
@@ -38,7 +38,7 @@ impl Stream {
 /// +---------+--------+-------+---------------+
 /// ```
 ///
-/// - `ENDED`: no more pictures of this stream.
+/// - `ENDED`: no more items of this stream.
 /// - `CLOSED`: nor of any other.
 /// - stream: the number of the stream, which may wrap around.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Life {
 
     /// The stream ends.
     pub(crate) fn end(&self) {
-        // Release: who finds the end finds the last picture.
+        // Release: who finds the end finds the last item.
         self.0.fetch_or(ENDED, Ordering::Release);
     }
 
@@ -101,7 +101,7 @@ impl Life {
         Stream(self.0.load(Ordering::Relaxed) & !FLAGS)
     }
 
-    /// Whether pictures of this stream may still come.
+    /// Whether items of this stream may still come.
     #[inline]
     pub(crate) fn goes_on(&self, stream: Stream) -> bool {
         // Acquire: see `end`.

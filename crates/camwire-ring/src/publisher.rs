@@ -3,10 +3,8 @@ use core::ops::{Deref, DerefMut};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use camwire_frame::{FrameInfo, Instant};
-
 use crate::life::{PublisherError, Stream};
-use crate::ring::{FrameRing, ORDERED, Policy, is_after};
+use crate::ring::{ORDERED, Policy, Ring, is_after};
 use crate::slot::{Meta, Slot};
 use crate::sync::Ordering;
 use crate::waker::Event;
@@ -20,61 +18,62 @@ pub enum GrantError {
     Full,
 }
 
-/// Why a picture was not published.
+/// Why an item was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
     /// The grant is of another ring.
     #[error("the grant is of another ring")]
     OtherRing,
-    /// `info.len` is more than a slot holds.
-    #[error("the picture is longer than its slot")]
+    /// The length given is more than a slot holds.
+    #[error("the item is longer than its slot")]
     TooLong,
     /// The stream has ended.
     #[error("the ring is closed")]
     Closed,
 }
 
-/// A picture that was not published. Its slot is still granted.
+/// A item that was not published. Its slot is still granted.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub struct Uncommitted<'r> {
+pub struct Uncommitted<'r, M: Copy = ()> {
     /// Why it was not published.
     pub error: CommitError,
-    /// For another attempt, or another picture.
-    pub grant: Grant<'r>,
+    /// For another attempt, or another item.
+    pub grant: Grant<'r, M>,
 }
 
-impl From<Uncommitted<'_>> for CommitError {
-    fn from(uncommitted: Uncommitted<'_>) -> Self {
+impl<M: Copy> From<Uncommitted<'_, M>> for CommitError {
+    fn from(uncommitted: Uncommitted<'_, M>) -> Self {
         uncommitted.error
     }
 }
 
-/// The one end of a [`FrameRing`] through which pictures come in.
+/// The one end of a [`Ring`] through which items come in.
 ///
 /// When it is dropped the stream ends: its readers get what the ring still offers of it, then the
 /// end. A later publisher begins another stream, whose numbers go on where this one's stopped.
 #[derive(Debug)]
-pub struct Publisher<'r> {
-    ring: &'r FrameRing<'r>,
+pub struct Publisher<'r, M: Copy = ()> {
+    ring: &'r Ring<'r, M>,
     stream: Stream,
 }
 
-/// A slot that its owner has for itself, to write a picture into.
+/// A slot that its owner has for itself, to write an item into: all its bytes, aligned to
+/// [`SLOT_ALIGN`](crate::SLOT_ALIGN).
 ///
-/// Several may be open at once, for an input that interleaves pictures. Dropping it without
+/// Several may be open at once, for an input that interleaves items. Dropping it without
 /// [`Publisher::commit`] leaves no trace.
 #[derive(Debug)]
 #[must_use = "a grant that is dropped publishes nothing"]
-pub struct Grant<'r> {
-    ring: &'r FrameRing<'r>,
-    slot: &'r Slot,
+pub struct Grant<'r, M: Copy = ()> {
+    ring: &'r Ring<'r, M>,
+    slot: &'r Slot<M>,
     number: u32,
 }
 
 /// The way in.
-impl FrameRing<'_> {
+impl<M: Copy> Ring<'_, M> {
     /// The one publisher.
     ///
     /// If the stream of the one before it has ended, this one begins another, for readers that
@@ -84,30 +83,30 @@ impl FrameRing<'_> {
     /// # Errors
     ///
     /// If there is a publisher already, or the ring is closed.
-    pub fn publisher(&self) -> Result<Publisher<'_>, PublisherError> {
+    pub fn publisher(&self) -> Result<Publisher<'_, M>, PublisherError> {
         Ok(Publisher { ring: self, stream: self.life.claim()? })
     }
 }
 
-impl<'r> Publisher<'r> {
+impl<'r, M: Copy> Publisher<'r, M> {
     /// The ring it publishes to.
     #[must_use]
-    pub fn ring(&self) -> &'r FrameRing<'r> {
+    pub fn ring(&self) -> &'r Ring<'r, M> {
         self.ring
     }
 
-    /// A slot to write the next picture into, if there is one.
+    /// A slot to write the next item into, if there is one.
     ///
     /// # Errors
     ///
-    /// [`GrantError::Full`] if every slot is leased or granted, holds the newest picture, or holds one that
+    /// [`GrantError::Full`] if every slot is leased or granted, holds the newest item, or holds one that
     /// the policy keeps. Nothing is counted; see [`skip`](Self::skip).
     #[inline]
-    pub fn try_grant(&mut self) -> Result<Grant<'r>, GrantError> {
+    pub fn try_grant(&mut self) -> Result<Grant<'r, M>, GrantError> {
         let ring = self.ring;
         let head = ring.head.load(Ordering::Relaxed);
         let tail = ring.tail.load(Ordering::Relaxed);
-        // When the ring offers as many pictures as there are slots, none can be free.
+        // When the ring offers as many items as there are slots, none can be free.
         let may_be_free = (head.wrapping_sub(tail) as usize) < ring.slots.len();
         let slot = may_be_free
             .then(|| self.take_free())
@@ -122,13 +121,13 @@ impl<'r> Publisher<'r> {
 
     /// Takes a slot that is free.
     #[inline]
-    fn take_free(&self) -> Option<(u32, &'r Slot)> {
+    fn take_free(&self) -> Option<(u32, &'r Slot<M>)> {
         self.ring.numbered_slots().find(|(_, slot)| slot.take())
     }
 
-    /// Withdraws pictures before the position `keep`, the oldest first, until that frees a slot,
+    /// Withdraws items before the position `keep`, the oldest first, until that frees a slot,
     /// which is taken.
-    fn withdraw_before(&self, keep: u32) -> Option<(u32, &'r Slot)> {
+    fn withdraw_before(&self, keep: u32) -> Option<(u32, &'r Slot<M>)> {
         let ring = self.ring;
         let mut tail = ring.tail.load(Ordering::Relaxed);
         while is_after(keep, tail) {
@@ -146,7 +145,7 @@ impl<'r> Publisher<'r> {
 
     /// The first position that must not be withdrawn.
     fn keep_from(&self, head: u32) -> u32 {
-        // The newest picture always stays, for those who come now.
+        // The newest item always stays, for those who come now.
         let newest = head.wrapping_sub(1);
         let earlier = |a: u32, b: u32| if is_after(a, b) { b } else { a };
         match self.ring.policy() {
@@ -163,11 +162,11 @@ impl<'r> Publisher<'r> {
         }
     }
 
-    /// A slot to write the next picture into, as soon as there is one: under
+    /// A slot to write the next item into, as soon as there is one: under
     /// [`Policy::KeepAll`], when the slowest ordered reader has moved on.
     ///
     /// Cancel-safe.
-    pub fn grant(&mut self) -> impl Future<Output = Grant<'r>> {
+    pub fn grant(&mut self) -> impl Future<Output = Grant<'r, M>> {
         // Not an `async fn`, here and elsewhere in the ring: each of those has a panic in it, for
         // being polled after its end.
         poll_fn(|cx| self.poll_until(cx, Event::SLOT, |publisher| publisher.try_grant().ok()))
@@ -212,20 +211,26 @@ impl<'r> Publisher<'r> {
         }
     }
 
-    /// Publishes the picture in `grant` and returns its sequence number. They start at 1 and rise
-    /// by one with every picture that is published or [skipped](Self::skip).
+    /// Publishes the first `len` bytes of `grant`, with what is known of them in `info`, and returns
+    /// the item's sequence number. Numbers start at 1 and rise by one with every item that is
+    /// published or [skipped](Self::skip).
     ///
-    /// Pictures are published in the order of the commits, whatever the order of the grants.
+    /// Items are published in the order of the commits, whatever the order of the grants.
     ///
     /// # Errors
     ///
     /// As [`CommitError`] says. The grant is given back beside it.
     #[inline]
-    pub fn commit(&mut self, grant: Grant<'r>, info: FrameInfo) -> Result<u64, Uncommitted<'r>> {
+    pub fn commit(
+        &mut self,
+        grant: Grant<'r, M>,
+        len: usize,
+        info: M,
+    ) -> Result<u64, Uncommitted<'r, M>> {
         let ring = self.ring;
         let error = if !core::ptr::eq(grant.ring, ring) {
             Some(CommitError::OtherRing)
-        } else if info.len > ring.slot_bytes() {
+        } else if len > ring.slot_bytes() {
             Some(CommitError::TooLong)
         } else if ring.life.has_ended() {
             Some(CommitError::Closed)
@@ -239,7 +244,7 @@ impl<'r> Publisher<'r> {
         core::mem::forget(grant);
         let sequence = self.number();
         let position = ring.head.load(Ordering::Relaxed);
-        slot.publish(Meta { position, sequence, stream: self.stream, info });
+        slot.publish(Meta { position, sequence, stream: self.stream, len, info });
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
@@ -247,7 +252,7 @@ impl<'r> Publisher<'r> {
         Ok(sequence)
     }
 
-    /// Counts a picture that was not published because there was no slot for it. It has a
+    /// Counts an item that was not published because there was no slot for it. It has a
     /// sequence number like any other, so readers see that they missed it.
     pub fn skip(&mut self) {
         self.number();
@@ -261,7 +266,7 @@ impl<'r> Publisher<'r> {
         sequence
     }
 
-    /// Withdraws every picture, so that nobody who comes later gets an old one. Leases stay valid.
+    /// Withdraws every item, so that nobody who comes later gets an old one. Leases stay valid.
     pub fn clear(&mut self) {
         let head = self.ring.head.load(Ordering::Relaxed);
         while let Some((_, slot)) = self.withdraw_before(head) {
@@ -269,14 +274,16 @@ impl<'r> Publisher<'r> {
         }
     }
 
-    /// If there is no slot left for the next picture, asks back the leases of one that the ring has
+    /// If there is no slot left for the next item, asks back the leases of one that the ring has
     /// wanted back the longest, provided that is at least `grace`. Returns how many leases were asked
     /// back.
     ///
-    /// A slot is wanted back from when the ring no longer offers its picture. The ring has no clock,
-    /// so that counts from the first call that sees it; a lease has at least that time. When no slot
+    /// `now` is the time since any fixed moment, for instance the start of the program; it is used
+    /// in whole milliseconds. A slot is wanted back from when the ring no longer offers its item.
+    /// The ring has no clock, so that counts from the first call that sees it; a lease has at least
+    /// that time. When no slot
     /// is left, what the policy gives up is withdrawn here already. Holders of a lease see in
-    /// [`FrameLease::revoked`](crate::FrameLease::revoked) that it is asked back, and should end it,
+    /// [`Lease::revoked`](crate::Lease::revoked) that it is asked back, and should end it,
     /// for a viewer by closing its connection.
     ///
     /// Those who do not end it do not protect the others: after another `grace` the next longest are
@@ -286,10 +293,10 @@ impl<'r> Publisher<'r> {
     /// [`Follow::Ordered`](crate::Follow::Ordered) readers, and does not ask for them, but for
     /// those of [`Reader::repeat`](crate::Reader::repeat).
     ///
-    /// Call it after each commit, so that there is time for that before the next picture, and while
+    /// Call it after each commit, so that there is time for that before the next item, and while
     /// there is no slot.
-    pub fn revoke_oldest(&mut self, now: Instant, grace: Duration) -> usize {
-        let (now, grace) = (now.as_micros() / 1000, millis(grace));
+    pub fn revoke_oldest(&mut self, now: Duration, grace: Duration) -> usize {
+        let (now, grace) = (millis(now), millis(grace));
         if self.has_spare_slot(now) {
             return 0;
         }
@@ -320,8 +327,8 @@ impl<'r> Publisher<'r> {
         asked as usize
     }
 
-    /// Whether there is a slot that no lease keeps from the next picture: it is free, or could be
-    /// made so, or the policy keeps its picture. Notes which slots are wanted back.
+    /// Whether there is a slot that no lease keeps from the next item: it is free, or could be
+    /// made so, or the policy keeps its item. Notes which slots are wanted back.
     fn has_spare_slot(&self, now: u64) -> bool {
         let ring = self.ring;
         let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
@@ -344,10 +351,9 @@ impl<'r> Publisher<'r> {
     /// Makes room for another publisher that goes on with this one's stream: readers keep what the
     /// ring offers, and wait for what that one publishes.
     ///
-    /// For pictures that come over connections, which come and go.
+    /// For items that come over connections, which come and go.
     ///
     /// ```
-    /// use camwire_frame::FrameInfo;
     /// use camwire_ring::{Follow, Policy, RingMemory};
     ///
     /// let mut memory = RingMemory::<3, 16, 1>::new();
@@ -356,13 +362,13 @@ impl<'r> Publisher<'r> {
     /// for number in 1..=3 {
     ///     let mut publisher = ring.publisher().expect("the one before has left");
     ///     let grant = publisher.try_grant()?;
-    ///     assert_eq!(publisher.commit(grant, FrameInfo::default()).unwrap(), number);
+    ///     assert_eq!(publisher.commit(grant, 0, ()).unwrap(), number);
     ///     publisher.detach();
     ///     assert!(!ring.has_publisher());
     /// }
-    /// let picture = reader.try_latest().expect("it is still there");
-    /// assert_eq!((picture.sequence(), picture.missed()), (3, 0));
-    /// # drop(picture);
+    /// let item = reader.try_latest().expect("it is still there");
+    /// assert_eq!((item.sequence(), item.missed()), (3, 0));
+    /// # drop(item);
     /// # let waiting = core::pin::pin!(reader.latest());
     /// # let mut context = core::task::Context::from_waker(core::task::Waker::noop());
     /// # assert!(waiting.poll(&mut context).is_pending());
@@ -382,44 +388,44 @@ impl<'r> Publisher<'r> {
     }
 }
 
-impl Drop for Publisher<'_> {
+impl<M: Copy> Drop for Publisher<'_, M> {
     fn drop(&mut self) {
         self.close();
         self.leave();
     }
 }
 
-impl Drop for Grant<'_> {
+impl<M: Copy> Drop for Grant<'_, M> {
     fn drop(&mut self) {
         self.slot.abort();
         self.ring.wake_publisher(Event::SLOT);
     }
 }
 
-impl Deref for Grant<'_> {
+impl<M: Copy> Deref for Grant<'_, M> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         self.slot.is_read();
         // SAFETY: the slot's memory is the grant's alone until it is consumed: `Slot::take` and
-        // `Slot::withdraw` gave it to one grant and nobody leases it. `picture` is in bounds for
+        // `Slot::withdraw` gave it to one grant and nobody leases it. `bytes_of` is in bounds for
         // `slot_bytes` bytes, which were initialised when the ring was made.
         unsafe {
             core::slice::from_raw_parts(
-                self.ring.picture(self.number).as_ptr(),
+                self.ring.bytes_of(self.number).as_ptr(),
                 self.ring.slot_bytes(),
             )
         }
     }
 }
 
-impl DerefMut for Grant<'_> {
+impl<M: Copy> DerefMut for Grant<'_, M> {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.slot.is_written();
         // SAFETY: as in `deref`, and `&mut self` makes this the only slice of it.
         unsafe {
             core::slice::from_raw_parts_mut(
-                self.ring.picture(self.number).as_ptr(),
+                self.ring.bytes_of(self.number).as_ptr(),
                 self.ring.slot_bytes(),
             )
         }

@@ -2,10 +2,8 @@ use core::future::{Future, poll_fn};
 use core::ops::Deref;
 use core::task::{Context, Poll};
 
-use camwire_frame::FrameInfo;
-
 use crate::life::Stream;
-use crate::ring::{Follow, FrameRing, LIVE, ORDERED, Policy, ReaderSlot, VACANT, is_after};
+use crate::ring::{Follow, LIVE, ORDERED, Policy, ReaderSlot, Ring, VACANT, is_after};
 use crate::slot::Slot;
 use crate::sync::Ordering;
 use crate::waker::{Event, WakerCell};
@@ -19,51 +17,51 @@ pub enum SubscribeError {
     TooManyReaders,
 }
 
-/// Why a reader is lent no picture.
+/// Why a reader is lent no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseError {
     /// There is none that it has not had: not yet, or not within the time given.
-    #[error("there is no new picture yet")]
+    #[error("there is no new item yet")]
     Empty,
     /// There will be none: the stream that the reader follows has ended.
     #[error("the stream has ended")]
     Ended,
 }
 
-/// One of the many ends of a [`FrameRing`] through which pictures go out.
+/// One of the many ends of a [`Ring`] through which items go out.
 ///
 /// While it lives there is demand. It follows one stream: when that has ended there is nothing more
 /// for it, even if another publisher comes.
 #[derive(Debug)]
-pub struct Reader<'r> {
-    ring: &'r FrameRing<'r>,
+pub struct Reader<'r, M: Copy = ()> {
+    ring: &'r Ring<'r, M>,
     entry: &'r ReaderSlot,
     stream: Stream,
     /// Everything of the stream has been lent, or is gone.
     has_ended: bool,
     /// The position it wants next. Everything before it has been lent, or is gone for it.
     cursor: u32,
-    /// The number of the last picture it was lent, which stood just before the cursor; 0 for none.
+    /// The number of the last item it was lent, which stood just before the cursor; 0 for none.
     last: u64,
     /// The highest number it was lent; 0 for none.
     highest: u64,
 }
 
-/// A picture lent to a reader: a borrow of its bytes in the ring, which stay as they are until
+/// A item lent to a reader: a borrow of its bytes in the ring, which stay as they are until
 /// the lease ends.
 ///
 /// A lease keeps its slot from the camera, so do not keep it for longer than it takes to send it.
 #[derive(Debug)]
 #[must_use = "a lease that is dropped at once was for nothing"]
-pub struct FrameLease<'a, 'r> {
-    reader: &'a Reader<'r>,
-    slot: &'r Slot,
+pub struct Lease<'a, 'r, M: Copy = ()> {
+    reader: &'a Reader<'r, M>,
+    slot: &'r Slot<M>,
     number: u32,
     missed: u64,
 }
 
-/// Which picture a reader takes of those that it has not had.
+/// Which item a reader takes of those that it has not had.
 #[derive(Clone, Copy)]
 enum Which {
     /// The first.
@@ -72,29 +70,29 @@ enum Which {
     Newest,
 }
 
-/// A lease that was taken in the ring and is not yet a [`FrameLease`].
-struct Taken<'r> {
-    slot: &'r Slot,
+/// A lease that was taken in the ring and is not yet a [`Lease`].
+struct Taken<'r, M> {
+    slot: &'r Slot<M>,
     number: u32,
     missed: u64,
 }
 
 /// The way out.
-impl FrameRing<'_> {
-    /// A new reader, which begins with the newest picture, if the ring holds one.
+impl<M: Copy> Ring<'_, M> {
+    /// A new reader, which begins with the newest item, if the ring holds one.
     ///
     /// Readers that begin at the same time thus share a slot.
     ///
     /// # Errors
     ///
     /// If every place for a reader is taken.
-    pub fn subscribe(&self, follow: Follow) -> Result<Reader<'_>, SubscribeError> {
+    pub fn subscribe(&self, follow: Follow) -> Result<Reader<'_, M>, SubscribeError> {
         Reader::new(self, follow)
     }
 }
 
-impl<'r> Reader<'r> {
-    fn new(ring: &'r FrameRing<'r>, follow: Follow) -> Result<Self, SubscribeError> {
+impl<'r, M: Copy> Reader<'r, M> {
+    fn new(ring: &'r Ring<'r, M>, follow: Follow) -> Result<Self, SubscribeError> {
         let kind = match follow {
             Follow::Live => LIVE,
             Follow::Ordered => ORDERED,
@@ -130,18 +128,18 @@ impl<'r> Reader<'r> {
 
     /// The ring it reads from.
     #[must_use]
-    pub fn ring(&self) -> &'r FrameRing<'r> {
+    pub fn ring(&self) -> &'r Ring<'r, M> {
         self.ring
     }
 
-    /// Whether the stream that this reader follows has ended. The ring may still offer pictures of
+    /// Whether the stream that this reader follows has ended. The ring may still offer items of
     /// it that this reader has not had.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.has_ended || !self.ring.life.goes_on(self.stream)
     }
 
-    /// Goes back to the oldest picture that the ring still offers.
+    /// Goes back to the oldest item that the ring still offers.
     ///
     /// What it was lent or missed already may be lent again; it does not count as missed again.
     ///
@@ -153,63 +151,63 @@ impl<'r> Reader<'r> {
         }
     }
 
-    /// The next picture in order: the oldest that the ring still offers and that this reader has
+    /// The next item in order: the oldest that the ring still offers and that this reader has
     /// not had.
     ///
     /// # Errors
     ///
     /// As [`LeaseError`] says.
     #[inline]
-    pub fn try_next(&mut self) -> Result<FrameLease<'_, 'r>, LeaseError> {
+    pub fn try_next(&mut self) -> Result<Lease<'_, 'r, M>, LeaseError> {
         let taken = self.take(Which::Next)?;
         Ok(self.lend(taken))
     }
 
-    /// The newest picture, unless this reader has had it.
+    /// The newest item, unless this reader has had it.
     ///
     /// # Errors
     ///
     /// As [`LeaseError`] says.
     #[inline]
-    pub fn try_latest(&mut self) -> Result<FrameLease<'_, 'r>, LeaseError> {
+    pub fn try_latest(&mut self) -> Result<Lease<'_, 'r, M>, LeaseError> {
         let taken = self.take(Which::Newest)?;
         Ok(self.lend(taken))
     }
 
-    /// The next picture in order, as soon as there is one; `None` when the stream has ended and
+    /// The next item in order, as soon as there is one; `None` when the stream has ended and
     /// nothing of it is left.
     ///
-    /// Cancel-safe: a dropped wait loses no picture.
+    /// Cancel-safe: a dropped wait loses no item.
     #[allow(clippy::should_implement_trait)] // An iterator does not wait.
-    pub fn next(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
+    pub fn next(&mut self) -> impl Future<Output = Option<Lease<'_, 'r, M>>> {
         self.lend_when_taken(Which::Next)
     }
 
-    /// The newest picture, as soon as there is one that this reader has not had; `None` when the
+    /// The newest item, as soon as there is one that this reader has not had; `None` when the
     /// stream has ended and nothing of it is left.
     ///
-    /// Cancel-safe: a dropped wait loses no picture.
-    pub fn latest(&mut self) -> impl Future<Output = Option<FrameLease<'_, 'r>>> {
+    /// Cancel-safe: a dropped wait loses no item.
+    pub fn latest(&mut self) -> impl Future<Output = Option<Lease<'_, 'r, M>>> {
         self.lend_when_taken(Which::Newest)
     }
 
-    /// The picture that this reader had last, once more, while the ring still offers it. It keeps
+    /// The item that this reader had last, once more, while the ring still offers it. It keeps
     /// its number, and misses none.
-    pub fn repeat(&mut self) -> Option<FrameLease<'_, 'r>> {
+    pub fn repeat(&mut self) -> Option<Lease<'_, 'r, M>> {
         let (number, slot) = self.ring.lease(self.cursor.wrapping_sub(1))?;
         let lease = self.lend(Taken { slot, number, missed: 0 });
         (lease.sequence() == lease.reader.last).then_some(lease)
     }
 
-    /// Leases a picture of those that the ring offers and this reader has not had.
+    /// Leases an item of those that the ring offers and this reader has not had.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
-    fn take(&mut self, which: Which) -> Result<Taken<'r>, LeaseError> {
+    fn take(&mut self, which: Which) -> Result<Taken<'r, M>, LeaseError> {
         if self.has_ended {
             return Err(LeaseError::Ended);
         }
         let ring = self.ring;
-        // Before the pictures: what was published before the end must still be taken.
+        // Before the items: what was published before the end must still be taken.
         let goes_on = ring.life.goes_on(self.stream);
         // A position from which on all is of a later stream.
         let mut later = None;
@@ -251,14 +249,14 @@ impl<'r> Reader<'r> {
                 continue;
             }
             // It was withdrawn in between, so the tail has moved past it; or, which takes 65,535
-            // leases of one picture, it cannot be lent. Then it is missed.
+            // leases of one item, it cannot be lent. Then it is missed.
             if !is_after(ring.tail.load(Ordering::Acquire), position) {
                 self.pass(position);
             }
         }
     }
 
-    /// Goes on past a picture that is not for this reader.
+    /// Goes on past an item that is not for this reader.
     fn pass(&mut self, position: u32) {
         self.cursor = position.wrapping_add(1);
         self.show_done();
@@ -272,7 +270,7 @@ impl<'r> Reader<'r> {
         self.ring.wake_publisher(Event::SLOT);
     }
 
-    /// Goes on past the picture at `position`, and says how many were missed before it.
+    /// Goes on past the item at `position`, and says how many were missed before it.
     #[inline]
     fn took(&mut self, position: u32, sequence: u64) -> u64 {
         let missed = match self.highest {
@@ -323,7 +321,7 @@ impl<'r> Reader<'r> {
     fn lend_when_taken<'a>(
         &'a mut self,
         which: Which,
-    ) -> impl Future<Output = Option<FrameLease<'a, 'r>>> {
+    ) -> impl Future<Output = Option<Lease<'a, 'r, M>>> {
         // Gone with the lease, which borrows from it.
         let mut waiting = Some(self);
         poll_fn(move |cx| {
@@ -336,7 +334,7 @@ impl<'r> Reader<'r> {
     }
 
     /// `None` if the stream has ended.
-    fn poll_take(&mut self, cx: &mut Context<'_>, which: Which) -> Poll<Option<Taken<'r>>> {
+    fn poll_take(&mut self, cx: &mut Context<'_>, which: Which) -> Poll<Option<Taken<'r, M>>> {
         let mut taken = self.take(which);
         if let Err(LeaseError::Empty) = taken {
             // SAFETY: the place is this reader's, which is borrowed mutably; the one before it has
@@ -352,13 +350,13 @@ impl<'r> Reader<'r> {
     }
 
     #[inline]
-    fn lend(&mut self, taken: Taken<'r>) -> FrameLease<'_, 'r> {
+    fn lend(&mut self, taken: Taken<'r, M>) -> Lease<'_, 'r, M> {
         let Taken { slot, number, missed } = taken;
-        FrameLease { reader: self, slot, number, missed }
+        Lease { reader: self, slot, number, missed }
     }
 }
 
-impl Drop for Reader<'_> {
+impl<M: Copy> Drop for Reader<'_, M> {
     fn drop(&mut self) {
         // SAFETY: as in `poll_take`.
         let wakers = unsafe { self.entry.waker.clear() };
@@ -369,10 +367,10 @@ impl Drop for Reader<'_> {
     }
 }
 
-impl FrameLease<'_, '_> {
-    /// What is known of the picture.
+impl<M: Copy> Lease<'_, '_, M> {
+    /// What the publisher said of it.
     #[must_use]
-    pub fn info(&self) -> FrameInfo {
+    pub fn info(&self) -> M {
         self.slot.meta(|meta| meta.info)
     }
 
@@ -382,17 +380,17 @@ impl FrameLease<'_, '_> {
         self.slot.meta(|meta| meta.sequence)
     }
 
-    /// How many pictures this reader missed between the last one it was lent and this one,
+    /// How many items this reader missed between the last one it was lent and this one,
     /// exactly; 0 for its first.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// The picture's bytes, and what says whether the lease is asked back, to use both at once:
+    /// The item's bytes, and what says whether the lease is asked back, to use both at once:
     /// for instance to send the bytes until then.
     #[must_use]
-    pub fn split(&mut self) -> (&[u8], Revocation<'_>) {
+    pub fn split(&mut self) -> (&[u8], Revocation<'_, M>) {
         (&**self, Revocation { slot: self.slot, waker: &self.reader.entry.waker })
     }
 
@@ -402,7 +400,7 @@ impl FrameLease<'_, '_> {
         self.slot.is_revoked()
     }
 
-    /// Waits until the ring wants the slot back, since it has none left for new pictures and
+    /// Waits until the ring wants the slot back, since it has none left for new items and
     /// this lease is the oldest. See [`Publisher::revoke_oldest`](crate::Publisher::revoke_oldest).
     ///
     /// Only one task can wait, since only one would be woken. To read the bytes meanwhile, use
@@ -415,21 +413,21 @@ impl FrameLease<'_, '_> {
     }
 }
 
-/// Whether a lease is asked back, apart from its bytes: see [`FrameLease::split`].
+/// Whether a lease is asked back, apart from its bytes: see [`Lease::split`].
 #[derive(Debug)]
-pub struct Revocation<'l> {
-    slot: &'l Slot,
+pub struct Revocation<'l, M = ()> {
+    slot: &'l Slot<M>,
     waker: &'l WakerCell,
 }
 
-impl Revocation<'_> {
-    /// As [`FrameLease::is_revoked`].
+impl<M> Revocation<'_, M> {
+    /// As [`Lease::is_revoked`].
     #[must_use]
     pub fn is_revoked(&self) -> bool {
         self.slot.is_revoked()
     }
 
-    /// As [`FrameLease::revoked`].
+    /// As [`Lease::revoked`].
     ///
     /// Cancel-safe.
     pub fn revoked(&mut self) -> impl Future<Output = ()> {
@@ -446,19 +444,19 @@ impl Revocation<'_> {
     }
 }
 
-impl Deref for FrameLease<'_, '_> {
+impl<M: Copy> Deref for Lease<'_, '_, M> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         self.slot.is_read();
-        let len = self.slot.meta(|meta| meta.info.len);
-        // SAFETY: while this lease is out nobody writes the slot (see `slot.rs`). `picture` is in
-        // bounds for `slot_bytes` initialised bytes, and `commit` let no longer picture in.
-        unsafe { core::slice::from_raw_parts(self.reader.ring.picture(self.number).as_ptr(), len) }
+        let len = self.slot.meta(|meta| meta.len);
+        // SAFETY: while this lease is out nobody writes the slot (see `slot.rs`). `bytes_of` is in
+        // bounds for `slot_bytes` initialised bytes, and `commit` let no longer item in.
+        unsafe { core::slice::from_raw_parts(self.reader.ring.bytes_of(self.number).as_ptr(), len) }
     }
 }
 
-impl Drop for FrameLease<'_, '_> {
+impl<M: Copy> Drop for Lease<'_, '_, M> {
     fn drop(&mut self) {
         self.reader.show_done();
         self.reader.ring.release(self.slot);
@@ -467,38 +465,38 @@ impl Drop for FrameLease<'_, '_> {
 
 #[cfg(feature = "bytes")]
 mod shared {
-    use super::FrameLease;
+    use super::Lease;
     use crate::Slot;
-    use crate::ring::FrameRing;
+    use crate::ring::Ring;
 
     /// One lease without a reader, for as long as any clone of the `Bytes` lives.
-    struct Shared {
-        ring: &'static FrameRing<'static>,
-        slot: &'static Slot,
+    struct Shared<M: Copy + 'static> {
+        ring: &'static Ring<'static, M>,
+        slot: &'static Slot<M>,
         number: u32,
         len: usize,
     }
 
-    impl AsRef<[u8]> for Shared {
+    impl<M: Copy> AsRef<[u8]> for Shared<M> {
         fn as_ref(&self) -> &[u8] {
-            // SAFETY: as for `FrameLease`; this is a lease of its own.
+            // SAFETY: as for `Lease`; this is a lease of its own.
             unsafe {
-                core::slice::from_raw_parts(self.ring.picture(self.number).as_ptr(), self.len)
+                core::slice::from_raw_parts(self.ring.bytes_of(self.number).as_ptr(), self.len)
             }
         }
     }
 
-    impl Drop for Shared {
+    impl<M: Copy> Drop for Shared<M> {
         fn drop(&mut self) {
             self.ring.release(self.slot);
         }
     }
 
-    impl FrameLease<'_, 'static> {
-        /// The picture as [`bytes::Bytes`], without a copy: it is a lease of its own, which ends
+    impl<M: Copy + Send + Sync> Lease<'_, 'static, M> {
+        /// The item as [`bytes::Bytes`], without a copy: it is a lease of its own, which ends
         /// with the last clone. The ring cannot ask such a lease back.
         ///
-        /// `None` if 65,535 leases of this picture are out.
+        /// `None` if 65,535 leases of this item are out.
         #[must_use]
         pub fn to_bytes(&self) -> Option<bytes::Bytes> {
             let ring = self.reader.ring;
@@ -515,13 +513,13 @@ mod tests {
 
     fn publish(publisher: &mut Publisher<'_>) -> u64 {
         let grant = publisher.try_grant().unwrap();
-        publisher.commit(grant, FrameInfo::default()).unwrap()
+        publisher.commit(grant, 0, ()).unwrap()
     }
 
-    /// Moves a reader back, as if so many more pictures had been published since it last asked.
-    fn move_back(reader: &mut Reader<'_>, pictures: u32) {
-        reader.cursor = reader.cursor.wrapping_sub(pictures);
-        reader.last = reader.last.wrapping_sub(u64::from(pictures));
+    /// Moves a reader back, as if so many more items had been published since it last asked.
+    fn move_back(reader: &mut Reader<'_>, items: u32) {
+        reader.cursor = reader.cursor.wrapping_sub(items);
+        reader.last = reader.last.wrapping_sub(u64::from(items));
     }
 
     /// However far behind a reader is, it goes on with what the ring offers.
@@ -547,7 +545,7 @@ mod tests {
                 assert!(lease.sequence() > last && lease.sequence() > number - 3);
                 last = lease.sequence();
             }
-            // After 2^32 pictures a reader is where it was, and seems to have had these.
+            // After 2^32 items a reader is where it was, and seems to have had these.
             if behind <= u32::MAX - 4 {
                 assert_eq!((newest, last), (Ok(number), number), "{behind} behind");
             }

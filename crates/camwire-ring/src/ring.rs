@@ -2,23 +2,24 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::life::Life;
+use crate::memory::{MemoryError, Region};
 use crate::slot::{Released, Slot, const_unless_loom};
 use crate::sync::{AtomicU32, Halves, Ordering, fence};
 use crate::waker::{Event, WakerCell};
 
-/// What becomes of pictures when the ring is full.
+/// What becomes of items when the ring is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// The oldest picture makes room for the new one: the live view.
+    /// The oldest item makes room for the new one: the live view.
     #[default]
     DropOldest,
-    /// The new picture is dropped while the oldest has been taken by nobody: keeps the beginning.
+    /// The new item is dropped while the oldest has been taken by nobody: keeps the beginning.
     ///
-    /// A picture makes room once any reader has taken it or passed it by, so a stalled reader
+    /// A item makes room once any reader has taken it or passed it by, so a stalled reader
     /// does not stop the others.
     DropNewest,
     /// Nothing is dropped: the publisher waits until the slowest
-    /// [`Follow::Ordered`] reader has taken the oldest picture.
+    /// [`Follow::Ordered`] reader has taken the oldest item.
     KeepAll,
 }
 
@@ -27,11 +28,11 @@ pub enum Policy {
 pub enum Follow {
     /// It wants what is new, and never holds anyone back.
     Live,
-    /// It wants every picture in order; under [`Policy::KeepAll`] the publisher waits for it.
+    /// It wants every item in order; under [`Policy::KeepAll`] the publisher waits for it.
     Ordered,
 }
 
-/// The bookkeeping of one reader of a [`FrameRing`].
+/// The bookkeeping of one reader of a [`Ring`].
 #[derive(Debug)]
 pub struct ReaderSlot {
     /// [`VACANT`], [`LIVE`] or [`ORDERED`].
@@ -65,126 +66,37 @@ impl Default for ReaderSlot {
     }
 }
 
-/// All the memory of a ring, for a `static` or a box: `SLOTS` pictures of at most `SLOT_BYTES`
-/// bytes each, and `READERS` readers at once.
-///
-/// It is zero before use, so a `static` of it costs no flash.
-#[derive(Debug)]
-pub struct RingMemory<const SLOTS: usize, const SLOT_BYTES: usize, const READERS: usize> {
-    slots: [Slot; SLOTS],
-    readers: [ReaderSlot; READERS],
-    pictures: [[u8; SLOT_BYTES]; SLOTS],
-}
-
-impl<const SLOTS: usize, const SLOT_BYTES: usize, const READERS: usize>
-    RingMemory<SLOTS, SLOT_BYTES, READERS>
-{
-    const FITS: () = assert!(
-        MemoryError::check(SLOTS, READERS).is_ok(),
-        "a ring has from 2 to 32768 slots and at most 65535 readers"
-    );
-
-    /// Memory for a ring.
-    #[cfg(not(loom))]
-    #[must_use]
-    pub const fn new() -> Self {
-        let () = Self::FITS;
-        Self {
-            slots: [const { Slot::new() }; SLOTS],
-            readers: [const { ReaderSlot::new() }; READERS],
-            pictures: [[0; SLOT_BYTES]; SLOTS],
-        }
-    }
-
-    /// Memory for a ring.
-    #[cfg(loom)]
-    #[must_use]
-    pub fn new() -> Self {
-        let () = Self::FITS;
-        Self {
-            slots: core::array::from_fn(|_| Slot::new()),
-            readers: core::array::from_fn(|_| ReaderSlot::new()),
-            pictures: [[0; SLOT_BYTES]; SLOTS],
-        }
-    }
-
-    /// A ring in this memory.
-    pub fn ring(&mut self, policy: Policy) -> FrameRing<'_> {
-        // A memory may be used for one ring after another; what the last one left is wiped.
-        self.slots.fill_with(Slot::new);
-        self.readers.fill_with(ReaderSlot::new);
-        FrameRing::from_parts(
-            &self.slots,
-            &self.readers,
-            self.pictures.as_flattened_mut(),
-            SLOT_BYTES,
-            policy,
-        )
-    }
-}
-
-impl<const SLOTS: usize, const SLOT_BYTES: usize, const READERS: usize> Default
-    for RingMemory<SLOTS, SLOT_BYTES, READERS>
-{
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-const MAX_SLOTS: usize = 1 << 15;
-const MAX_READERS: usize = 0xffff;
-
-/// The memory given does not make a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemoryError {
-    /// Fewer than 2 slots, or more than 32,768.
-    #[error("a ring has from 2 to 32768 slots")]
-    Slots,
-    /// More than 65,535 readers.
-    #[error("a ring has at most 65535 readers")]
-    Readers,
-    /// More bytes than can be addressed.
-    #[error("the slots together are larger than any memory")]
-    Bytes,
-}
-
-impl MemoryError {
-    const fn check(slots: usize, readers: usize) -> Result<(), Self> {
-        if slots < 2 || slots > MAX_SLOTS {
-            return Err(Self::Slots);
-        }
-        if readers > MAX_READERS {
-            return Err(Self::Readers);
-        }
-        Ok(())
-    }
-}
-
-/// A ring of pictures in fixed memory: one [`Publisher`](crate::Publisher), many
+/// A ring of items in fixed memory: one [`Publisher`](crate::Publisher), many
 /// [`Reader`](crate::Reader)s, no copies.
+///
+/// An item is bytes of any number up to [`slot_bytes`](Self::slot_bytes), and a value of the type
+/// `M`, the metadata, that says what the bytes are: a time stamp, a format, a size. `M` is small and
+/// `Copy`, and `()` where the bytes say it all.
 ///
 /// See the [crate's documentation](crate) for the contract.
 #[derive(Debug)]
-pub struct FrameRing<'m> {
-    pub(crate) slots: &'m [Slot],
+pub struct Ring<'m, M: Copy = ()> {
+    pub(crate) slots: &'m [Slot<M>],
     pub(crate) readers: &'m [ReaderSlot],
-    pictures: NonNull<u8>,
+    bytes: NonNull<u8>,
+    /// From the start of one slot's bytes to that of the next.
+    stride: usize,
+    /// At most `stride`.
     slot_bytes: usize,
     policy: Policy,
     /// Places in the table of positions, less one; see [`Slot::order`].
     order_mask: u32,
 
-    /// Positions count committed pictures, wrapping around. The ring offers those from `tail` up
+    /// Positions count committed items, wrapping around. The ring offers those from `tail` up
     /// to, not including, `head`. Written by the publisher only.
     pub(crate) head: AtomicU32,
     pub(crate) tail: AtomicU32,
     /// Under DropNewest, the position up to which some reader has taken or passed by.
     pub(crate) passed: AtomicU32,
-    /// Pictures that were dropped because there was no slot for them.
+    /// Items that were dropped because there was no slot for them.
     pub(crate) dropped: AtomicU32,
 
-    /// The sequence number of the next picture; the publisher's.
+    /// The sequence number of the next item; the publisher's.
     pub(crate) next_sequence: Halves,
 
     /// Readers there are, and one more than the highest place ever taken by one.
@@ -197,76 +109,98 @@ pub struct FrameRing<'m> {
     memory: PhantomData<&'m mut [u8]>,
 }
 
-// SAFETY: the one field that is not Send and Sync already is `pictures`. It is exclusively the
-// ring's for 'm (it was made from a `&'m mut [u8]`), and each slot of it is reached only through a
-// grant, which is alone, or leases, which only read; `Slot` keeps the two apart across threads.
-unsafe impl Send for FrameRing<'_> {}
+// SAFETY: the one field that is not Send and Sync already is `bytes`. It is exclusively the ring's
+// for 'm (it was made from a `&'m mut [u8]`), and each slot of it is reached only through a grant,
+// which is alone, or leases, which only read; `Slot` keeps the two apart across threads. The bounds
+// are those of `Slot`.
+unsafe impl<M: Copy + Send + Sync> Send for Ring<'_, M> {}
 // SAFETY: as above.
-unsafe impl Sync for FrameRing<'_> {}
+unsafe impl<M: Copy + Send + Sync> Sync for Ring<'_, M> {}
 
-impl<'m> FrameRing<'m> {
-    /// A ring in the memory given, for instance with the pictures in PSRAM and the rest in fast
-    /// memory. All of `pictures` is divided evenly among `slots`; `readers` is how many there can
-    /// be at once.
+impl<'m, M: Copy> Ring<'m, M> {
+    /// A ring in the memory given, for instance with the items' bytes in PSRAM and the rest in fast
+    /// memory. `bytes` is divided evenly among `slots`, of which each begins on a multiple of
+    /// [`SLOT_ALIGN`]; what is left over at both ends is not used. `readers` is how many there can be
+    /// at once.
+    ///
+    /// With `bytes` empty, items have metadata only.
     ///
     /// # Errors
     ///
-    /// As [`MemoryError`] says.
+    /// [`MemoryError::Slots`] and [`MemoryError::Readers`] if there are too few or too many of those,
+    /// [`MemoryError::Bytes`] if a slot would have fewer than [`SLOT_ALIGN`] bytes, but some.
+    ///
+    /// ```
+    /// use camwire_ring::{Policy, ReaderSlot, Ring, SLOT_ALIGN, Slot};
+    ///
+    /// let mut slots = [const { Slot::new() }; 3];
+    /// let mut readers = [const { ReaderSlot::new() }; 2];
+    /// let mut bytes = vec![0; 100_000]; // in PSRAM
+    /// let ring = Ring::<u64>::new(&mut slots, &mut readers, &mut bytes, Policy::DropOldest)?;
+    /// assert_eq!(ring.slot_bytes() % SLOT_ALIGN, 0);
+    /// assert!(ring.slot_bytes() > 100_000 / 3 - 2 * SLOT_ALIGN);
+    /// # Ok::<_, camwire_ring::MemoryError>(())
+    /// ```
+    ///
+    /// [`SLOT_ALIGN`]: crate::SLOT_ALIGN
     pub fn new(
-        slots: &'m mut [Slot],
+        slots: &'m mut [Slot<M>],
         readers: &'m mut [ReaderSlot],
-        pictures: &'m mut [u8],
+        bytes: &'m mut [u8],
         policy: Policy,
     ) -> Result<Self, MemoryError> {
         MemoryError::check(slots.len(), readers.len())?;
+        let region = Region::divide(bytes, slots.len())?;
         slots.fill_with(Slot::new);
         readers.fill_with(ReaderSlot::new);
-        // That there is a slot has been checked; the compiler does not see it.
-        let slot_bytes = pictures.len().checked_div(slots.len()).unwrap_or_default();
-        Ok(Self::from_parts(slots, readers, pictures, slot_bytes, policy))
+        Ok(Self::from_parts(slots, readers, region, policy))
     }
 
-    /// A ring in memory from the heap that lives as long as the program: `slots` pictures of at
-    /// most `slot_bytes` bytes, `readers` readers at once.
+    /// A ring in memory from the heap that lives as long as the program: `slots` items of at most
+    /// `slot_bytes` bytes, `readers` readers at once. Each slot begins on a multiple of
+    /// [`SLOT_ALIGN`](crate::SLOT_ALIGN).
     ///
     /// # Errors
     ///
-    /// As [`MemoryError`] says.
-    ///
+    /// [`MemoryError::Slots`] and [`MemoryError::Readers`] if those are too few or too many,
+    /// [`MemoryError::Bytes`] if there is no memory of that size. Then nothing is allocated.
     #[cfg(feature = "alloc")]
     pub fn leak(
         slots: usize,
         slot_bytes: usize,
         readers: usize,
         policy: Policy,
-    ) -> Result<&'static FrameRing<'static>, MemoryError> {
+    ) -> Result<&'static Ring<'static, M>, MemoryError>
+    where
+        M: 'static,
+    {
         use alloc::{boxed::Box, vec, vec::Vec};
         // Before anything is allocated, since what is leaked cannot be given back.
         MemoryError::check(slots, readers)?;
-        let bytes = slots.checked_mul(slot_bytes).filter(|bytes| isize::try_from(*bytes).is_ok());
-        let bytes = bytes.ok_or(MemoryError::Bytes)?;
-        let ring = FrameRing::new(
+        let bytes = Region::bytes_for(slots, slot_bytes).ok_or(MemoryError::Bytes)?;
+        // From the system as zeros, so pages that no item has reached yet take no memory.
+        let region = Region::divide(vec![0; bytes].leak(), slots)?.with_slot_bytes(slot_bytes);
+        Ok(Box::leak(Box::new(Ring::from_parts(
             (0..slots).map(|_| Slot::new()).collect::<Vec<_>>().leak(),
             (0..readers).map(|_| ReaderSlot::new()).collect::<Vec<_>>().leak(),
-            vec![0; bytes].leak(),
+            region,
             policy,
-        )?;
-        Ok(Box::leak(Box::new(ring)))
+        ))))
     }
 
-    fn from_parts(
-        slots: &'m [Slot],
+    pub(crate) fn from_parts(
+        slots: &'m [Slot<M>],
         readers: &'m [ReaderSlot],
-        pictures: &'m mut [u8],
-        slot_bytes: usize,
+        region: Region<'m>,
         policy: Policy,
     ) -> Self {
         let start = START_POSITION;
         Self {
             slots,
             readers,
-            pictures: NonNull::from(pictures).cast(),
-            slot_bytes,
+            bytes: region.start,
+            stride: region.stride,
+            slot_bytes: region.slot_bytes,
             policy,
             order_mask: slots.len().next_power_of_two() as u32 - 1,
             head: AtomicU32::new(start),
@@ -306,7 +240,7 @@ impl<'m> FrameRing<'m> {
         self.life.has_publisher()
     }
 
-    /// Whether the stream has ended, so that no more pictures come after those that the ring still
+    /// Whether the stream has ended, so that no more items come after those that the ring still
     /// offers, unless another publisher begins another stream.
     ///
     /// Of the stream that a reader follows, [`Reader::has_ended`](crate::Reader::has_ended) says it.
@@ -321,7 +255,7 @@ impl<'m> FrameRing<'m> {
         self.policy
     }
 
-    /// Bytes of the largest picture that fits.
+    /// Bytes of the largest item that fits.
     #[must_use]
     pub fn slot_bytes(&self) -> usize {
         self.slot_bytes
@@ -339,22 +273,22 @@ impl<'m> FrameRing<'m> {
         self.reader_count.load(Ordering::Relaxed) as usize
     }
 
-    /// How many pictures were dropped because there was no slot for them (wraps around at 2^32).
+    /// How many items were dropped because there was no slot for them (wraps around at 2^32).
     #[must_use]
     pub fn dropped(&self) -> u32 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// The bytes of a slot, as a grant or a lease of it may use them.
-    pub(crate) fn picture(&self, slot: u32) -> NonNull<u8> {
+    /// The bytes of a slot, as a grant or a lease of it may use them: `slot_bytes` of them.
+    pub(crate) fn bytes_of(&self, slot: u32) -> NonNull<u8> {
         debug_assert!((slot as usize) < self.slots.len());
-        // SAFETY: `slot` is below the number of slots, and the memory has `slots * slot_bytes`
-        // bytes (`new` divides, `RingMemory` is made so), so the result lies in it.
-        unsafe { self.pictures.add((slot as usize).wrapping_mul(self.slot_bytes)) }
+        // SAFETY: `slot` is below the number of slots, and the memory has a stride for each of them
+        // (see `Region`), so the result and a stride from there lie in it.
+        unsafe { self.bytes.add((slot as usize).wrapping_mul(self.stride)) }
     }
 
     /// The slots with their numbers.
-    pub(crate) fn numbered_slots(&self) -> impl Iterator<Item = (u32, &'m Slot)> + use<'m> {
+    pub(crate) fn numbered_slots(&self) -> impl Iterator<Item = (u32, &'m Slot<M>)> + use<'m, M> {
         // A range with an end, since counting without one could overflow.
         (0..u32::MAX).zip(self.slots)
     }
@@ -367,14 +301,14 @@ impl<'m> FrameRing<'m> {
         self.slots.get(place / 2)?.order.get(place % 2)
     }
 
-    /// Notes that the picture at `position` is in `slot`. Publisher only.
+    /// Notes that the item at `position` is in `slot`. Publisher only.
     pub(crate) fn set_order(&self, position: u32, slot: u32) {
         if let Some(place) = self.order(position) {
             place.store((position << 16) | slot, Ordering::Relaxed);
         }
     }
 
-    /// The slot of the picture at `position`, unless that is long gone.
+    /// The slot of the item at `position`, unless that is long gone.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn slot_at(&self, position: u32) -> Option<u32> {
@@ -382,10 +316,10 @@ impl<'m> FrameRing<'m> {
         (entry >> 16 == position & 0xffff).then_some(entry & 0xffff)
     }
 
-    /// Leases the picture at `position`, if the ring still offers it, and says where it is.
+    /// Leases the item at `position`, if the ring still offers it, and says where it is.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
-    pub(crate) fn lease(&self, position: u32) -> Option<(u32, &'m Slot)> {
+    pub(crate) fn lease(&self, position: u32) -> Option<(u32, &'m Slot<M>)> {
         let number = self.slot_at(position)?;
         let slot = self.slots.get(number as usize)?;
         slot.lease(position).then_some((number, slot))
@@ -393,10 +327,10 @@ impl<'m> FrameRing<'m> {
 
     /// Ends a lease.
     #[inline]
-    pub(crate) fn release(&self, slot: &Slot) {
+    pub(crate) fn release(&self, slot: &Slot<M>) {
         match slot.release() {
             Released::Leased => {}
-            // The publisher never waits for a picture that it may withdraw.
+            // The publisher never waits for an item that it may withdraw.
             Released::Held if self.policy == Policy::DropOldest => {}
             Released::Held | Released::Free => self.wake_publisher(Event::SLOT),
         }

@@ -1,4 +1,4 @@
-use camwire_frame::FrameInfo;
+use core::mem::MaybeUninit;
 
 use crate::life::Stream;
 use crate::sync::{AtomicU32, Halves, Ordering, UnsafeCell};
@@ -14,27 +14,29 @@ use crate::sync::{AtomicU32, Halves, Ordering, UnsafeCell};
 ///
 /// - free: neither bit, no leases. Only the publisher leaves this state.
 /// - `GRANT`: one [`Grant`](crate::Grant) has the slot for itself.
-/// - `HELD`: the ring offers the picture; a lease may be added.
-/// - neither, but leases: the picture was withdrawn; the last lease to end frees the slot.
+/// - `HELD`: the ring offers the item; a lease may be added.
+/// - neither, but leases: the item was withdrawn; the last lease to end frees the slot.
 /// - `REVOKED` beside that: these leases are asked back. No other can begin, so none is asked back
 ///   by mistake.
 ///
-/// The tag is the low bits of the picture's position, so that a reader who slept between reading
-/// the position and adding its lease does not get a later picture of the same slot by accident.
+/// The tag is the low bits of the item's position, so that a reader who slept between reading
+/// the position and adding its lease does not get a later item of the same slot by accident.
 const LEASES: u32 = 0xffff;
 const HELD: u32 = 1 << 16;
 const GRANT: u32 = 1 << 17;
 const REVOKED: u32 = 1 << 18;
 const TAG_SHIFT: u32 = 19;
 
-/// What is known of the picture in a slot.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Meta {
+/// What is known of the item in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meta<M> {
     pub(crate) position: u32,
     pub(crate) sequence: u64,
     /// The stream it belongs to: see [`Life`](crate::life::Life).
     pub(crate) stream: Stream,
-    pub(crate) info: FrameInfo,
+    /// Bytes of the item, at most those of a slot.
+    pub(crate) len: usize,
+    pub(crate) info: M,
 }
 
 /// What a release left behind.
@@ -48,10 +50,10 @@ pub(crate) enum Released {
     Free,
 }
 
-/// The bookkeeping of one slot of a [`FrameRing`](crate::FrameRing); the picture itself lies
+/// The bookkeeping of one slot of a [`Ring`](crate::Ring) with metadata `M`; the item's bytes lie
 /// apart from it.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Slot<M = ()> {
     state: AtomicU32,
     /// Two places of the ring's table from positions to slots. The table has a power of two of
     /// places, so that positions may wrap around, and no power of two from `n` up is larger than
@@ -60,15 +62,17 @@ pub struct Slot {
     /// When the publisher first saw that the slot was wanted back, or when it asked for it, in its
     /// milliseconds and one more; 0 for not yet. The publisher's.
     wanted_since: Halves,
-    meta: UnsafeCell<Meta>,
-    /// Stands for the picture's memory, which loom does not watch.
+    /// Initialised from the first `publish` on.
+    meta: UnsafeCell<MaybeUninit<Meta<M>>>,
+    /// Stands for the item's memory, which loom does not watch.
     #[cfg(loom)]
     shadow: UnsafeCell<()>,
 }
 
 // SAFETY: the one field that is not Sync already is `meta`. It is written only by `publish`, for
-// the one grant of the slot, and read only under a lease; the state keeps the two apart.
-unsafe impl Sync for Slot {}
+// the one grant of the slot, and read only under a lease; the state keeps the two apart. What is
+// written by one thread is copied and referred to by others, hence the bounds.
+unsafe impl<M: Send + Sync> Sync for Slot<M> {}
 
 macro_rules! const_unless_loom {
     ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => {
@@ -80,7 +84,7 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-impl Slot {
+impl<M> Slot<M> {
     const_unless_loom! {
         /// A free slot.
         #[must_use]
@@ -91,18 +95,7 @@ impl Slot {
                 wanted_since: Halves::new(0),
                 #[cfg(loom)]
                 shadow: UnsafeCell::new(()),
-                meta: UnsafeCell::new(Meta {
-                    position: 0,
-                    sequence: 0,
-                    stream: Stream::FIRST,
-                    info: FrameInfo {
-                        len: 0,
-                        width: 0,
-                        height: 0,
-                        captured_at: camwire_frame::Instant::ZERO,
-                        upstream: camwire_frame::Upstream { sequence: None, timestamp_us: None },
-                    },
-                }),
+                meta: UnsafeCell::new(MaybeUninit::uninit()),
             }
         }
     }
@@ -119,24 +112,26 @@ impl Slot {
         free
     }
 
-    /// Gives a grant's slot back without a picture.
+    /// Gives a grant's slot back without an item.
     pub(crate) fn abort(&self) {
         self.state.store(0, Ordering::Release);
     }
 
-    /// Turns a grant into a picture that the ring offers.
-    pub(crate) fn publish(&self, meta: Meta) {
+    /// Turns a grant into an item that the ring offers.
+    pub(crate) fn publish(&self, meta: Meta<M>) {
+        let tag = meta.position << TAG_SHIFT;
         // SAFETY: the slot is in state GRANT, and the one grant of it was consumed by the caller,
-        // so nobody else reads or writes `meta`: readers do so only with a lease.
-        self.meta.with_mut(|cell| unsafe { *cell = meta });
+        // so nobody else reads or writes `meta`: readers do so only with a lease. What was there
+        // before needs no drop: it is `Copy` (see `Ring`).
+        self.meta.with_mut(|cell| unsafe { (*cell).write(meta) });
         self.wanted_since.store(0);
-        self.state.store(HELD | (meta.position << TAG_SHIFT), Ordering::Release);
+        self.state.store(HELD | tag, Ordering::Release);
     }
 
-    /// Takes a picture from those that the ring offers. True if that freed the slot, which then
+    /// Takes an item from those that the ring offers. True if that freed the slot, which then
     /// is a grant's at once.
     pub(crate) fn withdraw(&self) -> bool {
-        // Acquire: see `take`. Release: a reader that finds the picture gone also finds the
+        // Acquire: see `take`. Release: a reader that finds the item gone also finds the
         // ring's new tail, which was stored before.
         let before = self.state.fetch_and(!HELD, Ordering::AcqRel);
         let free = before & LEASES == 0;
@@ -146,7 +141,7 @@ impl Slot {
         free
     }
 
-    /// Adds a lease of the picture at `position`, if the slot still offers it.
+    /// Adds a lease of the item at `position`, if the slot still offers it.
     ///
     /// On success the caller has a lease, which it must [`release`](Self::release) once.
     #[inline]
@@ -160,7 +155,7 @@ impl Slot {
                 crate::sync::fence(Ordering::Acquire);
                 return false;
             }
-            // Acquire: pairs with the Release of `publish`, so meta and picture are visible.
+            // Acquire: pairs with the Release of `publish`, so meta and item are visible.
             match self.state.compare_exchange_weak(
                 state,
                 state.wrapping_add(1),
@@ -203,29 +198,29 @@ impl Slot {
         }
     }
 
-    /// What is known of the picture. The caller must have a lease.
+    /// What is known of the item. The caller must have a lease.
     #[inline]
-    pub(crate) fn meta<T>(&self, get: impl FnOnce(&Meta) -> T) -> T {
+    pub(crate) fn meta<T>(&self, get: impl FnOnce(&Meta<M>) -> T) -> T {
         // SAFETY: `meta` is written only in `publish`, in state GRANT, which cannot come while
-        // leases are out. A lease was taken with Acquire after that write.
-        self.meta.with(|cell| get(unsafe { &*cell }))
+        // leases are out. A lease was taken with Acquire after that write, so it is initialised.
+        self.meta.with(|cell| get(unsafe { (*cell).assume_init_ref() }))
     }
 
-    /// Notes for loom that the picture is read.
+    /// Notes for loom that the item is read.
     #[inline]
     pub(crate) fn is_read(&self) {
         #[cfg(loom)]
         self.shadow.with(|_| ());
     }
 
-    /// Notes for loom that the picture is written.
+    /// Notes for loom that the item is written.
     #[inline]
     pub(crate) fn is_written(&self) {
         #[cfg(loom)]
         self.shadow.with_mut(|_| ());
     }
 
-    /// Whether no lease and no grant has the slot. It may have a picture that the ring offers.
+    /// Whether no lease and no grant has the slot. It may have an item that the ring offers.
     pub(crate) fn is_unused(&self) -> bool {
         self.state.load(Ordering::Relaxed) & (LEASES | GRANT) == 0
     }
@@ -243,7 +238,7 @@ impl Slot {
         Some(self.wanted_since.load().saturating_sub(1))
     }
 
-    /// Asks the leases of a withdrawn picture back, and says how many those are. For the publisher.
+    /// Asks the leases of a withdrawn item back, and says how many those are. For the publisher.
     pub(crate) fn revoke(&self, now: u64) -> u32 {
         self.wanted_since.store(now.saturating_add(1));
         // Ordering: the flag says nothing of anything else.
@@ -262,7 +257,7 @@ impl Slot {
     }
 }
 
-impl Default for Slot {
+impl<M> Default for Slot<M> {
     fn default() -> Self {
         Self::new()
     }

@@ -2,7 +2,6 @@
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use core::hint::spin_loop;
     pub(crate) use portable_atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
     /// `core`'s cell with the interface of loom's, so that loom can watch each access.
@@ -29,7 +28,6 @@ mod real {
 #[cfg(loom)]
 mod real {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 }
 

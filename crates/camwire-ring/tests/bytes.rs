@@ -1,18 +1,17 @@
 //! Leases that outlive their reader, as `Bytes`.
 #![cfg(feature = "bytes")]
 
-use camwire_frame::FrameInfo;
-use camwire_ring::{Follow, FrameLease, FrameRing, Grant, Policy, Publisher, Reader};
+use camwire_ring::{Follow, Grant, Lease, Policy, Publisher, Reader, Ring};
 
 fn publish(publisher: &mut Publisher<'_>, number: u8) -> bool {
     let Ok(mut grant) = publisher.try_grant() else { return false };
     grant[..3].fill(number);
-    publisher.commit(grant, FrameInfo { len: 3, ..FrameInfo::default() }).is_ok()
+    publisher.commit(grant, 3, ()).is_ok()
 }
 
 #[test]
 fn bytes_are_a_lease_of_their_own() {
-    let ring = FrameRing::leak(2, 8, 1, Policy::DropOldest).unwrap();
+    let ring = Ring::<()>::leak(2, 8, 1, Policy::DropOldest).unwrap();
     let mut publisher = ring.publisher().unwrap();
     let mut reader = ring.subscribe(Follow::Live).unwrap();
     assert!(publish(&mut publisher, 1));
@@ -33,11 +32,11 @@ fn bytes_are_a_lease_of_their_own() {
 fn threads() {
     fn is_send<T: Send>() {}
     fn is_sync<T: Sync>() {}
-    is_send::<FrameRing<'_>>();
-    is_sync::<FrameRing<'_>>();
+    is_send::<Ring<'_>>();
+    is_sync::<Ring<'_>>();
     is_send::<Publisher<'_>>();
     is_send::<Grant<'_>>();
     is_send::<Reader<'_>>();
-    is_send::<FrameLease<'_, '_>>();
-    is_sync::<FrameLease<'_, '_>>();
+    is_send::<Lease<'_, '_>>();
+    is_sync::<Lease<'_, '_>>();
 }

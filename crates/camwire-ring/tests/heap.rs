@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use camwire_ring::{FrameRing, MemoryError, Policy};
+use camwire_ring::{MemoryError, Policy, Ring};
 
 struct Counting(AtomicUsize);
 
@@ -37,10 +37,10 @@ fn a_ring_that_cannot_be_made_keeps_no_memory() {
         (2, usize::MAX, 1, MemoryError::Bytes),
         (4, usize::MAX / 8 + 1, 1, MemoryError::Bytes),
     ] {
-        let ring = FrameRing::leak(slots, slot_bytes, readers, Policy::DropOldest);
+        let ring = Ring::<()>::leak(slots, slot_bytes, readers, Policy::DropOldest);
         assert_eq!(ring.err(), Some(expected));
         assert_eq!(HEAP.0.load(Ordering::Relaxed), before, "{expected:?}");
     }
-    let ring = FrameRing::leak(2, 1000, 1, Policy::DropOldest).unwrap();
+    let ring = Ring::<()>::leak(2, 1000, 1, Policy::DropOldest).unwrap();
     assert!(HEAP.0.load(Ordering::Relaxed) >= before + 2 * ring.slot_bytes());
 }

@@ -14,8 +14,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use camwire_frame::FrameInfo;
-use camwire_ring::{Follow, FrameLease, FrameRing, Grant, Policy, Publisher};
+use camwire_ring::{Follow, Grant, Lease, Policy, Publisher, Ring};
 
 /// The signal that stands for an interrupt.
 const SIGNAL: i32 = libc::SIGUSR1;
@@ -189,10 +188,10 @@ fn publish<'r>(publisher: &mut Publisher<'r>, mut grant: Grant<'r>) -> u64 {
     for word in grant.as_chunks_mut().0 {
         *word = number.to_le_bytes();
     }
-    publisher.commit(grant, FrameInfo { len: LEN, ..FrameInfo::default() }).unwrap()
+    publisher.commit(grant, LEN, ()).unwrap()
 }
 
-fn check(lease: &FrameLease<'_, '_>) -> u64 {
+fn check(lease: &Lease<'_, '_>) -> u64 {
     let words = lease.as_chunks::<8>().0;
     assert_eq!(words.len(), LEN / 8);
     assert!(words.iter().all(|word| *word == words[0]), "torn");
@@ -203,7 +202,7 @@ fn check(lease: &FrameLease<'_, '_>) -> u64 {
 fn a_reader_of_higher_priority_does_not_stop_the_publisher() {
     static READ: AtomicU64 = AtomicU64::new(0);
     for policy in [Policy::DropOldest, Policy::KeepAll] {
-        let ring = FrameRing::leak(3, LEN, 1, policy).unwrap();
+        let ring = Ring::<()>::leak(3, LEN, 1, policy).unwrap();
         let mut publisher = ring.publisher().unwrap();
         let mut reader = ring.subscribe(Follow::Ordered).unwrap();
         let high = async move {
@@ -229,7 +228,7 @@ fn a_reader_of_higher_priority_does_not_stop_the_publisher() {
 
 #[test]
 fn a_publisher_of_higher_priority_does_not_stop_the_reader() {
-    let ring = FrameRing::leak(3, LEN, 1, Policy::KeepAll).unwrap();
+    let ring = Ring::<()>::leak(3, LEN, 1, Policy::KeepAll).unwrap();
     let mut publisher = ring.publisher().unwrap();
     let mut reader = ring.subscribe(Follow::Ordered).unwrap();
     let high = async move {
@@ -254,7 +253,7 @@ fn a_publisher_of_higher_priority_does_not_stop_the_reader() {
 #[test]
 fn a_publisher_of_higher_priority_follows_the_demand() {
     static DEMAND: AtomicBool = AtomicBool::new(false);
-    let ring = FrameRing::leak(3, LEN, 1, Policy::DropOldest).unwrap();
+    let ring = Ring::<()>::leak(3, LEN, 1, Policy::DropOldest).unwrap();
     let mut publisher = ring.publisher().unwrap();
     let high = async move {
         loop {
@@ -276,15 +275,14 @@ fn a_publisher_of_higher_priority_follows_the_demand() {
 /// A lease asked back by a publisher in an interrupt, and given back by the reader it interrupts.
 #[test]
 fn a_lease_is_asked_back_by_a_publisher_of_higher_priority() {
-    use camwire_frame::Instant;
-    let ring = FrameRing::leak(2, LEN, 1, Policy::DropOldest).unwrap();
+    let ring = Ring::<()>::leak(2, LEN, 1, Policy::DropOldest).unwrap();
     let mut publisher = ring.publisher().unwrap();
     let mut reader = ring.subscribe(Follow::Live).unwrap();
     let high = async move {
         let mut time = 0;
         loop {
             time += 1;
-            let now = Instant::from_micros(1000 * time);
+            let now = Duration::from_millis(time);
             match publisher.try_grant() {
                 Ok(grant) => _ = publish(&mut publisher, grant),
                 Err(_) => _ = publisher.revoke_oldest(now, Duration::ZERO),

@@ -3,22 +3,21 @@
 
 use std::time::Duration;
 
-use camwire_frame::{FrameInfo, Instant};
-use camwire_ring::{Follow, FrameRing, Policy, Publisher};
+use camwire_ring::{Follow, Policy, Publisher, Ring};
 
 const GRACE: Duration = Duration::from_secs(1);
 
-fn at(millis: u64) -> Instant {
-    Instant::from_micros(1000 * millis)
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
-fn ring(slots: usize, readers: usize, policy: Policy) -> &'static FrameRing<'static> {
-    FrameRing::leak(slots, 8, readers, policy).unwrap()
+fn ring(slots: usize, readers: usize, policy: Policy) -> &'static Ring<'static> {
+    Ring::leak(slots, 8, readers, policy).unwrap()
 }
 
 fn publish(publisher: &mut Publisher<'_>) -> bool {
     let grant = publisher.try_grant().ok();
-    grant.is_some_and(|grant| publisher.commit(grant, FrameInfo::default()).is_ok())
+    grant.is_some_and(|grant| publisher.commit(grant, 0, ()).is_ok())
 }
 
 #[test]
@@ -61,7 +60,7 @@ fn the_next_lease_is_asked_back_at_once_when_the_one_before_has_ended() {
     assert!(publish(&mut publisher));
     let newest = one.try_latest().unwrap();
     assert_eq!((newest.sequence(), newest.is_revoked()), (4, false), "it has the same slot");
-    assert_eq!(publisher.revoke_oldest(at(1002), GRACE), 0, "the third picture can make room");
+    assert_eq!(publisher.revoke_oldest(at(1002), GRACE), 0, "the third item can make room");
     assert!(publish(&mut publisher));
     assert_eq!(publisher.revoke_oldest(at(1003), GRACE), 1);
     assert!(second.is_revoked() && !newest.is_revoked());
@@ -96,7 +95,7 @@ fn every_lease_of_the_slot_is_asked_back() {
     assert!(leases.iter().all(|lease| lease.is_revoked()));
 }
 
-/// The newest picture stays, so its lease costs no slot.
+/// The newest item stays, so its lease costs no slot.
 #[test]
 fn a_lease_of_the_newest_is_not_asked_back() {
     for policy in [Policy::DropOldest, Policy::DropNewest, Policy::KeepAll] {
@@ -117,8 +116,8 @@ fn a_lease_of_the_newest_is_not_asked_back() {
     }
 }
 
-/// While the slowest reader of all has not had the oldest picture, that reader is waited for, not
-/// for those who happen to lease pictures.
+/// While the slowest reader of all has not had the oldest item, that reader is waited for, not
+/// for those who happen to lease items.
 #[test]
 fn on_a_ring_that_keeps_all_only_live_leases_are_asked_back() {
     let ring = ring(3, 2, Policy::KeepAll);
@@ -166,6 +165,6 @@ fn leases_grow_old_at_any_time() {
     assert!(publish(&mut publisher));
     assert_eq!(publisher.revoke_oldest(at(0), GRACE), 0);
     assert_eq!(publisher.revoke_oldest(at((1 << 32) + 10), Duration::from_secs(3600)), 1);
-    let later = Instant::from_micros(u64::MAX);
+    let later = Duration::MAX;
     assert_eq!(publisher.revoke_oldest(later, Duration::MAX), 0, "no time is that long");
 }

@@ -6,19 +6,18 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use camwire_frame::FrameInfo;
 use camwire_ring::{
-    CommitError, Follow, FrameRing, GrantError, LeaseError, Policy, Publisher, PublisherError,
-    Reader, SubscribeError, Uncommitted,
+    CommitError, Follow, GrantError, LeaseError, Policy, Publisher, PublisherError, Reader, Ring,
+    SubscribeError, Uncommitted,
 };
 
-fn ring(slots: usize, readers: usize, policy: Policy) -> &'static FrameRing<'static> {
-    FrameRing::leak(slots, 8, readers, policy).unwrap()
+fn ring(slots: usize, readers: usize, policy: Policy) -> &'static Ring<'static> {
+    Ring::leak(slots, 8, readers, policy).unwrap()
 }
 
 fn publish(publisher: &mut Publisher<'_>) -> u64 {
     let grant = publisher.try_grant().unwrap();
-    publisher.commit(grant, FrameInfo::default()).unwrap()
+    publisher.commit(grant, 0, ()).unwrap()
 }
 
 fn next(reader: &mut Reader<'_>) -> Result<(u64, u64), LeaseError> {
@@ -126,8 +125,7 @@ fn a_closed_ring_stays_closed() {
         if let Some(mut publisher) = publisher {
             let mut grant = publisher.try_grant().unwrap();
             grant[0] = 7;
-            let Uncommitted { error, grant } =
-                publisher.commit(grant, FrameInfo::default()).unwrap_err();
+            let Uncommitted { error, grant } = publisher.commit(grant, 0, ()).unwrap_err();
             assert_eq!((error, grant[0]), (CommitError::Closed, 7));
             assert_eq!(ring.publisher().err(), Some(PublisherError::Closed));
         }
@@ -177,19 +175,14 @@ fn a_grant_that_cannot_be_committed_is_given_back() {
     let mut publisher = here.publisher().unwrap();
     let mut grant = publisher.try_grant().unwrap();
     grant.fill(5);
-    let too_long = FrameInfo { len: 9, ..FrameInfo::default() };
-    let Uncommitted { error, grant } = publisher.commit(grant, too_long).unwrap_err();
+    let Uncommitted { error, grant } = publisher.commit(grant, 9, ()).unwrap_err();
     assert_eq!(error, CommitError::TooLong);
-    let fits = FrameInfo { len: 8, ..FrameInfo::default() };
     let mut elsewhere = there.publisher().unwrap();
-    let uncommitted = elsewhere.commit(grant, fits).unwrap_err();
+    let uncommitted = elsewhere.commit(grant, 8, ()).unwrap_err();
     assert_eq!(uncommitted.to_string(), "the grant is of another ring");
-    assert_eq!(
-        CommitError::from(publisher.commit(uncommitted.grant, too_long).unwrap_err()),
-        error
-    );
+    assert_eq!(CommitError::from(publisher.commit(uncommitted.grant, 9, ()).unwrap_err()), error);
     let grant = publisher.try_grant().expect("that one was given up");
-    assert_eq!(publisher.commit(grant, fits).unwrap(), 1, "a refusal uses up no number");
+    assert_eq!(publisher.commit(grant, 8, ()).unwrap(), 1, "a refusal uses up no number");
 }
 
 #[test]

@@ -1,33 +1,32 @@
-//! Real threads, many pictures: no lease ever sees a torn or recycled picture, and no count is
-//! off by one. Run it in release mode for millions of pictures.
+//! Real threads, many items: no lease ever sees a torn or recycled item, and no count is
+//! off by one. Run it in release mode for millions of items.
 #![cfg(feature = "std")]
 
 use std::thread;
 use std::time::Duration;
 
-use camwire_frame::{FrameInfo, Instant};
-use camwire_ring::{Follow, FrameRing, Policy};
+use camwire_ring::{Follow, Policy, Ring};
 
-const PICTURES: u64 = if cfg!(debug_assertions) { 100_000 } else { 3_000_000 };
+const ITEMS: u64 = if cfg!(debug_assertions) { 100_000 } else { 3_000_000 };
 const LEN: usize = 96;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Fills a picture so that every word tells which picture it is of, and where.
-fn draw(picture: &mut [u8], number: u64) {
-    for (place, word) in picture.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+/// Fills an item so that every word tells which item it is of, and where.
+fn draw(item: &mut [u8], number: u64) {
+    for (place, word) in item.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         *word = (number << 8 | place as u64).to_le_bytes();
     }
 }
 
-fn check(picture: &[u8], number: u64) {
-    for (place, word) in picture.as_chunks::<8>().0.iter().enumerate() {
+fn check(item: &[u8], number: u64) {
+    for (place, word) in item.as_chunks::<8>().0.iter().enumerate() {
         assert_eq!(u64::from_le_bytes(*word), number << 8 | place as u64);
     }
 }
 
-/// One publisher against readers of both kinds. Returns how many pictures were published.
-fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
-    let ring = FrameRing::leak(slots, LEN, follows.len(), policy).unwrap();
+/// One publisher against readers of both kinds. Returns how many items were published.
+fn run(slots: usize, policy: Policy, follows: &[Follow], items: u64) {
+    let ring = Ring::<()>::leak(slots, LEN, follows.len(), policy).unwrap();
     let mut publisher = ring.publisher().unwrap();
     thread::scope(|scope| {
         for (number, follow) in follows.iter().copied().enumerate() {
@@ -55,12 +54,12 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
                     }
                     (last, missed, had) = (sequence, missed + lease.missed(), had + 1);
                 }
-                assert_eq!(last, pictures, "the newest stays until everyone had it");
+                assert_eq!(last, items, "the newest stays until everyone had it");
                 assert_eq!(first + had + missed, last + 1, "what was had and missed adds up");
             });
         }
         let mut number = 0;
-        while number < pictures {
+        while number < items {
             let grant = match policy {
                 Policy::KeepAll => publisher.grant_blocking(PATIENCE).ok(),
                 _ => publisher.try_grant().ok(),
@@ -69,15 +68,10 @@ fn run(slots: usize, policy: Policy, follows: &[Follow], pictures: u64) {
             match grant {
                 Some(mut grant) => {
                     draw(&mut grant, number);
-                    let info = FrameInfo {
-                        len: LEN,
-                        captured_at: Instant::from_micros(number),
-                        ..FrameInfo::default()
-                    };
-                    assert_eq!(publisher.commit(grant, info).unwrap(), number);
+                    assert_eq!(publisher.commit(grant, LEN, ()).unwrap(), number);
                 }
                 // The last one must get through, so that everyone can tell the end.
-                None if number == pictures => {
+                None if number == items => {
                     number -= 1;
                     thread::yield_now();
                 }
@@ -92,33 +86,33 @@ use Follow::{Live, Ordered};
 
 #[test]
 fn drop_oldest() {
-    run(4, Policy::DropOldest, &[Live, Ordered], PICTURES);
+    run(4, Policy::DropOldest, &[Live, Ordered], ITEMS);
 }
 
 #[test]
 fn drop_oldest_with_more_leases_than_slots() {
-    run(3, Policy::DropOldest, &[Live, Ordered, Live, Ordered], PICTURES);
+    run(3, Policy::DropOldest, &[Live, Ordered, Live, Ordered], ITEMS);
 }
 
 #[test]
 fn drop_newest() {
-    run(4, Policy::DropNewest, &[Live, Ordered], PICTURES);
+    run(4, Policy::DropNewest, &[Live, Ordered], ITEMS);
 }
 
 #[test]
 fn keep_all() {
-    run(4, Policy::KeepAll, &[Ordered, Live, Ordered], PICTURES / 10);
+    run(4, Policy::KeepAll, &[Ordered, Live, Ordered], ITEMS / 10);
 }
 
-/// Readers that come and go while pictures are published.
+/// Readers that come and go while items are published.
 #[test]
 fn readers_come_and_go() {
-    let ring = FrameRing::leak(5, LEN, 3, Policy::DropOldest).unwrap();
+    let ring = Ring::<()>::leak(5, LEN, 3, Policy::DropOldest).unwrap();
     let mut publisher = ring.publisher().unwrap();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                for round in 0..PICTURES / 100 {
+                for round in 0..ITEMS / 100 {
                     let mut reader = ring.subscribe(Live).unwrap();
                     for _ in 0..round % 3 {
                         let lease = reader.latest_blocking(PATIENCE).unwrap();
@@ -130,12 +124,11 @@ fn readers_come_and_go() {
         // Two leases at most, and five slots: there is always one.
         let mut watch = ring.subscribe(Live).unwrap();
         let mut number = 0;
-        while ring.readers() > 1 || number < PICTURES {
+        while ring.readers() > 1 || number < ITEMS {
             number += 1;
             let mut grant = publisher.try_grant().expect("leases + 2 slots stop nobody");
             draw(&mut grant, number);
-            let info = FrameInfo { len: LEN, ..FrameInfo::default() };
-            publisher.commit(grant, info).unwrap();
+            publisher.commit(grant, LEN, ()).unwrap();
             check(&watch.try_latest().unwrap(), number);
         }
     });

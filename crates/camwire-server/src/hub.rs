@@ -2,10 +2,10 @@
 
 use core::net::SocketAddr;
 
-use camwire_frame::{Clock, Instant, Random};
 #[cfg(feature = "ingest")]
-use camwire_ring::SourceState;
-use camwire_ring::{Follow, FrameRing, Reader, Settings, SourceStatus};
+use camwire_capture::SourceState;
+use camwire_capture::{Follow, FrameReader, FrameRing, Settings, SourceStatus};
+use camwire_frame::{Clock, Instant, Random};
 use portable_atomic::{AtomicU32, Ordering};
 
 use crate::config::Config;
@@ -70,7 +70,7 @@ impl<'s, C: Clock> Hub<'s, C> {
     }
 
     /// The same camera with settings, for `/status` and `/control`. They are applied by
-    /// [`capture_loop_with_settings`](camwire_ring::capture_loop_with_settings).
+    /// [`capture_loop_with_settings`](camwire_capture::capture_loop_with_settings).
     #[must_use]
     pub fn with_settings(self, settings: &'s Settings) -> Self {
         Self { settings: Some(settings), ..self }
@@ -151,7 +151,7 @@ impl<'s, C: Clock> Hub<'s, C> {
     /// # Errors
     ///
     /// If the ring has no place for another reader.
-    pub fn subscribe(&self, mode: Mode) -> Result<Reader<'s>, TooManyViewers> {
+    pub fn subscribe(&self, mode: Mode) -> Result<FrameReader<'s>, TooManyViewers> {
         let follow = match mode {
             Mode::Live => Follow::Live,
             Mode::All => Follow::Ordered,

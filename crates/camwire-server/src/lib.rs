@@ -6,7 +6,8 @@
 #[cfg(any(feature = "bytes", test))]
 extern crate std;
 
-// Each module uses only those above it.
+// No file uses one that uses it. From the lowest: transport, config, sender, http, viewer's place, hub,
+// viewer's loop, routes and relay, server.
 mod config;
 mod http;
 mod hub;
@@ -28,6 +29,7 @@ pub use http::head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
 pub use http::response::Answer;
 pub use http::target::{Method, RequestError};
 pub use hub::{Hub, TooManyViewers};
+pub use relay::http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
 #[cfg(feature = "ingest")]
 pub use relay::pull::{PullError, WebSocketSource};
 pub use relay::push::{Push, PushError};

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
+use camwire_capture::FrameRevocation;
 use camwire_frame::{Clock, Instant};
-use camwire_ring::Revocation;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 use portable_atomic::{AtomicU32, Ordering};
@@ -133,7 +133,7 @@ impl<W: WriteVectored, C: Clock> Sender<'_, W, C> {
         &mut self,
         pieces: &mut [&[u8]],
         by: Instant,
-        mut revocation: Option<&mut Revocation<'_>>,
+        mut revocation: Option<&mut FrameRevocation<'_>>,
     ) -> Result<(), Disconnect<W::Error>> {
         // Transports that take only so many pieces at once must not be given the empty ones first.
         while let Some(first) = pieces.iter().position(|piece| !piece.is_empty()) {

@@ -3,8 +3,8 @@
 use core::fmt::Write as _;
 use core::net::SocketAddr;
 
+use camwire_capture::{FrameRing, Settings, SourceStatus};
 use camwire_frame::{Clock, Random};
-use camwire_ring::{FrameRing, Settings, SourceStatus};
 use camwire_websocket::Refusal as UpgradeRefusal;
 use embedded_io_async::Read;
 

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use camwire_ring::{CaptureConfig, Policy};
+use camwire_capture::{CaptureConfig, Policy};
 use camwire_server::{Disconnect, HEAD_MAX, Unflushed};
 use harness::camera::Outcome;
 use harness::wire::{Broken, Fault, wire};
@@ -359,7 +359,7 @@ mod leaving {
             assert_eq!(world.ring.readers(), 0);
         }
         world.sim.run();
-        assert_eq!(world.status.state(), camwire_ring::SourceState::Idle);
+        assert_eq!(world.status.state(), camwire_capture::SourceState::Idle);
     }
 
     #[test]

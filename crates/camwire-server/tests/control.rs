@@ -2,8 +2,8 @@
 
 mod harness;
 
+use camwire_capture::CaptureConfig;
 use camwire_frame::{Resolution, SettingName};
-use camwire_ring::CaptureConfig;
 use camwire_server::{Config, Server};
 use harness::camera::{Call, Camera, Obedience};
 use harness::wire::wire;
@@ -86,7 +86,7 @@ fn what_this_camera_has_not_is_refused() {
     let response = world.get("/control?var=agc_gain&val=1").response();
     assert_eq!((response.status, response.text()), (400, "the source cannot be set to that"));
     let response = world.get("/control?var=framesize&val=XGA").response();
-    let reason = "pictures of that size may need 157286 bytes, which is more than there is for one";
+    let reason = "frames of that size may need 157286 bytes, which is more than there is for one";
     assert_eq!((response.status, response.text()), (400, reason));
 }
 

@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use camwire_capture::{FrameRing, SourceStatus};
 use camwire_frame::Instant;
-use camwire_ring::{FrameRing, SourceStatus};
 use camwire_server::{Config, Disconnect, Sequential, Server, ViewerSlot};
 use harness::time::VirtualClock;
 use harness::wire::{Broken, Reading, Writing, wire};

@@ -3,7 +3,7 @@
 
 mod harness;
 
-use camwire_ring::{Follow, Policy};
+use camwire_capture::{Follow, Policy};
 use camwire_server::Disconnect;
 use camwire_websocket::{ClientRequest, Kind};
 use harness::camera::{jpeg, message};

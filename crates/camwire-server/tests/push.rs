@@ -2,7 +2,7 @@
 
 mod harness;
 
-use camwire_ring::Policy;
+use camwire_capture::Policy;
 use camwire_server::{Authorization, Disconnect, PushError};
 use camwire_websocket::{RequestError, ResponseError};
 use harness::camera::{Call, Outcome, picture};

@@ -3,7 +3,7 @@
 
 mod harness;
 
-use camwire_ring::Policy;
+use camwire_capture::Policy;
 use camwire_server::Disconnect;
 use harness::http::Part;
 use harness::{Client, Plan, World, every, ms, request, secs};

@@ -4,8 +4,8 @@ mod harness;
 
 use std::time::Duration;
 
+use camwire_capture::Policy;
 use camwire_frame::Instant;
-use camwire_ring::Policy;
 use camwire_server::{Config, Cors, Disconnect, HEAD_MAX, LINE_MAX};
 use harness::camera::Outcome;
 use harness::http::Response;
@@ -428,7 +428,7 @@ mod refusals {
     #[test]
     fn without_a_reader_s_place_it_is_full_too() {
         let mut world = Plan { viewers: 3, spare: 0, ..Plan::default() }.build();
-        let _taken = [(); 3].map(|()| world.ring.subscribe(camwire_ring::Follow::Live).unwrap());
+        let _taken = [(); 3].map(|()| world.ring.subscribe(camwire_capture::Follow::Live).unwrap());
         for target in ["/stream", "/capture"] {
             let response = world.get(target).response();
             assert_eq!((response.status, response.text()), (503, "too many viewers"));
@@ -531,12 +531,12 @@ mod capture {
         for _ in 0..50 {
             let before = Instant::from_micros(harness::START.as_micros() - 1);
             let grant = publisher.try_grant().unwrap();
-            publisher.commit(grant, harness::camera::info(10, before)).unwrap();
+            publisher.commit(grant, 10, harness::camera::info(10, before)).unwrap();
             world.sim.advance(ms(100));
         }
         assert_eq!(client.peer.written(), 0);
         let grant = publisher.try_grant().unwrap();
-        publisher.commit(grant, harness::camera::info(10, clock.now())).unwrap();
+        publisher.commit(grant, 10, harness::camera::info(10, clock.now())).unwrap();
         world.sim.run();
         assert_eq!(client.response().number("X-Frame"), 51);
     }

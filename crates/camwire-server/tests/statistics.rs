@@ -4,7 +4,7 @@ mod harness;
 
 use std::net::SocketAddr;
 
-use camwire_ring::{CaptureConfig, Policy};
+use camwire_capture::{CaptureConfig, Policy};
 use camwire_server::{Config, Cors};
 use harness::camera::Outcome;
 use harness::http::Part;
@@ -260,8 +260,8 @@ mod stats {
     /// It is given by the program, but a program may name its source after a device or a file.
     #[test]
     fn any_kind_makes_valid_json() {
+        use camwire_capture::{FrameRing, SourceStatus};
         use camwire_frame::Instant;
-        use camwire_ring::{FrameRing, SourceStatus};
         use camwire_server::Server;
         use harness::time::{Sim, VirtualClock};
         for kind in ["ov2640", "", "file \"a\\b\"", "tab\t", "\u{e4}"] {

@@ -2,8 +2,8 @@
 
 mod harness;
 
+use camwire_capture::{CaptureConfig, Policy};
 use camwire_frame::{Clock, FrameRate};
-use camwire_ring::{CaptureConfig, Policy};
 use camwire_server::{Disconnect, Mode};
 use harness::camera::{Outcome, picture};
 use harness::http::{Part, Stream};

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use camwire_ring::Policy;
+use camwire_capture::Policy;
 use camwire_server::{Cors, Disconnect};
 use camwire_websocket::{ClientRequest, CloseCode, Kind};
 use harness::camera::{Outcome, picture};

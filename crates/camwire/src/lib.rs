@@ -12,6 +12,9 @@ pub mod guide;
 #[cfg(feature = "arducam")]
 #[doc(inline)]
 pub use camwire_arducam as arducam;
+#[cfg(feature = "capture")]
+#[doc(inline)]
+pub use camwire_capture as capture;
 #[cfg(feature = "embassy")]
 #[doc(inline)]
 pub use camwire_embassy as embassy;
@@ -26,6 +29,9 @@ pub use camwire_mqtt as mqtt;
 #[cfg(feature = "multipart")]
 #[doc(inline)]
 pub use camwire_multipart as multipart;
+#[cfg(feature = "pattern")]
+#[doc(inline)]
+pub use camwire_pattern as pattern;
 #[cfg(feature = "ring")]
 #[doc(inline)]
 pub use camwire_ring as ring;
@@ -38,6 +44,6 @@ pub use camwire_websocket as websocket;
 
 /// The example of the repository's README, compiled.
 #[cfg(doctest)]
-#[cfg(feature = "ring")]
+#[cfg(feature = "capture")]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -26,6 +26,12 @@ class Dialect:
     delimiter_comes_last: bool = False  # it ends a part in place of beginning it
     chunked: bool = False
     comment: bytes = b""  # in each frame, right behind its first marker
+    status: bytes = b"HTTP/1.1 200 OK"
+    fields: bytes | None = None  # of the response, in place of a Content-Type that is right
+    part_fields: tuple = (b"Content-Type: image/jpeg",)
+    before_soi: bytes = b""
+    glued: str = ""  # "frame", "head": what the delimiter is glued to, without a line end
+    has_eoi: bool = True
 
     def frame(self, jpeg):
         if not self.comment:
@@ -34,10 +40,18 @@ class Dialect:
         return jpeg[:2] + b"\xff\xfe" + length + self.comment + jpeg[2:]
 
     def part(self, jpeg):
-        lines = [b"Content-Type: image/jpeg"]
+        payload = self.before_soi + (jpeg if self.has_eoi else jpeg[:-2])
+        lines = [*self.part_fields]
         if self.length is not None:
-            lines.append(b"Content-Length: " + self.length.format(len(jpeg) + self.lie).encode())
-        lines += [b"", jpeg]
+            length = self.length.format(len(payload) + self.lie).encode()
+            lines.append(b"Content-Length: " + length)
+        lines += [b"", payload]
+        if self.glued:
+            first, *lines = lines
+            head = self.newline.join([first, *lines])
+            between = self.newline if self.glued == "frame" else b""
+            after = self.newline if self.glued == "head" else b""
+            return self.delimiter + between + head + after
         if self.delimiter_comes_last:
             return self.newline.join([*lines, self.delimiter, b""])
         return self.newline.join([self.delimiter, *lines, b""])
@@ -56,7 +70,8 @@ class Camera(Listener):
         return super().url("/stream")
 
     def serve(self, client):
-        client.sendall(self.head(Reader(client).until(b"\r\n\r\n")).encode())
+        head = self.head(Reader(client).until(b"\r\n\r\n"))
+        client.sendall(head if isinstance(head, bytes) else head.encode())
         self._send(client, self.dialect.before)
         for part in self.parts(client):
             self._send(client, part)
@@ -64,8 +79,11 @@ class Camera(Listener):
 
     def head(self, request):
         """The head of the response."""
+        if self.dialect.fields is not None:
+            return self.dialect.status + self.dialect.newline + self.dialect.fields
         chunked = "Transfer-Encoding: chunked\r\n" if self.dialect.chunked else ""
-        return f"HTTP/1.1 200 OK\r\nContent-Type: {self.content_type}\r\n{chunked}\r\n"
+        status = self.dialect.status.decode()
+        return f"{status}\r\nContent-Type: {self.content_type}\r\n{chunked}\r\n"
 
     def parts(self, client):
         """What a client is sent, when its time has come."""
@@ -178,19 +196,23 @@ def part(jpeg, **dialect):
     return Dialect(**dialect).part(jpeg)
 
 
-# A line for each way in which a part can be damaged.
-DAMAGED_PARTS = {
+# A line for each way in which a part can be damaged so that browsers show it all the same.
+SHOWN_PARTS = {
     "cut off": lambda jpeg: part(jpeg[:-400]),
-    "cut off, length of the whole": lambda jpeg: part(jpeg[:-400], lie=400),
     "cut off, no length": lambda jpeg: part(jpeg[:-400], length=None),
     "half a frame": lambda jpeg: part(jpeg[: len(jpeg) // 2]),
     "length too small": lambda jpeg: part(jpeg, lie=-60),
-    "length too large": lambda jpeg: part(jpeg[:-400], lie=500),
-    "length of megabytes": lambda jpeg: part(jpeg[:-400], length="5000000"),
     "length of gigabytes": lambda jpeg: part(jpeg, length="5000000000"),
     "length that is no number": lambda jpeg: part(jpeg, length="many"),
     "no EOI": lambda jpeg: part(jpeg[:-2]),
     "no EOI, no length": lambda jpeg: part(jpeg[:-2], length=None),
+}
+
+# And so that no frame can be shown.
+DAMAGED_PARTS = {
+    "cut off, length of the whole": lambda jpeg: part(jpeg[:-400], lie=400),
+    "length too large": lambda jpeg: part(jpeg[:-400], lie=500),
+    "length of megabytes": lambda jpeg: part(jpeg[:-400], length="5000000"),
     "noise": lambda jpeg: part(NOISE),
     "noise behind an SOI": lambda jpeg: part(jpeg[:2] + NOISE),
     "text": lambda jpeg: part(b"no camera\r\n"),

@@ -204,7 +204,8 @@ def test_every_request_has_the_login_of_the_url(start, trace, watch, given, user
     camera = start(Answering, head.encode() + jpeg)
     address = f"http://{given}127.0.0.1:{camera.port}/a%20b?c=@"
     # The port makes an @ behind the host ambiguous, unless there is one before it.
-    relay = trace("--source", address if given else address.replace("@", "%40"))
+    address = address if given else address.replace("@", "%40")
+    relay = trace("--source", address, "--fps", 20)
     watch(relay).parts(3)
     assert len(camera.heads) > 2
     assert values(camera, "Authorization") == {None if user is None else basic(user, password)}

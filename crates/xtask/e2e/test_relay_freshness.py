@@ -9,8 +9,8 @@ import time
 from functools import partial
 
 import pytest
-from cameras import DAMAGED_MESSAGES, DAMAGED_PARTS, Live, Scripted, marked, message, number_of
-from cameras import part, stamp
+from cameras import DAMAGED_MESSAGES, DAMAGED_PARTS, NOISE, SHOWN_PARTS, Live, Scripted, marked
+from cameras import message, number_of, part, stamp
 from camwire import HOST, Program, in_threads, make_frames, view_json, wait_until
 
 
@@ -154,10 +154,31 @@ def test_relay_goes_on_at_once_after_damaged_frames(start, relay, new_parts, dam
         camera.close()
 
 
+@pytest.mark.parametrize("damage", SHOWN_PARTS.values(), ids=SHOWN_PARTS)
+def test_relay_sends_damaged_frames_that_browsers_show(start, relay, new_parts, damage):
+    def script():
+        yield part(frame(1))
+        for number in range(2, 10_000):
+            time.sleep(0.05)
+            yield damage(stamp(make_frames(2, "320x240")[1], number))
+            time.sleep(0.05)
+            yield part(frame(number))
+
+    camera = start(Scripted, script)
+    server = relay(camera)
+    parts = [part for part, _ in zip(new_parts(server), range(20))]
+    assert all(part.jpeg[-2:] == b"\xff\xd9" for part in parts)
+    numbers = [number_of(part.jpeg) for part in parts]
+    assert numbers == sorted(numbers)
+    assert len(numbers) - len(set(numbers)) > 5, "both of a number were sent"
+    assert server.source()["errors"] == 0
+    assert camera.clients == 1
+
+
 def test_relay_of_damaged_frames_only_reports_it(start, relay, demand):
     def script():
         while True:
-            yield part(frame()[:-400])
+            yield part(NOISE)
             time.sleep(0.02)
 
     camera = start(Scripted, script)

@@ -1,7 +1,8 @@
 //! Draws on the computer what `frame::the_test_pattern_is_that_of_the_computer` draws on the
 //! target.
 
-use camwire_frame::{Quality, Resolution, TestPattern};
+use camwire_frame::{Quality, Resolution};
+use camwire_pattern::TestPattern;
 use std::{env, fs, path::Path, time::Duration};
 
 fn main() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_executor::LocalExecutor;
 use async_io_mini::Async;
 use async_lock::Mutex;
-use camwire::ring::Policy;
+use camwire::capture::Policy;
 use camwire::server::{Mode, Server};
 use futures_lite::future::{block_on, pending};
 

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::{io, thread};
 
 use async_io_mini::Async;
+use camwire::capture::{FrameRing, Settings};
 use camwire::mqtt::{Command, Prefix, Retain};
-use camwire::ring::{FrameRing, Settings};
 use camwire_embassy::{Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks, MqttNetwork};
 use futures_lite::future::block_on;
 

@@ -2,9 +2,9 @@
 
 use crate::network::{LINK, RANDOM};
 use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
+use camwire::capture::{FrameRing, Settings};
 use camwire::embassy::{Broker, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks};
 use camwire::mqtt::{Prefix, Retain};
-use camwire::ring::{FrameRing, Settings};
 use core::net::Ipv4Addr;
 use embassy_executor::Spawner;
 use embassy_net::Stack;

@@ -2,7 +2,8 @@
 
 use crate::board::Port;
 use camwire::embassy::EmbassyClock;
-use camwire::frame::{Quality, Resolution, TestSource};
+use camwire::frame::{Quality, Resolution};
+use camwire::pattern::TestSource;
 use core::convert::Infallible;
 
 /// It is always there.

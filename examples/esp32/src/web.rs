@@ -6,11 +6,11 @@ use crate::camera::{self, Missing};
 use crate::delivery::{self, CONNECTIONS, SLOTS, VIEWERS};
 use crate::settings::{AUTH, ORIGINS, SOURCE, TOKEN};
 use crate::{network, push};
-use camwire::embassy::{EmbassyClock, LinkClock};
-use camwire::ring::{
-    CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus, capture_loop,
+use camwire::capture::{
+    CaptureConfig, FrameRing, FrameRingMemory, Settings, SourceStatus, capture_loop,
     capture_loop_with_settings,
 };
+use camwire::embassy::{EmbassyClock, LinkClock};
 use camwire::server::{Config, Credentials, Server, ViewerSlot};
 use embassy_executor::Spawner;
 use embassy_net::{Stack, StackResources};
@@ -42,8 +42,8 @@ pub struct Web {
 /// If it has been called before.
 pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
     static MEMORY: ConstStaticCell<
-        RingMemory<SLOTS, { camera::SLOT_BYTES }, { CONNECTIONS + EXTRAS }>,
-    > = ConstStaticCell::new(RingMemory::new());
+        FrameRingMemory<SLOTS, { camera::SLOT_BYTES }, { CONNECTIONS + EXTRAS }>,
+    > = ConstStaticCell::new(FrameRingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new(SOURCE);
     static SETTINGS: Settings = Settings::new();

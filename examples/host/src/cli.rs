@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use camwire::capture::Policy;
 use camwire::frame::{FrameRate, Quality, Resolution};
-use camwire::ring::Policy;
 use camwire::websocket;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use hyper::Uri;
+use http::Uri;
 
 use crate::login::{Login, Secret};
 use crate::mqtt::MqttArgs;
@@ -164,13 +164,17 @@ pub(crate) struct SourceOptions {
     pub(crate) resolution: Resolution,
 
     /// Most pictures a second. Of the test pattern and of files 15 unless said otherwise; of
-    /// another camera as many as it sends
+    /// another camera as many as it sends, or 1 if it sends one for each request
     #[arg(long, value_name = "RATE")]
     pub(crate) fps: Option<FrameRate>,
 
     /// Quality of the test pattern's JPEG on esp32-camera's scale: 0 to 63, lower is better
     #[arg(long, default_value = "12", value_parser = quality, value_name = "0..63")]
     pub(crate) quality: Quality,
+
+    /// Drop frames of an http:// source that lack their EOI, in place of completing them
+    #[arg(long)]
+    pub(crate) strict: bool,
 
     /// The token that an http:// or ws:// source asks for, in place of a user and password in its
     /// URL

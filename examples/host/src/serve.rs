@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use camwire::frame::FrameSource as _;
-use camwire::ring::{
-    CaptureConfig, FrameRing, MemoryError, Publisher, Settings, SourceStatus,
+use camwire::capture::{
+    CaptureConfig, FramePublisher, FrameRing, MemoryError, Settings, SourceStatus,
     capture_loop_with_settings,
 };
+use camwire::frame::FrameSource as _;
 use camwire::server::{Config, Cors, Credentials, Disconnect, Server, ViewerSlot};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -228,7 +228,7 @@ fn announce(listening: SocketAddr, has_password: bool) {
 /// so; to wake another thread for it, and from there hundreds of viewers here, would take more.
 async fn capture_pictures(
     mut source: AnySource,
-    mut publisher: Publisher<'static>,
+    mut publisher: FramePublisher<'static>,
     clock: HostClock,
     config: CaptureConfig,
     status: &'static SourceStatus,

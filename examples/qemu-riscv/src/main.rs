@@ -14,12 +14,13 @@ mod robot;
 
 use arguments::Arguments;
 use board::{Board, RANDOM, println};
-use camwire::embassy::{EmbassyClock, HeldLink, Link, LinkClock, PushEnd, PushMemory, push, serve};
-use camwire::frame::{FrameRate, Quality, Resolution, TestSource};
-use camwire::ring::{
-    CaptureConfig, FrameRing, Policy, RingMemory, Settings, SourceStatus,
+use camwire::capture::{
+    CaptureConfig, FrameRing, FrameRingMemory, Policy, Settings, SourceStatus,
     capture_loop_with_settings,
 };
+use camwire::embassy::{EmbassyClock, HeldLink, Link, LinkClock, PushEnd, PushMemory, push, serve};
+use camwire::frame::{FrameRate, Quality, Resolution};
+use camwire::pattern::TestSource;
 use camwire::server::{Credentials, Push, Server, Unflushed, ViewerSlot};
 use core::time::Duration;
 use embassy_executor::{Executor, Spawner};
@@ -59,8 +60,8 @@ fn main(_hart: usize, device_tree: usize) -> ! {
 
 #[embassy_executor::task]
 async fn firmware(spawner: Spawner, board: Board) {
-    static MEMORY: ConstStaticCell<RingMemory<SLOTS, SLOT_BYTES, { SOCKETS + 1 }>> =
-        ConstStaticCell::new(RingMemory::new());
+    static MEMORY: ConstStaticCell<FrameRingMemory<SLOTS, SLOT_BYTES, { SOCKETS + 1 }>> =
+        ConstStaticCell::new(FrameRingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new("qemu");
     static SETTINGS: Settings = Settings::new();

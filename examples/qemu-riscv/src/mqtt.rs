@@ -1,13 +1,13 @@
 //! The camera on an MQTT broker, if there is said to be one.
 
 use crate::board::println;
+use camwire::capture::{FrameRing, Settings};
 use camwire::embassy::{
     Broker, EmbassyClock, Layout, LinkClock, MqttCamera, MqttConfig, MqttEvent, MqttHooks,
     Publishing,
 };
 use camwire::frame::Clock;
 use camwire::mqtt::{Command, Dialect, Motors, Prefix, Retain, Speed};
-use camwire::ring::{FrameRing, Settings};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;

@@ -38,10 +38,11 @@ fn of_format(target: &str) -> Vec<Vec<u8>> {
         }
         "multipart_decode" => {
             // No quirk, the first wrong_length, the usual limits, boundary x, and two cuts.
-            let options = [&[0; 10][..], &[0, 20, 0, 99, 0, 0, 0, 0, 0]].concat();
+            let options = [&[0; 11][..], &[0, 20, 0, 99, 0, 0, 0, 0, 0]].concat();
             let bodies = [body(&jpegs, true), body(&jpegs, false)];
             bodies.map(|body| [&*options, &body].concat()).into()
         }
+        "http_response" => RESPONSES.map(|response| list(response.as_bytes())).into(),
         "request_head" => REQUESTS.map(|head| list(head.as_bytes())).into(),
         "websocket_decode" => {
             // The usual limit, one role or the other, and two cuts.
@@ -91,6 +92,13 @@ fn jpeg(len: usize) -> Vec<u8> {
     jpeg.extend(b"\xff\xd9");
     jpeg
 }
+
+/// Answers of servers, and of cameras.
+const RESPONSES: [&str; 3] = [
+    "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nA: b\r\n c\r\n\r\n--x\r\n",
+    "HTTP/1.1 100\r\n\r\nHTTP/1.1 200OK\nTransfer-Encoding: chunked\n\n3;a\r\nabc\r\n1f\r\ncontent-",
+    "ICY 200\r\nno colon\r\nContent-Length : -1\r\n\r\ncontent-type: image/jpeg",
+];
 
 /// A multipart body with boundary `x`, with or without lengths.
 fn body(parts: &[Vec<u8>], with_lengths: bool) -> Vec<u8> {

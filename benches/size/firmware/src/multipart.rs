@@ -15,8 +15,8 @@ pub fn encode() {
 /// Everything that a viewer needs.
 pub fn decode() {
     let Some(mut decoder) = decoder() else { return };
-    let mut bytes = opaque::<&[u8]>(&[]);
-    while let Ok(Some(event)) = decoder.next(&mut bytes) {
+    let mut events = decoder.feed(opaque::<&[u8]>(&[]));
+    while let Ok(Some(event)) = events.next() {
         opaque(event);
     }
     opaque((decoder.payload_ahead(), decoder.skip(opaque(1))));

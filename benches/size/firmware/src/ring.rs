@@ -1,13 +1,13 @@
 use crate::surroundings::{AnyCamera, AnyClock, opaque, run};
-use camwire_frame::{FrameInfo, Instant};
-use camwire_ring::{
-    CaptureConfig, Follow, FrameRing, Policy, RingMemory, SourceStatus, capture_loop,
+use camwire_capture::{
+    CaptureConfig, Follow, FrameRing, FrameRingMemory, Policy, SourceStatus, capture_loop,
 };
+use camwire_frame::{FrameInfo, Instant};
 use core::time::Duration;
 
 /// Any policy, and everything that a publisher and readers can do.
 pub fn all() {
-    let mut memory = RingMemory::<2, 64, 2>::new();
+    let mut memory = FrameRingMemory::<2, 64, 2>::new();
     let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
     opaque((ring.slots(), ring.slot_bytes(), ring.readers(), ring.dropped(), ring.policy()));
     publish(&ring);
@@ -18,7 +18,7 @@ fn publish(ring: &FrameRing<'_>) {
     let Ok(mut publisher) = ring.publisher() else { return };
     if let Ok(mut grant) = publisher.try_grant() {
         opaque(&mut *grant);
-        let _ = opaque(publisher.commit(grant, opaque(FrameInfo::default())));
+        let _ = opaque(publisher.commit(grant, opaque(100), opaque(FrameInfo::default())));
     }
     drop(run(publisher.grant()));
     run(publisher.demand());
@@ -26,7 +26,7 @@ fn publish(ring: &FrameRing<'_>) {
     opaque(publisher.has_demand());
     publisher.skip();
     publisher.clear();
-    let (now, grace) = (Instant::from_micros(opaque(0)), Duration::from_millis(opaque(0)));
+    let [now, grace] = [opaque(0), opaque(0)].map(Duration::from_millis);
     opaque(publisher.revoke_oldest(now, grace));
     publisher.close();
 }
@@ -47,7 +47,7 @@ fn read(ring: &FrameRing<'_>) {
 /// The loop that fills a ring from a camera.
 pub fn capture() {
     static STATUS: SourceStatus = SourceStatus::new("any");
-    let mut memory = RingMemory::<2, 64, 2>::new();
+    let mut memory = FrameRingMemory::<2, 64, 2>::new();
     let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
     let Ok(mut publisher) = ring.publisher() else { return };
     let config = opaque(CaptureConfig::default());

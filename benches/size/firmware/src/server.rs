@@ -1,13 +1,13 @@
 use crate::surroundings::{AnyClock, AnyConnection, opaque, run};
+use camwire_capture::{FrameRingMemory, FrameSlot, Policy, ReaderSlot, SourceStatus};
 use camwire_frame::Random;
-use camwire_ring::{Policy, ReaderSlot, RingMemory, Slot, SourceStatus};
 use camwire_server::{Config, Sequential, Server, ViewerSlot};
 use core::mem::MaybeUninit;
 
 /// Every route, for every viewer.
 pub fn all() {
     static STATUS: SourceStatus = SourceStatus::new("any");
-    let mut memory = RingMemory::<2, 64, 2>::new();
+    let mut memory = FrameRingMemory::<2, 64, 2>::new();
     let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
     let viewers = [ViewerSlot::new()];
     let random = opaque(Random::new(|| opaque(0)));
@@ -24,4 +24,4 @@ static VIEWER_SLOT: MaybeUninit<ViewerSlot> = MaybeUninit::uninit();
 static READER_SLOT: MaybeUninit<ReaderSlot> = MaybeUninit::uninit();
 #[used]
 #[unsafe(no_mangle)]
-static SLOT: MaybeUninit<Slot> = MaybeUninit::uninit();
+static SLOT: MaybeUninit<FrameSlot> = MaybeUninit::uninit();

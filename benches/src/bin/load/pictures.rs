@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use camwire::frame::{Quality, Resolution, TestPattern};
+use camwire::frame::{Quality, Resolution};
+use camwire::pattern::TestPattern;
 
 /// How many bytes of a picture have to be looked at to find its number.
 pub(crate) const TAG_LEN: usize = 6 + TAG.len() + 8;

@@ -145,7 +145,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Err(format!("no picture within {START:?}: {why}"))
+        Err(format!("no frame within {START:?}: {why}"))
     }
 
     fn first_picture(&self) -> Result<(), Probe> {

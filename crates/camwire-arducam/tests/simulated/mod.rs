@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use camwire_arducam::{Blocked, Mega};
-use camwire_frame::{Clock, Instant, Quality, Resolution, Setting, SettingName, TestPattern};
+use camwire_frame::{Clock, Instant, Quality, Resolution, Setting, SettingName};
+use camwire_pattern::TestPattern;
 use embedded_hal::spi::{ErrorKind, ErrorType, Operation};
 
 pub type Driver = Mega<Blocked<Spi>, Blocked<Delay>, Time>;

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// use camwire_embassy::{HeldLink, Link};
 /// # use camwire_embassy::LinkClock;
 /// # use camwire_frame::Random;
-/// # use camwire_ring::{FrameRing, SourceStatus};
+/// # use camwire_capture::{FrameRing, SourceStatus};
 /// # use camwire_server::{Config, Server, ViewerSlot};
 /// # use embassy_net::driver::Driver;
 /// static LINK: Link = Link::new();

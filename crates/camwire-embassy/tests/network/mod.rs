@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use camwire_capture::FrameRing;
 use camwire_embassy::EmbassyClock;
 use camwire_frame::{Clock, FrameInfo, Upstream};
-use camwire_ring::FrameRing;
 use embassy_net::tcp::{Error, State, TcpSocket};
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -37,7 +37,7 @@ pub(crate) async fn camera(ring: &'static FrameRing<'static>) {
         }
         let (len, upstream) = (FRAME_BYTES, Upstream::default());
         let info = FrameInfo { len, width: 64, height: 48, captured_at, upstream };
-        publisher.commit(frame, info).unwrap();
+        publisher.commit(frame, info.len, info).unwrap();
     }
 }
 

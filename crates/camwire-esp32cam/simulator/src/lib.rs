@@ -5,7 +5,8 @@
 //! others. There is one of it, as on a chip, so a test holds the [`Simulator`] while it runs. The camera
 //! may be on another thread.
 
-use camwire_frame::{Quality, Resolution, SettingName, TestPattern};
+use camwire_frame::{Quality, Resolution, SettingName};
+use camwire_pattern::TestPattern;
 use std::{
     ffi::{CStr, c_char, c_int, c_long},
     slice,

@@ -28,18 +28,21 @@ pub fn decode<'p>(
     for mut piece in pieces {
         loop {
             let before = piece.len();
-            let more = match decoder.next(&mut piece) {
+            let mut events = decoder.feed(piece);
+            let more = match events.next() {
                 Ok(Some(event)) => {
                     push(&mut seen, event);
                     true
                 }
                 Ok(None) => false,
                 Err(error) => {
-                    assert_eq!(decoder.next(&mut piece), Err(error));
+                    assert_eq!(events.next(), Err(error));
+                    assert_eq!(decoder.feed(piece).next(), Err(error));
                     seen.push(Seen::Failed(error));
                     return seen;
                 }
             };
+            piece = events.rest();
             offset += (before - piece.len()) as u64;
             assert_eq!(decoder.offset(), offset);
             if !more {

@@ -85,7 +85,8 @@ impl Naive<'_> {
                         return Found::Close { at };
                     }
                     (Some(b'\n'), _) if !self.config.quirks.lf_line_ends => {}
-                    (Some(b' ' | b'\t' | b'\r' | b'\n'), _) => {
+                    (Some(b'C' | b'c'), _) if !self.config.quirks.glued_delimiter => {}
+                    (Some(b' ' | b'\t' | b'\r' | b'\n' | b'C' | b'c'), _) => {
                         self.delimiters = vec![delimiter];
                         return Found::Delimiter { at, next };
                     }
@@ -105,6 +106,12 @@ impl Naive<'_> {
             }
         }
         for at in from..self.body.len() {
+            let glued =
+                self.config.quirks.glued_delimiter && at > from && self.body[at - 1] == 0xD9;
+            let found = self.delimiter_at(at, glued);
+            if found != Found::Nothing {
+                return found;
+            }
             let found = self.delimiter_at(at, false);
             if found != Found::Nothing {
                 return found;
@@ -136,7 +143,7 @@ impl Naive<'_> {
                 return self.head(at, 0);
             }
             if self.body[at..].starts_with(&[0xFF, 0xD8]) {
-                return self.scanned(at, None, false);
+                return self.scanned(at, at, None, false);
             }
         }
         self.search(0, true, at, true)
@@ -205,6 +212,9 @@ impl Naive<'_> {
     }
 
     fn padding(&mut self, at: usize) -> Result<(), DecodeError> {
+        if matches!(self.byte(at), Some(b'C' | b'c')) {
+            return self.head(at, 0);
+        }
         let limit = self.config.limits.head_bytes as usize;
         match self.body[at..].iter().position(|&b| b == b'\n') {
             Some(end) if end < limit => self.head(at + end + 1, end + 1),
@@ -220,7 +230,7 @@ impl Naive<'_> {
     fn head(&mut self, mut at: usize, mut spent: usize) -> Result<(), DecodeError> {
         let Config { quirks, limits } = self.config;
         let mut head = PartHead::default();
-        let mut content_type = ContentType::Missing;
+        let mut content_type = ContentType::Unknown;
         let (mut fields, mut bad_length, mut junk) = (0, false, false);
         loop {
             let limit = limits.head_bytes as usize;
@@ -285,6 +295,9 @@ impl Naive<'_> {
                 junk = true;
                 continue;
             };
+            let untrimmed = name;
+            let name = untrimmed.trim_end_matches([' ', '\t', '\r', '\n', '\x0C']);
+            junk |= name != untrimmed;
             if name.is_empty() || !name.chars().all(|c| c.is_ascii_graphic()) {
                 junk = true;
                 continue;
@@ -322,6 +335,9 @@ impl Naive<'_> {
                 _ => {}
             }
         }
+        if bad_length && quirks.wrong_length == WrongLength::Continue {
+            head.content_length = None;
+        }
         let reason = if fields == 0 {
             let mut at = at;
             if quirks.blank_line_before_head {
@@ -340,16 +356,21 @@ impl Naive<'_> {
                     return self.head(at, 0);
                 }
             }
-            return self.scanned(at, None, true);
+            return self.scanned(at, at, None, true);
         } else if junk && !quirks.junk_in_head {
             Some(DropReason::BadHead)
-        } else if bad_length && quirks.wrong_length != WrongLength::Ignore {
+        } else if bad_length
+            && !matches!(quirks.wrong_length, WrongLength::Ignore | WrongLength::Continue)
+        {
             Some(DropReason::BadLength)
         } else {
             head.content_length
                 .filter(|&needed| {
                     needed > u64::from(limits.part_bytes)
-                        && quirks.wrong_length != WrongLength::Ignore
+                        && !matches!(
+                            quirks.wrong_length,
+                            WrongLength::Ignore | WrongLength::Continue
+                        )
                 })
                 .map(|needed| DropReason::TooLarge { needed, limit: limits.part_bytes })
         };
@@ -357,12 +378,17 @@ impl Naive<'_> {
             self.drop(reason, at);
             return self.search(at, false, at, true);
         }
-        match head.content_length.filter(|_| quirks.wrong_length != WrongLength::Ignore) {
+        let believed = |length: &u64| match quirks.wrong_length {
+            WrongLength::Ignore => false,
+            WrongLength::Continue => *length <= u64::from(limits.part_bytes),
+            _ => true,
+        };
+        match head.content_length.filter(believed) {
             Some(length) => {
                 self.seen.push(Seen::Start(head, content_type));
                 self.counted(at, length)
             }
-            None => self.scanned(at, Some((head, content_type)), true),
+            None => self.scanned(at, at, Some((head, content_type)), true),
         }
     }
 
@@ -382,8 +408,8 @@ impl Naive<'_> {
             }
             return Ok(());
         }
+        let start = at;
         let end = at + declared as usize;
-        self.payload(at, end);
         let mut at = end;
         let loose = self.config.quirks.loose_part_end;
         if loose {
@@ -392,11 +418,16 @@ impl Naive<'_> {
             }
         }
         if at == self.body.len() {
+            self.payload(start, end);
             self.seen.push(Seen::End);
             return Ok(());
         }
         // With the line end gone; a strict reader needs exactly the one.
-        match self.delimiter_at(at, loose) {
+        let found = self.delimiter_at(at, loose);
+        if found != Found::Nothing || self.config.quirks.wrong_length != WrongLength::Continue {
+            self.payload(start, end);
+        }
+        match found {
             Found::Delimiter { next, .. } => {
                 self.seen.push(Seen::End);
                 self.padding(next)
@@ -426,6 +457,9 @@ impl Naive<'_> {
                     length += 1;
                 }
                 let at = at + length;
+                if self.config.quirks.wrong_length == WrongLength::Continue {
+                    return self.scanned_on(start, at);
+                }
                 if self.config.quirks.wrong_length == WrongLength::Refuse {
                     let kind = DecodeErrorKind::LengthMismatch { declared };
                     return Err(DecodeError { kind, offset: at as u64 });
@@ -436,13 +470,22 @@ impl Naive<'_> {
         }
     }
 
+    /// A part, which has been told, whose length was too small. All before `at` is payload.
+    fn scanned_on(&mut self, from: usize, at: usize) -> Result<(), DecodeError> {
+        let started = self.seen.pop();
+        let Some(Seen::Start(head, content_type)) = started else { unreachable!() };
+        self.scanned(from, at, Some((head, content_type)), false)
+    }
+
+    /// A part from `from` on, which ends at the first delimiter from `search` on.
     fn scanned(
         &mut self,
         from: usize,
+        search: usize,
         head: Option<(PartHead, ContentType)>,
         line: bool,
     ) -> Result<(), DecodeError> {
-        let found = self.find(from, line);
+        let found = self.find(search, line);
         let end = match found {
             Found::Nothing => self.body.len(),
             Found::Begun { at, .. } | Found::Delimiter { at, .. } | Found::Close { at } => at,
@@ -451,7 +494,7 @@ impl Naive<'_> {
         if let Some((head, content_type)) = head {
             self.seen.push(Seen::Start(head, content_type));
         } else if from < end {
-            self.seen.push(Seen::Start(PartHead::default(), ContentType::Missing));
+            self.seen.push(Seen::Start(PartHead::default(), ContentType::Unknown));
         }
         let announced = head.is_some() || from < end;
         let limit = self.config.limits.part_bytes;

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use camwire_frame::{FrameInfo, Instant};
 use camwire_ring::{
-    CommitError, Follow, FrameRing, Grant, LeaseError, Policy, Publisher, PublisherError, Reader,
+    CommitError, Follow, Grant, LeaseError, Policy, Publisher, PublisherError, Reader, Ring,
     RingMemory, Uncommitted,
 };
 
@@ -12,7 +11,7 @@ const SLOTS: usize = 3;
 const LEN: usize = 16;
 const READERS: usize = 3;
 
-/// What the ring should be, written down as simply as it can be: pictures are numbers, each with
+/// What the ring should be, written down as simply as it can be: items are numbers, each with
 /// the number of its stream.
 struct Model {
     policy: Policy,
@@ -25,7 +24,7 @@ struct Model {
     dropped: u32,
     stream: u64,
     has_ended: bool,
-    /// Under DropNewest, the last picture that some reader took or passed by.
+    /// Under DropNewest, the last item that some reader took or passed by.
     passed: u64,
     readers: [Option<ModelReader>; READERS],
 }
@@ -45,11 +44,11 @@ struct ModelReader {
 
 impl Model {
     fn used_slots(&self) -> usize {
-        let mut pictures: Vec<u64> = self.leased.clone();
-        pictures.extend(self.offered.iter().map(|(number, _)| number));
-        pictures.sort_unstable();
-        pictures.dedup();
-        pictures.len() + self.grants
+        let mut items: Vec<u64> = self.leased.clone();
+        items.extend(self.offered.iter().map(|(number, _)| number));
+        items.sort_unstable();
+        items.dedup();
+        items.len() + self.grants
     }
 
     fn try_grant(&mut self) -> bool {
@@ -109,8 +108,8 @@ impl Model {
         // Nothing of a later stream is for this reader, and what is of an earlier one it passes by.
         while fresh.pop_back_if(|(_, stream)| *stream > state.stream).is_some() {}
         loop {
-            let picture = if latest { fresh.pop_back() } else { fresh.pop_front() };
-            let Some((number, stream)) = picture else {
+            let item = if latest { fresh.pop_back() } else { fresh.pop_front() };
+            let Some((number, stream)) = item else {
                 if is_over || self.has_ended || self.stream > state.stream {
                     (state.has_ended, state.ordered) = (true, false);
                     return Err(LeaseError::Ended);
@@ -137,11 +136,11 @@ impl Model {
         }
     }
 
-    fn release(&mut self, reader: usize, picture: u64) {
+    fn release(&mut self, reader: usize, item: u64) {
         if let Some(state) = self.readers[reader].as_mut() {
             state.leases = false;
         }
-        let at = self.leased.iter().position(|p| *p == picture).expect("it was leased");
+        let at = self.leased.iter().position(|p| *p == item).expect("it was leased");
         self.leased.swap_remove(at);
     }
 
@@ -155,10 +154,10 @@ impl Model {
 
 struct Run<'r, 'b> {
     model: Model,
-    ring: &'r FrameRing<'r>,
-    publisher: Option<Publisher<'r>>,
-    grants: Vec<Grant<'r>>,
-    readers: [Option<Reader<'r>>; READERS],
+    ring: &'r Ring<'r, u64>,
+    publisher: Option<Publisher<'r, u64>>,
+    grants: Vec<Grant<'r, u64>>,
+    readers: [Option<Reader<'r, u64>>; READERS],
     operations: core::slice::Iter<'b, u8>,
 }
 
@@ -170,7 +169,7 @@ pub(crate) fn run(operations: &[u8]) {
         1 => Policy::DropNewest,
         _ => Policy::KeepAll,
     };
-    let mut memory = Box::new(RingMemory::<SLOTS, LEN, READERS>::new());
+    let mut memory = Box::new(RingMemory::<SLOTS, LEN, READERS, u64>::new());
     let ring = memory.ring(policy);
     let model = Model {
         policy,
@@ -209,12 +208,8 @@ impl Run<'_, '_> {
                     let mut grant = self.grants.swap_remove(which % self.grants.len());
                     let number = self.model.next;
                     grant.fill(number as u8);
-                    let info = FrameInfo {
-                        len: number as usize % LEN,
-                        captured_at: Instant::from_micros(number),
-                        ..FrameInfo::default()
-                    };
-                    match (publisher.commit(grant, info), self.model.commit()) {
+                    let len = number as usize % LEN;
+                    match (publisher.commit(grant, len, number), self.model.commit()) {
                         (Ok(number), expected) => assert_eq!(Some(number), expected),
                         (Err(Uncommitted { error, grant }), expected) => {
                             assert_eq!((error, expected), (CommitError::Closed, None));
@@ -275,7 +270,7 @@ impl Run<'_, '_> {
     }
 
     /// A publisher leaves, and another comes.
-    fn replace_publisher(&mut self, leave: fn(Publisher<'_>), ends: bool) {
+    fn replace_publisher(&mut self, leave: fn(Publisher<'_, u64>), ends: bool) {
         self.publisher.take().map(leave);
         self.publisher = self.ring.publisher().ok();
         if ends || self.model.has_ended {
@@ -284,7 +279,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// A reader takes a picture and keeps it while other things go on.
+    /// A reader takes an item and keeps it while other things go on.
     fn lease(&mut self, number: usize, latest: bool) {
         let Some(mut reader) = self.readers[number].take() else { return };
         let expected = self.model.take(number, latest);
@@ -296,7 +291,7 @@ impl Run<'_, '_> {
                 self.go();
                 let length = sequence as usize % LEN;
                 assert_eq!(*lease, vec![sequence as u8; length][..], "it stayed as it was");
-                assert_eq!(lease.info().captured_at, Instant::from_micros(sequence));
+                assert_eq!(lease.info(), sequence);
                 self.model.release(number, sequence);
                 Ok((sequence, missed))
             }

@@ -3,8 +3,8 @@
 use core::pin::pin;
 use core::time::Duration;
 
+use camwire_capture::{FrameGrant, FramePublisher, Policy, SourceStatus};
 use camwire_frame::{Clock, Instant, RepeatFilter};
-use camwire_ring::{Grant, Policy, Publisher, SourceStatus};
 use camwire_websocket::{Acceptance, Kind, Server as ServerRole};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
@@ -76,7 +76,7 @@ async fn take_frames<'r, R, W, C>(
     hub: &Hub<'r, C>,
     read: &mut R,
     sender: &mut Sender<'_, W, C>,
-    publisher: &mut Publisher<'r>,
+    publisher: &mut FramePublisher<'r>,
     mut camera: Camera<'r>,
 ) -> Result<(), Disconnect<W::Error>>
 where
@@ -161,14 +161,14 @@ where
 /// for the slowest viewer.
 async fn make_room<'r, C: Clock>(
     hub: &Hub<'_, C>,
-    publisher: &mut Publisher<'r>,
+    publisher: &mut FramePublisher<'r>,
     camera: &mut Camera<'r>,
 ) {
     if !camera.is_wanted || camera.grant.is_some() || !camera.intake.is_between() {
         return;
     }
     loop {
-        publisher.revoke_oldest(hub.clock().now(), LEASE_GRACE);
+        publisher.revoke_oldest(hub.clock().now().saturating_since(Instant::ZERO), LEASE_GRACE);
         camera.grant = publisher.try_grant().ok();
         let keeps_all = hub.ring().policy() == Policy::KeepAll;
         if camera.grant.is_some() || !keeps_all || !publisher.has_demand() {
@@ -189,7 +189,7 @@ async fn make_room<'r, C: Clock>(
 async fn publish<'r, W: WriteVectored, C: Clock>(
     hub: &Hub<'_, C>,
     sender: &mut Sender<'_, W, C>,
-    publisher: &mut Publisher<'r>,
+    publisher: &mut FramePublisher<'r>,
     camera: &mut Camera<'r>,
     arrived: Result<Option<Arrival>, Broke>,
 ) -> Result<bool, Disconnect<W::Error>> {
@@ -207,9 +207,9 @@ async fn publish<'r, W: WriteVectored, C: Clock>(
     match arrival.outcome {
         Outcome::Frame(info) => {
             let grant = camera.grant.take();
-            if grant.is_some_and(|grant| publisher.commit(grant, info).is_ok()) {
+            if grant.is_some_and(|grant| publisher.commit(grant, info.len, info).is_ok()) {
                 let now = hub.clock().now();
-                publisher.revoke_oldest(now, LEASE_GRACE);
+                publisher.revoke_oldest(now.saturating_since(Instant::ZERO), LEASE_GRACE);
                 status.published(&info, camera.previous.replace(info.captured_at), now);
             }
         }
@@ -254,7 +254,7 @@ async fn send<W: WriteVectored, C: Clock>(
 
 /// The place of the one camera that may push, free again when dropped. Viewers stay.
 struct PublisherGuard<'r> {
-    publisher: Option<Publisher<'r>>,
+    publisher: Option<FramePublisher<'r>>,
     status: &'r SourceStatus,
 }
 
@@ -275,7 +275,7 @@ impl Drop for PublisherGuard<'_> {
 struct Camera<'r> {
     intake: Intake<ServerRole>,
     /// Where its next frame goes, or the one under way.
-    grant: Option<Grant<'r>>,
+    grant: Option<FrameGrant<'r>>,
     /// Whether there are viewers, as the last credits sent to it say.
     is_wanted: bool,
     /// When the last frame came, if one has since frames are wanted.

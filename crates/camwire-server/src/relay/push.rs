@@ -133,9 +133,9 @@ impl Push<'_> {
     /// # Cancel safety
     ///
     /// As that of [`Server::serve`](crate::Server::serve).
-    pub async fn run<'s, R, W, C, const N: usize>(
+    pub async fn run<R, W, C, const N: usize>(
         &self,
-        hub: &Hub<'s, C>,
+        hub: &Hub<'_, C>,
         mut read: R,
         write: W,
         memory: &mut [u8; N],

@@ -1,7 +1,7 @@
 //! `/capture`: one frame that was captured after the request.
 
+use camwire_capture::{Follow, FrameLease};
 use camwire_frame::{Clock, Instant};
-use camwire_ring::{Follow, FrameLease};
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 

@@ -2,10 +2,9 @@
 //! work.
 
 use core::fmt::Write as _;
-use core::time::Duration;
 
+use camwire_capture::SetError;
 use camwire_frame::{Clock, Setting, SettingName};
-use camwire_ring::SetError;
 use embassy_futures::select::{Either, select};
 use embedded_io_async::Read;
 
@@ -13,9 +12,6 @@ use crate::http::response::{Answer, Connection, ResponseWriter, Text};
 use crate::hub::Hub;
 use crate::sender::Disconnect;
 use crate::transport::WriteVectored;
-
-/// When to try again while another setting is being applied.
-const TURN: Duration = Duration::from_millis(20);
 
 /// `/status`: the settings that the source has, by name and number.
 pub(crate) async fn status<W: WriteVectored, C: Clock>(
@@ -48,13 +44,16 @@ where
 {
     let clock = hub.clock();
     let until = clock.sleep_until(clock.now() + hub.config().control_timeout);
-    let error = match select(set(hub, setting), until).await {
+    let set = async { hub.settings().ok_or(SetError::Closed)?.set(setting).await };
+    let error = match select(set, until).await {
         Either::First(Ok(())) => return connection.out.answer(&Answer::default()).await,
         Either::First(Err(SetError::Closed)) => {
             return connection.unavailable("there is no source").await;
         }
+        Either::First(Err(SetError::Busy)) | Either::Second(()) => {
+            return connection.unavailable("the source is busy").await;
+        }
         Either::First(Err(error)) => error,
-        Either::Second(()) => return connection.unavailable("the source is busy").await,
     };
     let status = match error {
         SetError::Unsupported | SetError::TooLarge { .. } => "400 Bad Request",
@@ -63,14 +62,4 @@ where
     let mut reason = heapless::String::<96>::new();
     let _ = write!(reason, "{error}");
     connection.refuse(status, "", &reason).await
-}
-
-async fn set<C: Clock>(hub: &Hub<'_, C>, setting: Setting) -> Result<(), SetError> {
-    let settings = hub.settings().ok_or(SetError::Closed)?;
-    loop {
-        match settings.set(setting).await {
-            Err(SetError::Busy) => hub.clock().sleep_until(hub.clock().now() + TURN).await,
-            done => return done,
-        }
-    }
 }

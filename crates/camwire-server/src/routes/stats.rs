@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write as _};
 
+use camwire_capture::SourceState;
 use camwire_frame::{Clock, Instant};
-use camwire_ring::SourceState;
 
 use crate::http::response::{ResponseWriter, Text};
 use crate::hub::Hub;

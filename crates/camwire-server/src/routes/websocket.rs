@@ -3,8 +3,8 @@
 use core::fmt::Write as _;
 use core::num::NonZeroU8;
 
+use camwire_capture::FrameReader;
 use camwire_frame::Clock;
-use camwire_ring::Reader;
 use camwire_websocket::{Acceptance, Refusal, Server};
 use embedded_io_async::Read;
 
@@ -19,8 +19,8 @@ use crate::viewer::v1::{Credits, SendWindow};
 use crate::viewer::websocket::WebSocket;
 use crate::viewer::wire::Wire as _;
 
-pub(crate) async fn websocket<'c, 's, R, W, C>(
-    hub: &'c Hub<'s, C>,
+pub(crate) async fn websocket<'c, R, W, C>(
+    hub: &'c Hub<'_, C>,
     connection: &mut Connection<'c, R, W, C>,
     options: StreamOptions,
     acceptance: &Acceptance<'_>,
@@ -53,7 +53,7 @@ async fn watch<'c, 's, R, W, C>(
     hub: &'c Hub<'s, C>,
     connection: &mut Connection<'c, R, W, C>,
     viewer: &mut Viewer<'s>,
-    reader: &mut Option<Reader<'s>>,
+    reader: &mut Option<FrameReader<'s>>,
     credit: Option<NonZeroU8>,
     acceptance: &Acceptance<'_>,
 ) -> Result<(), Disconnect<W::Error>>

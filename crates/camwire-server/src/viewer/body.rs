@@ -4,9 +4,9 @@ use core::convert::Infallible;
 use core::future::pending;
 use core::net::SocketAddr;
 
+use camwire_capture::{FrameLease, FrameReader};
 use camwire_frame::Clock;
 use camwire_multipart::MediaType;
-use camwire_ring::{FrameLease, Reader};
 use embedded_io_async::{ErrorType, Read};
 
 use crate::http::response::Answer;
@@ -55,7 +55,7 @@ pub struct StreamBody<'s, C> {
     pub(crate) hub: &'s Hub<'s, C>,
     wire: Mjpeg,
     viewer: Viewer<'s>,
-    reader: Reader<'s>,
+    reader: FrameReader<'s>,
 }
 
 impl<'s, C: Clock> StreamBody<'s, C> {

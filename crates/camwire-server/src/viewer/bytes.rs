@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use camwire_capture::{FrameLease, FrameRevocation};
 use camwire_frame::{Clock, Instant};
-use camwire_ring::{FrameLease, Revocation};
 use embassy_futures::select::{Either3, select3};
 use futures_core::Stream;
 
@@ -181,7 +181,7 @@ impl<C: Clock> Sink for BytesSink<C> {
         part: &mut [&[u8]; 3],
         at: usize,
         by: Instant,
-        revocation: &mut Revocation<'_>,
+        revocation: &mut FrameRevocation<'_>,
     ) -> Result<(), Disconnect<Infallible>> {
         let [head, bytes, tail] = *part;
         self.pieces.push(Bytes::copy_from_slice(head));

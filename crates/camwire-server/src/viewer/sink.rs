@@ -1,7 +1,7 @@
 //! Where the parts of a stream go.
 
+use camwire_capture::FrameRevocation;
 use camwire_frame::{Clock, Instant};
-use camwire_ring::Revocation;
 
 use crate::sender::{Disconnect, Sender};
 use crate::transport::WriteVectored;
@@ -17,7 +17,7 @@ pub(crate) trait Sink {
         part: &mut [&[u8]; 3],
         at: usize,
         by: Instant,
-        revocation: &mut Revocation<'_>,
+        revocation: &mut FrameRevocation<'_>,
     ) -> impl Future<Output = Result<(), Disconnect<Self::Error>>>;
 
     /// Sends something else than a frame.
@@ -39,7 +39,7 @@ impl<W: WriteVectored, C: Clock> Sink for Sender<'_, W, C> {
         part: &mut [&[u8]; 3],
         _at: usize,
         by: Instant,
-        revocation: &mut Revocation<'_>,
+        revocation: &mut FrameRevocation<'_>,
     ) -> impl Future<Output = Result<(), Disconnect<W::Error>>> {
         self.send_by(part, by, Some(revocation))
     }

@@ -3,8 +3,8 @@
 use core::future::pending;
 use core::pin::pin;
 
+use camwire_capture::{FrameLease, FrameReader};
 use camwire_frame::{Clock, Instant, Pacer};
-use camwire_ring::{FrameLease, Reader};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::Read;
 
@@ -37,7 +37,7 @@ use crate::viewer::wire::{OutgoingFrame, TimeBase, Wire};
 pub async fn stream<'s, C, R, W, P, const N: usize>(
     hub: &Hub<'s, C>,
     mut viewer: Viewer<'s>,
-    reader: Reader<'s>,
+    reader: FrameReader<'s>,
     (mut read, write): (R, W),
     wire: &mut P,
     memory: &mut [u8; N],
@@ -82,7 +82,7 @@ impl<'s, C: Clock, R: Read, S: Sink, P: Wire> Channel<'_, 's, C, R, S, P> {
     pub(crate) async fn send_frames(
         &mut self,
         viewer: &mut Viewer<'s>,
-        reader: &mut Option<Reader<'s>>,
+        reader: &mut Option<FrameReader<'s>>,
         lend: impl Fn(&FrameLease<'_, 's>),
     ) -> Result<(), Disconnect<S::Error>> {
         let clock = self.hub.clock();
@@ -139,14 +139,16 @@ impl<'s, C: Clock, R: Read, S: Sink, P: Wire> Channel<'_, 's, C, R, S, P> {
                 Either3::Third(()) => {}
             }
             // A peer that may get no frame does not wait for one, so the end is noticed here.
-            if !may_send && reader.as_ref().map_or(self.hub.ring().has_ended(), Reader::has_ended) {
+            if !may_send
+                && reader.as_ref().map_or(self.hub.ring().has_ended(), FrameReader::has_ended)
+            {
                 return self.end().await;
             }
             let now = clock.now();
             // A frame that the cap skipped is sent only if no other comes in its place.
             let capped = pacer.as_ref().and_then(Pacer::due).filter(|due| *due > now);
             let repeated = reader.as_mut().filter(|_| may_send && now >= repeat_at);
-            if let Some(lease) = repeated.and_then(Reader::repeat)
+            if let Some(lease) = repeated.and_then(FrameReader::repeat)
                 && (lease.sequence() != sent || self.wire.repeats())
             {
                 let (sequence, captured_at) = (lease.sequence(), lease.info().captured_at);

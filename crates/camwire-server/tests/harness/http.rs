@@ -146,8 +146,8 @@ impl Stream {
             Decoder::from_content_type(content_type.as_bytes(), Config::strict()).unwrap();
         let mut stream = Self::default();
         let mut part = None;
-        let mut input = body;
-        while let Some(event) = decoder.next(&mut input).unwrap() {
+        let mut events = decoder.feed(body);
+        while let Some(event) = events.next().unwrap() {
             match event {
                 Event::PartStart { head, .. } => {
                     part = Some(Part { head, picture: Vec::new() });

@@ -12,10 +12,11 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use camwire_frame::{Clock, Instant, Random};
-use camwire_ring::{
-    CaptureConfig, FrameRing, Policy, Publisher, Settings, SourceStatus, capture_loop_with_settings,
+use camwire_capture::{
+    CaptureConfig, FramePublisher, FrameRing, Policy, Settings, SourceStatus,
+    capture_loop_with_settings,
 };
+use camwire_frame::{Clock, Instant, Random};
 use camwire_server::{Config, Disconnect, Server, ViewerSlot};
 
 use self::camera::{Camera, Outcome, info, picture};
@@ -233,7 +234,7 @@ impl Client {
 
 /// A publisher moved by hand.
 pub struct Hand {
-    pub publisher: Publisher<'static>,
+    pub publisher: FramePublisher<'static>,
     clock: &'static VirtualClock,
 }
 
@@ -244,6 +245,6 @@ impl Hand {
         // Its number is only known afterwards, so the drawing tells the time instead.
         let now = self.clock.now();
         grant[..len].copy_from_slice(&picture(len, now.as_micros()));
-        self.publisher.commit(grant, info(len, now)).unwrap()
+        self.publisher.commit(grant, len, info(len, now)).unwrap()
     }
 }

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use camwire::embassy::EmbassyClock;
-use camwire::frame::{Quality, Random, Resolution, TestSource};
-use camwire::ring::{CaptureConfig, FrameRing, Policy, SourceStatus, block_on, capture_loop};
+use camwire::frame::{Quality, Random, Resolution};
+use camwire::pattern::TestSource;
+use camwire::capture::{CaptureConfig, FrameRing, Policy, SourceStatus, block_on, capture_loop};
 use camwire::server::{Config, Server, ViewerSlot};
 
 /// A door of this machine, for tokio, and where it is.

@@ -1,6 +1,7 @@
 // A driver that the guide's page on cameras can be run with: it draws test cards.
 
-use camwire::frame::{Quality, Resolution, TestPattern};
+use camwire::frame::{Quality, Resolution};
+use camwire::pattern::TestPattern;
 use std::time::Duration;
 
 pub struct Driver {

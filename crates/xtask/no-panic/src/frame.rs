@@ -6,10 +6,10 @@ use crate::opaque::{
 };
 use camwire_frame::{
     Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, FrameSource, Instant,
-    Pacer, Quality, Random, Ranged, RepeatFilter, Resolution, Setting, SettingName, TestPattern,
-    TestSource,
+    Pacer, Quality, Random, Ranged, RepeatFilter, Resolution, Setting, SettingName,
     jpeg::{Scanner, Splitter},
 };
+use camwire_pattern::{TestPattern, TestSource};
 use core::{
     fmt::{Debug, Display},
     hint::black_box,

@@ -8,9 +8,10 @@ use crate::{
     ring::policy,
     websocket::{close, fin, key, kind, limits, request},
 };
-use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource, TestSource};
+use camwire_capture::{CaptureConfig, FrameRing, FrameRingMemory, Settings, SourceStatus};
+use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource};
 use camwire_multipart::{Decoder, MultipartSource};
-use camwire_ring::{CaptureConfig, FrameRing, RingMemory, Settings, SourceStatus};
+use camwire_pattern::TestSource;
 use camwire_websocket::{Refusal, Role, WebSocket};
 use core::{fmt::Display, hint::black_box};
 
@@ -61,8 +62,8 @@ fn multipart_source() {
 }
 
 fn capturing() {
-    let mut memory = RingMemory::<3, 1024, 2>::new();
-    let mut ring = RingMemory::ring(&mut memory, policy());
+    let mut memory = FrameRingMemory::<3, 1024, 2>::new();
+    let mut ring = FrameRingMemory::ring(&mut memory, policy());
     changed(&mut ring);
     let Ok(mut publisher) = FrameRing::publisher(&ring) else { return };
     let mut config = <CaptureConfig as Default>::default();
@@ -73,14 +74,14 @@ fn capturing() {
     config.lease_grace = duration();
     let mut status = SourceStatus::new("camera");
     changed(&mut status);
-    poll(camwire_ring::capture_loop(&mut publisher, &mut Peer, &Peer, &config, &status));
+    poll(camwire_capture::capture_loop(&mut publisher, &mut Peer, &Peer, &config, &status));
 
     let mut settings = Settings::new();
     changed(&mut settings);
     black_box(poll(Settings::set(&settings, setting())).is_ok());
     let (camera, clock) = (&mut Peer, &Peer);
     let publisher = &mut publisher;
-    poll(camwire_ring::capture_loop_with_settings(
+    poll(camwire_capture::capture_loop_with_settings(
         publisher, camera, clock, &config, &status, &settings,
     ));
 }

@@ -3,8 +3,8 @@
 use crate::opaque::{Peer, any, bytes, changed, formatted, one_of, perhaps, text};
 use camwire_frame::{BlockingFrameSource, FrameSource};
 use camwire_multipart::{
-    Boundary, Config, Decoder, Encoder, Limits, MediaType, MissingEoi, MultipartSource, PartHead,
-    Quirks, WrongLength,
+    Boundary, Config, Decoder, Encoder, Events, Limits, MediaType, MissingEoi, MultipartSource,
+    PartHead, Quirks, WrongLength,
 };
 use core::{
     fmt::{Debug, Display},
@@ -81,10 +81,12 @@ pub fn config() -> Config {
         loose_boundary: flag(),
         loose_part_end: flag(),
         blank_line_before_head: flag(),
+        glued_delimiter: flag(),
         junk_in_head: flag(),
         wrong_length: one_of([
             WrongLength::Refuse,
             WrongLength::Resynchronise,
+            WrongLength::Continue,
             WrongLength::Ignore,
         ]),
     };
@@ -112,11 +114,13 @@ fn decoder() {
     changed(&mut decoder);
     let mut input: &[u8] = bytes();
     loop {
-        match Decoder::next(&mut decoder, &mut input) {
+        let mut events = Decoder::feed(&mut decoder, input);
+        match Events::next(&mut events) {
             Ok(Some(event)) => _ = black_box(event),
             Ok(None) => break,
             Err(error) => formatted(|f| Display::fmt(&error, f)),
         }
+        input = Events::rest(events);
         black_box((Decoder::payload_ahead(&decoder), Decoder::offset(&decoder)));
         black_box(Decoder::skip(&mut decoder, any()));
         black_box(Decoder::distrust_length(&mut decoder, any()));

@@ -1,5 +1,6 @@
 use camwire::frame::jpeg::{Scanner, inspect};
-use camwire::frame::{FrameRate, Instant, Pacer, Quality, Resolution, TestPattern};
+use camwire::frame::{FrameRate, Instant, Pacer, Quality, Resolution};
+use camwire::pattern::TestPattern;
 use core::fmt::Write;
 use core::time::Duration;
 

@@ -1,4 +1,6 @@
-use camwire::multipart::{Config, Decoder, DropReason, Dropped, Encoder, Event, PartHead};
+use camwire::multipart::{
+    Config, Decoder, DropReason, Dropped, Encoder, Event, PartHead, Quirks, WrongLength,
+};
 use heapless::Vec;
 
 static ENCODER: Encoder = Encoder::new(*b"16 bytes, random");
@@ -32,13 +34,12 @@ pub fn lengths_beyond_32_bits() {
     // Whoever cuts these to 32 bits believes that 4 bytes follow, and all is well.
     for length in [1 << 32 | 4, 1 << 63 | 4] {
         let head = PartHead { content_length: Some(length), ..PartHead::default() };
-        let mut decoder = decoder();
+        let quirks = Quirks { wrong_length: WrongLength::Resynchronise, ..Quirks::CAMERAS };
+        let mut decoder = decoder_by(Config { quirks, ..Config::default() });
         let limit = Config::default().limits.part_bytes;
-        let mut opening = ENCODER.opening();
-        assert_eq!(decoder.next(&mut opening), Ok(None));
+        assert_eq!(decoder.feed(ENCODER.opening()).next(), Ok(None));
         let mut room = [0; PartHead::MAX_LEN];
-        let mut head = head.encode(&mut room);
-        match decoder.next(&mut head) {
+        match decoder.feed(head.encode(&mut room)).next() {
             Ok(Some(Event::PartDropped(Dropped { reason, .. }))) => {
                 assert_eq!(reason, DropReason::TooLarge { needed: length, limit });
             }
@@ -55,16 +56,19 @@ pub fn lengths_beyond_32_bits() {
     };
     let mut room = [0; PartHead::MAX_LEN];
     let mut decoder = decoder();
-    let mut opening = ENCODER.opening();
-    assert_eq!(decoder.next(&mut opening), Ok(None));
-    match decoder.next(&mut sent.encode(&mut room)) {
+    assert_eq!(decoder.feed(ENCODER.opening()).next(), Ok(None));
+    match decoder.feed(sent.encode(&mut room)).next() {
         Ok(Some(Event::PartStart { head, .. })) => assert_eq!(head, sent),
         other => panic!("{other:?}"),
     }
 }
 
 fn decoder() -> Decoder {
-    Decoder::from_content_type(ENCODER.content_type().as_bytes(), Config::default()).unwrap()
+    decoder_by(Config::default())
+}
+
+fn decoder_by(config: Config) -> Decoder {
+    Decoder::from_content_type(ENCODER.content_type().as_bytes(), config).unwrap()
 }
 
 fn body(length: fn(&[u8]) -> Option<u64>) -> Body {
@@ -100,8 +104,9 @@ fn check<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
     let mut decoder = decoder();
     let (mut expected, mut rest) = ((1..).zip(PICTURES), &[][..]);
     let mut ended = false;
-    for mut piece in pieces {
-        while let Some(event) = decoder.next(&mut piece).unwrap() {
+    for piece in pieces {
+        let mut events = decoder.feed(piece);
+        while let Some(event) = events.next().unwrap() {
             match event {
                 Event::PartStart { head, .. } => {
                     let (number, picture) = expected.next().unwrap();

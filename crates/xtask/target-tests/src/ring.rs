@@ -1,8 +1,10 @@
 //! A ring between the program and interrupts that come in the middle of whatever it does.
 
 use crate::board::{self, wait};
-use camwire::frame::{FrameInfo, Instant};
-use camwire::ring::{Follow, FrameRing, Grant, Policy, Publisher, Reader, RingMemory};
+use camwire::capture::{
+    Follow, FrameGrant, FramePublisher, FrameReader, FrameRing, FrameRingMemory, Policy,
+};
+use camwire::frame::FrameInfo;
 use core::cell::RefCell;
 use core::time::Duration;
 use critical_section::Mutex;
@@ -13,9 +15,9 @@ type Ring = &'static FrameRing<'static>;
 /// What interrupts work with.
 type Shared<T> = Mutex<RefCell<Option<T>>>;
 static RING: Shared<Ring> = Mutex::new(RefCell::new(None));
-static PUBLISHER: Shared<Publisher<'static>> = Mutex::new(RefCell::new(None));
-static READER: Shared<Reader<'static>> = Mutex::new(RefCell::new(None));
-static GRANT: Shared<Grant<'static>> = Mutex::new(RefCell::new(None));
+static PUBLISHER: Shared<FramePublisher<'static>> = Mutex::new(RefCell::new(None));
+static READER: Shared<FrameReader<'static>> = Mutex::new(RefCell::new(None));
+static GRANT: Shared<FrameGrant<'static>> = Mutex::new(RefCell::new(None));
 
 pub fn a_reader_in_an_interrupt() {
     /// The number that comes after what was read and what was missed.
@@ -57,7 +59,7 @@ pub fn a_grant_dropped_in_an_interrupt() {
     interrupted_everywhere(give_back, || {
         let grant = publisher.try_grant().unwrap();
         replace(&GRANT, publisher.try_grant().unwrap());
-        publisher.commit(grant, FrameInfo::default()).unwrap();
+        publisher.commit(grant, 0, FrameInfo::default()).unwrap();
     });
     drop(take(&GRANT));
     publisher.clear();
@@ -105,7 +107,7 @@ pub fn a_demand_that_comes_in_an_interrupt() {
 }
 
 pub fn leases_grow_old_after_32_bits() {
-    let mut memory = RingMemory::<2, 32, 1>::new();
+    let mut memory = FrameRingMemory::<2, 32, 1>::new();
     let ring = memory.ring(Policy::DropOldest);
     let mut publisher = ring.publisher().unwrap();
     let mut reader = ring.subscribe(Follow::Live).unwrap();
@@ -113,7 +115,7 @@ pub fn leases_grow_old_after_32_bits() {
     let mut lease = reader.try_next().unwrap();
     publish(&mut publisher); // Now there is no slot for a third.
     // Its age is counted in milliseconds, of which 32 bits are 49 days.
-    let first_seen = Instant::from_micros(((1 << 32) - 500) * 1000);
+    let first_seen = Duration::from_millis((1 << 32) - 500);
     let grace = Duration::from_secs(1);
     for (after, revoked) in [(0, 0), (600, 0), (999, 0), (1001, 1)] {
         let now = first_seen + Duration::from_millis(after);
@@ -126,14 +128,14 @@ const SLOTS: usize = 4;
 
 /// With slots for all, so that nothing may be dropped.
 fn ring() -> Ring {
-    static MEMORY: ConstStaticCell<RingMemory<SLOTS, 32, 2>> =
-        ConstStaticCell::new(RingMemory::new());
+    static MEMORY: ConstStaticCell<FrameRingMemory<SLOTS, 32, 2>> =
+        ConstStaticCell::new(FrameRingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     RING.init(MEMORY.take().ring(Policy::DropOldest))
 }
 
 /// Publishes a picture that is its number, again and again.
-fn publish(publisher: &mut Publisher<'_>) -> u64 {
+fn publish(publisher: &mut FramePublisher<'_>) -> u64 {
     static NUMBER: Shared<u64> = Mutex::new(RefCell::new(None));
     let number = take(&NUMBER).unwrap_or(1);
     let mut grant = publisher.try_grant().unwrap();
@@ -141,13 +143,13 @@ fn publish(publisher: &mut Publisher<'_>) -> u64 {
         bytes.copy_from_slice(&number.to_le_bytes());
     }
     let info = FrameInfo { len: grant.len(), ..FrameInfo::default() };
-    assert_eq!(publisher.commit(grant, info).unwrap(), number);
+    assert_eq!(publisher.commit(grant, info.len, info).unwrap(), number);
     replace(&NUMBER, number + 1);
     number
 }
 
 /// The number of such a picture, and how many were missed before it.
-fn examine(picture: camwire::ring::FrameLease<'_, '_>) -> (u64, u64) {
+fn examine(picture: camwire::capture::FrameLease<'_, '_>) -> (u64, u64) {
     let number = picture.sequence();
     for bytes in picture.chunks_exact(8) {
         assert_eq!(bytes, number.to_le_bytes());

@@ -1,6 +1,6 @@
 use crate::board::{self, wait};
+use camwire::capture::{FramePublisher, FrameRing, FrameRingMemory, Policy, SourceStatus};
 use camwire::frame::{Clock, FrameInfo, Instant, Random};
-use camwire::ring::{FrameRing, Policy, Publisher, RingMemory, SourceStatus};
 use camwire::server::{Config, Disconnect, Sequential, Server, ViewerSlot};
 use core::cell::RefCell;
 use core::convert::Infallible;
@@ -15,7 +15,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 /// What an interrupt publishes.
 const PICTURE: &[u8] = b"\xFF\xD8 a picture \xFF\xD9";
 
-static CAMERA: Mutex<RefCell<Option<(Publisher<'static>, Machine)>>> =
+static CAMERA: Mutex<RefCell<Option<(FramePublisher<'static>, Machine)>>> =
     Mutex::new(RefCell::new(None));
 
 pub fn a_picture_captured_in_an_interrupt() {
@@ -44,8 +44,8 @@ pub fn a_stalled_viewer_as_time_goes_beyond_32_bits() {
 }
 
 fn server(clock: Machine, config: Config) -> Server<'static, Machine> {
-    static MEMORY: ConstStaticCell<RingMemory<3, 1024, 1>> =
-        ConstStaticCell::new(RingMemory::new());
+    static MEMORY: ConstStaticCell<FrameRingMemory<3, 1024, 1>> =
+        ConstStaticCell::new(FrameRingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new("interrupt");
     static PLACES: [ViewerSlot; 1] = [ViewerSlot::new()];
@@ -62,7 +62,9 @@ fn publish() {
         let mut grant = publisher.try_grant().unwrap();
         grant[..PICTURE.len()].copy_from_slice(PICTURE);
         let (len, captured_at) = (PICTURE.len(), clock.now());
-        publisher.commit(grant, FrameInfo { len, captured_at, ..FrameInfo::default() }).unwrap();
+        publisher
+            .commit(grant, len, FrameInfo { len, captured_at, ..FrameInfo::default() })
+            .unwrap();
     });
 }
 

@@ -7,8 +7,8 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddrV4;
 
+use camwire::capture::{FrameRing, Policy, Settings, SourceStatus};
 use camwire::esp32cam;
-use camwire::ring::{FrameRing, Policy, Settings, SourceStatus};
 use camwire_esp32_idf::camera::{self, Plan};
 use camwire_esp32_idf::clock::Clock;
 use camwire_esp32_idf::lamp::WithLamp;

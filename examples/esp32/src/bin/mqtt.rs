@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-use camwire::ring::{FrameRing, Policy, RingMemory, Settings, SourceStatus};
+use camwire::capture::{FrameRing, FrameRingMemory, Policy, Settings, SourceStatus};
 use camwire_esp32::{board, camera, mqtt, network, settings, web};
 use core::future::pending;
 use core::net::Ipv4Addr;
@@ -30,8 +30,8 @@ esp_bootloader_esp_idf::esp_app_desc!();
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
-    static MEMORY: ConstStaticCell<RingMemory<SLOTS, { camera::SLOT_BYTES }, 1>> =
-        ConstStaticCell::new(RingMemory::new());
+    static MEMORY: ConstStaticCell<FrameRingMemory<SLOTS, { camera::SLOT_BYTES }, 1>> =
+        ConstStaticCell::new(FrameRingMemory::new());
     static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
     static STATUS: SourceStatus = SourceStatus::new(settings::SOURCE);
     static SETTINGS: Settings = Settings::new();

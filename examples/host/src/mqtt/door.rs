@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use camwire::capture::{Follow, FrameLease, FrameRing, Settings};
 use camwire::frame::{Clock, FrameRate, Pacer, Ranged, Setting, SettingName};
 use camwire::mqtt::{
     Chunker, ChunkerError, Command, ControlTopics, Delivery, Dialect, Greeting, Led, Prefix,
     Retain, Stamp,
 };
-use camwire::ring::{Follow, FrameLease, FrameRing, SetError, Settings};
 use rumqttc::{
     AsyncClient, Event, EventLoop, LastWill, Packet, Publish, QoS, Request, Subscribe,
     SubscribeFilter,
@@ -48,9 +48,6 @@ const LARGEST_MESSAGE: usize = 1 << 20;
 
 /// How often to look whether somebody else has set the source to something.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// When to look again whether somebody else's setting is done.
-const TURN: Duration = Duration::from_millis(20);
 
 /// How long the source may take to obey.
 const OBEY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -567,15 +564,7 @@ impl Camera {
 
     /// By the same mailbox as the page.
     async fn set(&self, setting: Setting) -> Result<(), String> {
-        let set = async {
-            loop {
-                match self.host.settings.set(setting).await {
-                    Err(SetError::Busy) => tokio::time::sleep(TURN).await,
-                    done => return done,
-                }
-            }
-        };
-        match tokio::time::timeout(OBEY_TIMEOUT, set).await {
+        match tokio::time::timeout(OBEY_TIMEOUT, self.host.settings.set(setting)).await {
             Ok(done) => done.map_err(|error| error.to_string()),
             Err(_elapsed) => Err("the source is busy".to_owned()),
         }

@@ -206,7 +206,8 @@ impl FileSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use camwire::frame::{Quality, Resolution, TestPattern};
+    use camwire::frame::{Quality, Resolution};
+    use camwire::pattern::TestPattern;
     use std::time::Duration;
 
     fn picture(number: u64) -> Vec<u8> {

@@ -9,11 +9,13 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use camwire::capture::CaptureConfig;
 use camwire::frame::{
     CaptureError, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource,
-    Instant as Moment, Setting, SettingName, TestSource, Upstream, jpeg,
+    Instant as Moment, Setting, SettingName, Upstream, jpeg,
 };
-use camwire::ring::CaptureConfig;
+use camwire::multipart::MissingEoi;
+use camwire::pattern::TestSource;
 
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
@@ -21,7 +23,7 @@ use crate::login::{Login, ServerLogin};
 use files::{DirectorySource, FileError, FileSource};
 pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
 use mqtt::{MqttError, MqttSource};
-use relay::{RelayError, RelaySource};
+use relay::{RelayError, RelayOptions, RelaySource};
 use websocket::{WebSocketError, WebSocketRelay};
 
 /// Why a source cannot be opened.
@@ -48,8 +50,12 @@ pub(crate) const LARGEST_PICTURE: usize = 4 << 20;
 /// Of sources that have no rate of their own.
 const DEFAULT_RATE: FrameRate = FrameRate::per_second(15).expect("in range");
 
-/// A relay gives up a silent camera before that, and says which it was.
-const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two requests for single frames of a camera that gives one at a time.
+const STILLS: Duration = Duration::from_secs(1);
+
+/// A relay waits up to 5 s before it connects again, and gives up a silent camera after 10 s; it says
+/// which it was.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The longest wait between attempts to reach a broker: its camera should be back within 5 s of its
 /// return.
@@ -99,7 +105,16 @@ impl AnySource {
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
             SourceArg::Http(uri, login) => {
                 let login = server_login(login.as_ref(), options)?;
-                Kind::Relay(Box::new(RelaySource::new(uri.clone(), login, clock)))
+                let relay = RelayOptions {
+                    // With a rate, the capture loop keeps to it.
+                    still_interval: if options.fps.is_some() { Duration::ZERO } else { STILLS },
+                    missing_eoi: if options.strict {
+                        MissingEoi::Broken
+                    } else {
+                        MissingEoi::Append
+                    },
+                };
+                Kind::Relay(Box::new(RelaySource::new(uri.clone(), login, relay, clock)))
             }
             SourceArg::WebSocket(url, login) => {
                 let login = server_login(login.as_ref(), options)?;

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource, RepeatFilter};
-use camwire::server::{PullError, WebSocketSource};
+use camwire::frame::{CaptureError, Clock, Flow, FrameInfo, FrameSource, RepeatFilter};
+use camwire::server::{PullError, Reconnect, WebSocketSource};
 use camwire::websocket::{Security, Uri};
 
 use crate::clock::HostClock;
@@ -33,13 +33,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Stream = WebSocketSource<Incoming, Outgoing, HostClock>;
 
-/// Connects when pictures are wanted, and again when the connection is lost; the capture loop
-/// waits between attempts.
+/// Connects when frames are wanted, and again when the connection is lost, but never more often
+/// than [`Reconnect`] allows.
 pub(crate) struct WebSocketRelay {
     uri: Uri<'static>,
     login: Option<ServerLogin>,
     clock: HostClock,
     stream: Option<Box<Stream>>,
+    reconnect: Reconnect,
+    /// This connection has brought a frame.
+    brought_frames: bool,
     /// What is known of the last frame of former connections.
     repeat_filter: RepeatFilter,
     /// It has been told that pictures come.
@@ -60,7 +63,16 @@ impl WebSocketRelay {
         };
         let uri = Uri::parse(url.leak()).ok()?;
         let repeat_filter = RepeatFilter::new();
-        Some(Self { uri, login, clock, stream: None, repeat_filter, announced: false })
+        Some(Self {
+            uri,
+            login,
+            clock,
+            stream: None,
+            reconnect: Reconnect::new(),
+            brought_frames: false,
+            repeat_filter,
+            announced: false,
+        })
     }
 
     fn name(&self) -> String {
@@ -86,6 +98,7 @@ impl WebSocketRelay {
     }
 
     fn hang_up(&mut self) {
+        self.reconnect.closed(self.clock.now(), core::mem::take(&mut self.brought_frames));
         if let Some(stream) = self.stream.take() {
             self.repeat_filter = stream.repeat_filter();
         }
@@ -93,7 +106,9 @@ impl WebSocketRelay {
 
     async fn next(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<WebSocketError>> {
         if self.stream.is_none() {
-            let stream = self.connect().await?;
+            self.reconnect.opened(self.clock.now());
+            self.brought_frames = false;
+            let stream = self.connect().await.inspect_err(|_| self.hang_up())?;
             self.stream = Some(Box::new(stream.with_repeat_filter(self.repeat_filter)));
             if !self.announced {
                 log::info!("relaying {}", self.uri.authority);
@@ -101,7 +116,9 @@ impl WebSocketRelay {
             }
         }
         let Some(stream) = &mut self.stream else { return Err(CaptureError::Ended) };
-        stream.capture(buf).await.map_err(|error| match error {
+        let captured = stream.capture(buf).await;
+        self.brought_frames |= captured.is_ok();
+        captured.map_err(|error| match error {
             CaptureError::Broken => WebSocketError::Broken(self.name()).into(),
             error => error.map_source(|error| {
                 self.hang_up();
@@ -115,6 +132,9 @@ impl FrameSource for WebSocketRelay {
     type Error = WebSocketError;
 
     async fn capture(&mut self, buf: &mut [u8]) -> Result<FrameInfo, CaptureError<WebSocketError>> {
+        if self.stream.is_none() {
+            self.clock.sleep_until(self.reconnect.due()).await;
+        }
         match tokio::time::timeout(PATIENCE, self.next(buf)).await {
             Ok(captured) => captured,
             Err(_elapsed) => {

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use camwire::capture::FrameLease;
 use camwire::frame::FrameInfo;
-use camwire::ring::FrameLease;
 
 /// A time stamp above this, in microseconds, is Unix time (it was in 2001); one below counts from a
 /// start of the camera, and says nothing here.

@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource};
-use camwire::ring::{
+use camwire::capture::{
     Follow, FrameRing, MemoryError, Policy, SourceState, SourceStatus, SubscribeError, capture_loop,
 };
+use camwire::frame::{CaptureError, Flow, FrameInfo, FrameSource};
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;

@@ -157,7 +157,8 @@ mod scaling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use camwire::frame::{Quality, Resolution, TestPattern};
+    use camwire::frame::{Quality, Resolution};
+    use camwire::pattern::TestPattern;
     use std::time::Duration;
 
     fn card() -> Vec<u8> {

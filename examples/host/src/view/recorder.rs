@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use camwire::capture::{FrameLease, FrameReader, SourceStatus};
 use camwire::frame::{Clock, FrameInfo, Instant as Moment};
-use camwire::ring::{FrameLease, Reader, SourceStatus};
 use tokio::sync::watch;
 use tokio::time::{self, MissedTickBehavior};
 
@@ -79,7 +79,7 @@ impl Recorder {
     /// `headline` gets the figures.
     pub(super) async fn run(
         mut self,
-        mut reader: Reader<'static>,
+        mut reader: FrameReader<'static>,
         closed: watch::Receiver<()>,
         headline: impl FnMut(&str),
     ) -> Result<(), ViewError> {
@@ -104,7 +104,7 @@ impl Recorder {
 
     async fn read(
         &mut self,
-        reader: &mut Reader<'static>,
+        reader: &mut FrameReader<'static>,
         mut closed: watch::Receiver<()>,
         mut headline: impl FnMut(&str),
     ) -> Result<(), ViewError> {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use camwire::ring::{Reader, block_on};
+use camwire::capture::{FrameReader, block_on};
 use softbuffer::{Context, SoftBufferError, Surface};
 use tokio::sync::watch;
 use winit::application::ApplicationHandler;
@@ -69,8 +69,8 @@ impl Window {
     pub(super) fn show(
         self,
         args: &ViewArgs,
-        newest: Reader<'static>,
-        every: Reader<'static>,
+        newest: FrameReader<'static>,
+        every: FrameReader<'static>,
         recorder: Recorder,
     ) -> Result<(), ViewError> {
         let (open, closed) = watch::channel(());
@@ -154,7 +154,7 @@ fn quietly<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
 
 /// Decodes the newest picture whenever the window has shown one.
 async fn decode(
-    mut newest: Reader<'static>,
+    mut newest: FrameReader<'static>,
     clock: crate::clock::HostClock,
     free: &mpsc::Receiver<Box<Picture>>,
     window: &EventLoopProxy<Event>,

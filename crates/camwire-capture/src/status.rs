@@ -2,21 +2,21 @@ use core::fmt::{self, Write};
 use core::time::Duration;
 
 use camwire_frame::{FrameInfo, Instant};
-use portable_atomic::{AtomicU32, Ordering};
+use portable_atomic::{AtomicU32, Ordering, fence};
 
 /// What a source is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceState {
-    /// Nobody wants pictures.
+    /// Nobody wants frames.
     Idle,
-    /// Somebody wants pictures; none has come yet.
+    /// Somebody wants frames; none has come yet.
     Starting,
-    /// Pictures come.
+    /// Frames come.
     Streaming,
     /// The last attempt failed; another follows.
     Failed,
-    /// There are no more pictures.
+    /// There are no more frames.
     Ended,
 }
 
@@ -37,12 +37,12 @@ impl SourceState {
 const ERROR_BYTES: usize = 96;
 
 /// How long repeats count as a sign of life while nobody knows how often frames come.
-const REPEATS_UNTIL_MS: u32 = 60_000;
+const REPEATS_UNTIL: Duration = Duration::from_secs(60);
 
 /// What is known of a source, written by its [`capture_loop`](crate::capture_loop), or whatever is in
 /// its place, and read by anyone at any time, for instance by the server's `/stats` and `/healthz`.
 ///
-/// Counters wrap around at 2^32.
+/// Counters wrap around at 2^32, which takes 4.5 years at 30 frames per second. Ages have no limit.
 #[derive(Debug)]
 pub struct SourceStatus {
     kind: &'static str,
@@ -51,12 +51,12 @@ pub struct SourceStatus {
     errors: AtomicU32,
     /// Width in the upper half, height in the lower.
     size: AtomicU32,
-    /// Smoothed time between pictures; 0 while unknown.
+    /// Smoothed time between frames; 0 while unknown.
     interval_us: AtomicU32,
     /// The last sign of life: a frame or a repeat of one, or if later, the begin of the demand.
-    quiet_since_ms: AtomicU32,
+    quiet_since: Moment,
     /// When the last frame came that is no repeat or, if later, when frames began to be wanted.
-    new_since_ms: AtomicU32,
+    new_since: Moment,
     error: ErrorText,
 }
 
@@ -72,8 +72,8 @@ impl SourceStatus {
             errors: AtomicU32::new(0),
             size: AtomicU32::new(0),
             interval_us: AtomicU32::new(0),
-            quiet_since_ms: AtomicU32::new(0),
-            new_since_ms: AtomicU32::new(0),
+            quiet_since: Moment::new(),
+            new_since: Moment::new(),
             error: ErrorText::new(),
         }
     }
@@ -93,7 +93,7 @@ impl SourceStatus {
         states.into_iter().find(|s| *s as u32 == state).unwrap_or(Idle)
     }
 
-    /// Pictures that were published.
+    /// Frames that were published.
     #[must_use]
     pub fn captured(&self) -> u32 {
         self.captured.load(Ordering::Relaxed)
@@ -105,14 +105,14 @@ impl SourceStatus {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Width and height of the last picture, in pixels.
+    /// Width and height of the last frame, in pixels.
     #[must_use]
     pub fn size(&self) -> (u16, u16) {
         let size = self.size.load(Ordering::Relaxed);
         ((size >> 16) as u16, size as u16)
     }
 
-    /// Pictures in 1000 seconds, smoothed over the last few; 0 when none come.
+    /// Frames in 1000 seconds, smoothed over the last few; 0 when none come.
     #[must_use]
     pub fn millihertz(&self, now: Instant) -> u32 {
         let interval = self.interval_us.load(Ordering::Relaxed);
@@ -135,10 +135,7 @@ impl SourceStatus {
         if matches!(self.state(), SourceState::Idle | SourceState::Ended) {
             return Duration::ZERO;
         }
-        let since = self.quiet_since_ms.load(Ordering::Relaxed);
-        let quiet = millis(now).wrapping_sub(since);
-        // A moment that another core has just written may lie ahead of `now`.
-        Duration::from_millis(u64::from(if (quiet as i32) < 0 { 0 } else { quiet }))
+        now.saturating_since(self.quiet_since.get())
     }
 
     /// Writes the text of the last error there was, of which the first 96 bytes are kept. Whether
@@ -152,21 +149,21 @@ impl SourceStatus {
         out.write_str(self.error.read(&mut text))
     }
 
-    /// Nobody wants pictures. This and the following are for who fills a ring without a
+    /// Nobody wants frames. This and the following are for who fills a ring without a
     /// [`capture_loop`](crate::capture_loop); only one may call them at a time.
     pub fn idle(&self) {
         self.set(SourceState::Idle);
         self.interval_us.store(0, Ordering::Relaxed);
     }
 
-    /// From now on somebody wants pictures.
+    /// From now on somebody wants frames.
     pub fn starting(&self, now: Instant) {
         self.new_frame(now);
         self.set(SourceState::Starting);
     }
 
-    /// A picture was published. `previous` is when the one before it was captured, if there was one
-    /// since pictures began to be wanted.
+    /// A frame was published. `previous` is when the one before it was captured, if there was one
+    /// since frames began to be wanted.
     pub fn published(&self, info: &FrameInfo, previous: Option<Instant>, now: Instant) {
         self.captured.store(self.captured().wrapping_add(1), Ordering::Relaxed);
         self.size.store(u32::from(info.width) << 16 | u32::from(info.height), Ordering::Relaxed);
@@ -193,13 +190,13 @@ impl SourceStatus {
 
     /// The upstream has sent its last frame again: a sign of life, see [`quiet`](Self::quiet).
     pub fn repeated(&self, now: Instant) {
-        let age = millis(now).wrapping_sub(self.new_since_ms.load(Ordering::Relaxed));
-        let patience = match self.interval_us.load(Ordering::Relaxed) {
-            0 => REPEATS_UNTIL_MS,
-            interval => (interval / 1000).saturating_mul(4),
+        let age = now.saturating_since(self.new_since.get());
+        let limit = match self.interval_us.load(Ordering::Relaxed) {
+            0 => REPEATS_UNTIL,
+            interval => Duration::from_micros(u64::from(interval).saturating_mul(4)),
         };
-        if age <= patience {
-            self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
+        if age <= limit {
+            self.quiet_since.set(now);
         }
         self.recovered();
     }
@@ -212,11 +209,11 @@ impl SourceStatus {
     }
 
     fn new_frame(&self, now: Instant) {
-        self.quiet_since_ms.store(millis(now), Ordering::Relaxed);
-        self.new_since_ms.store(millis(now), Ordering::Relaxed);
+        self.quiet_since.set(now);
+        self.new_since.set(now);
     }
 
-    /// An attempt to get a picture has failed.
+    /// An attempt to get a frame has failed.
     pub fn failed(&self, error: fmt::Arguments<'_>) {
         self.errors.store(self.errors().wrapping_add(1), Ordering::Relaxed);
         self.error.write(error);
@@ -255,7 +252,7 @@ impl ErrorText {
         let _ = buffer.write_fmt(text); // `Truncated` does not fail; a Display that does is cut.
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
-        portable_atomic::fence(Ordering::Release);
+        fence(Ordering::Release);
         self.len.store(buffer.len as u32, Ordering::Relaxed);
         for (word, bytes) in self.words.iter().zip(buffer.bytes.as_chunks::<4>().0) {
             word.store(u32::from_ne_bytes(*bytes), Ordering::Relaxed);
@@ -271,7 +268,7 @@ impl ErrorText {
             for (word, bytes) in self.words.iter().zip(buffer.as_chunks_mut::<4>().0) {
                 *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
             }
-            portable_atomic::fence(Ordering::Acquire);
+            fence(Ordering::Acquire);
             if version.is_multiple_of(2) && version == self.version.load(Ordering::Relaxed) {
                 let text = buffer.get(..len).unwrap_or_default();
                 return core::str::from_utf8(text).unwrap_or_default();
@@ -299,9 +296,33 @@ impl Write for Truncated {
     }
 }
 
-/// Milliseconds of a moment, wrapping around; ages of less than 24 days come out right.
-fn millis(at: Instant) -> u32 {
-    (at.as_micros() / 1000) as u32
+/// A moment with one writer and any number of readers, on chips whose atomics have 32 bits.
+///
+/// The upper half is written first and read last. So a reader that comes between the two, once in 71
+/// minutes, sees a moment ahead of now, which counts as now: never one that is too old.
+#[derive(Debug)]
+struct Moment {
+    high: AtomicU32,
+    low: AtomicU32,
+}
+
+impl Moment {
+    const fn new() -> Self {
+        Self { high: AtomicU32::new(0), low: AtomicU32::new(0) }
+    }
+
+    fn set(&self, at: Instant) {
+        let micros = at.as_micros();
+        self.high.store((micros >> 32) as u32, Ordering::Relaxed);
+        // Release: who sees this half sees the other.
+        self.low.store(micros as u32, Ordering::Release);
+    }
+
+    fn get(&self) -> Instant {
+        let low = self.low.load(Ordering::Acquire);
+        let high = self.high.load(Ordering::Relaxed);
+        Instant::from_micros(u64::from(high) << 32 | u64::from(low))
+    }
 }
 
 #[cfg(test)]
@@ -340,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_smoothed_and_ends_with_the_pictures() {
+    fn the_rate_is_smoothed_and_ends_with_the_frames() {
         let status = SourceStatus::new("test");
         let mut previous = None;
         let mut at = Instant::ZERO;
@@ -356,5 +377,68 @@ mod tests {
         assert_eq!(status.quiet(at + Duration::from_secs(3)), Duration::from_secs(3));
         status.idle();
         assert_eq!(status.quiet(at + Duration::from_secs(3)), Duration::ZERO);
+    }
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// However long it takes: no counter of milliseconds or microseconds wraps around.
+    #[test]
+    fn dead_source_stays_dead() {
+        for begin in [Instant::ZERO, Instant::ZERO + DAY * 49, Instant::ZERO + DAY * 20_000] {
+            let status = SourceStatus::new("test");
+            status.starting(begin);
+            status.published(&FrameInfo::default(), None, begin);
+            let mut last = Duration::ZERO;
+            for days in (0..200).chain((200..40_000).step_by(997)) {
+                let dead = DAY * days + Duration::from_millis(300);
+                status.failed(format_args!("no route to host"));
+                assert_eq!(status.quiet(begin + dead), dead, "{days} days after {begin:?}");
+                assert!(dead > last);
+                last = dead;
+                status.repeated(begin + dead); // No sign of life any more.
+                assert!(days == 0 || status.quiet(begin + dead) > DAY / 2, "{days} days");
+                if days == 0 {
+                    status.published(&FrameInfo::default(), None, begin);
+                }
+            }
+        }
+    }
+
+    /// A moment ahead of now, from another core, counts as now.
+    #[test]
+    fn moment_ahead_is_no_age() {
+        let status = SourceStatus::new("test");
+        let now = Instant::ZERO + DAY * 100;
+        status.starting(now + Duration::from_secs(1));
+        assert_eq!(status.quiet(now), Duration::ZERO);
+        // Between the two halves, where the upper one changes.
+        let last = (1 << 32) - 1;
+        status.quiet_since.set(Instant::from_micros(last));
+        status.quiet_since.high.store(1, Ordering::Relaxed);
+        assert_eq!(status.quiet(Instant::from_micros(last + 1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn counters_wrap_around() {
+        let status = SourceStatus::new("test");
+        for counter in [&status.captured, &status.errors] {
+            counter.store(u32::MAX, Ordering::Relaxed);
+        }
+        status.published(&FrameInfo::default(), None, Instant::ZERO);
+        status.failed(format_args!("late"));
+        assert_eq!((status.captured(), status.errors()), (0, 0));
+    }
+
+    /// The rate of a source that is slower than the smoothed interval can say.
+    #[test]
+    fn longest_interval_is_a_thousand_seconds() {
+        let status = SourceStatus::new("test");
+        let at = |days| Instant::ZERO + DAY * days;
+        for days in 1..100 {
+            let info = FrameInfo { captured_at: at(days), ..FrameInfo::default() };
+            status.published(&info, Some(at(days - 1)), at(days));
+            assert_eq!(status.interval_us.load(Ordering::Relaxed), 1_000_000_000);
+            assert_eq!(status.millihertz(at(days)), 1);
+        }
     }
 }

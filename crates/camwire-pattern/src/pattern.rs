@@ -1,24 +1,21 @@
 use core::convert::Infallible;
 use core::time::Duration;
 
-use crate::{
+use crate::card::{Card, Color, Tile};
+use crate::encoder::{Block, Encoder, MCU, Plane};
+use camwire_frame::{
     BlockingFrameSource, CaptureError, Clock, Control, ControlError, FrameInfo, FrameSource,
     Quality, Ranged, Resolution, Setting, SettingName, Upstream,
 };
-use card::{Card, Color, Tile};
 use embassy_futures::yield_now;
-use encoder::{Block, Encoder, MCU, Plane};
 
-mod card;
-mod encoder;
-mod font;
 #[cfg(test)]
 mod tests;
 
-/// A moving test card that is a real JPEG picture each time: baseline, 4:2:0, JFIF.
+/// A moving test card that is a real JPEG frame each time: baseline, 4:2:0, JFIF.
 ///
-/// It shows colour bars, waves and a grey ramp, the size, the number of the picture and a time.
-/// A ball goes round, and the waves wander, with the *number*: a lost picture is a jump. The
+/// It shows colour bars, waves and a grey ramp, the size, the number of the frame and a time.
+/// A ball goes round, and the waves wander, with the *number*: a lost frame is a jump. The
 /// orange bar under the text fills up once a second with the *time*.
 ///
 /// It is computed and encoded 16 by 16 pixels at a time into the caller's memory: about 4 KiB
@@ -32,7 +29,8 @@ mod tests;
 /// its 24.
 ///
 /// ```
-/// use camwire_frame::{Quality, Resolution, TestPattern};
+/// use camwire_frame::{Quality, Resolution};
+/// use camwire_pattern::TestPattern;
 /// use core::time::Duration;
 ///
 /// let pattern = TestPattern::new(Resolution::VGA, Quality::new(12).expect("in range"));
@@ -107,7 +105,7 @@ impl TestPattern {
         })
     }
 
-    /// Writes picture `number` into `buf`, from its first byte; the answer is its length.
+    /// Writes frame `number` into `buf`, from its first byte; the answer is its length.
     ///
     /// `time` is shown as hours, minutes, seconds and milliseconds, modulo 24 hours: Unix time
     /// becomes the time of day in UTC. Of the number, the last ten digits are shown. The same
@@ -115,7 +113,7 @@ impl TestPattern {
     ///
     /// # Errors
     ///
-    /// [`CaptureError::TooLarge`] if the picture does not fit, with the exact number of bytes it
+    /// [`CaptureError::TooLarge`] if the frame does not fit, with the exact number of bytes it
     /// needs: it is encoded to the end, only not written. The contents of `buf` are of no use
     /// then. There is no other error.
     pub fn encode(
@@ -180,7 +178,7 @@ impl TestPattern {
     }
 }
 
-/// A picture of a [`TestPattern`] on its way into memory, a few tiles at a time.
+/// A frame of a [`TestPattern`] on its way into memory, a few tiles at a time.
 struct Drawing<'a> {
     pattern: &'a TestPattern,
     card: Card,
@@ -216,7 +214,7 @@ impl<'a> Drawing<'a> {
             if self.y >= height {
                 return false;
             }
-            // The tile that a mirror shows at this place. It hangs over the picture's edge
+            // The tile that a mirror shows at this place. It hangs over the frame's edge
             // where the size is no multiple of its own, like the last ones without a mirror.
             let (x, y) = (i32::from(self.x), i32::from(self.y));
             let mirrored = |size: u16, at: i32| i32::from(size) - i32::from(MCU) - at;
@@ -244,14 +242,14 @@ impl<'a> Drawing<'a> {
 
 /// A [`TestPattern`] as a source: the camera for those who have none.
 ///
-/// The pictures are numbered from 0, also those that did not fit. The time shown is UTC where
+/// The frames are numbered from 0, also those that did not fit. The time shown is UTC where
 /// the clock knows Unix time, else the time since the clock's start. Like a sensor that is never
-/// waited for it delivers at once; the capture loop decides how many pictures there are.
+/// waited for it delivers at once; the capture loop decides how many frames there are.
 ///
 /// It is a [`FrameSource`] and a [`BlockingFrameSource`]. Where both traits are in scope, name the
 /// one that is meant: `FrameSource::capture(&mut source, buf)`. Its future lets other tasks have a
-/// turn every 2048 pixels, since a whole picture may take a microcontroller a tenth of a second;
-/// dropped, it loses that picture and its number.
+/// turn every 2048 pixels, since a whole frame may take a microcontroller a tenth of a second;
+/// dropped, it loses that frame and its number.
 ///
 /// It obeys every [`Setting`], as [`TestPattern::set`] says.
 #[derive(Clone, Debug)]
@@ -262,7 +260,7 @@ pub struct TestSource<C> {
 }
 
 impl<C: Clock> TestSource<C> {
-    /// A source of pictures of that size and quality.
+    /// A source of frames of that size and quality.
     #[must_use]
     pub const fn new(clock: C, resolution: Resolution, quality: Quality) -> Self {
         Self { clock, pattern: TestPattern::new(resolution, quality), number: 0 }
@@ -274,7 +272,7 @@ impl<C: Clock> TestSource<C> {
         &self.pattern
     }
 
-    /// Begins the next picture. The other part becomes what is said of it.
+    /// Begins the next frame. The other part becomes what is said of it.
     fn next<'a>(&'a mut self, buf: &'a mut [u8]) -> (Drawing<'a>, FrameInfo) {
         let captured_at = self.clock.now();
         let offset = self.clock.unix_offset().unwrap_or(0);

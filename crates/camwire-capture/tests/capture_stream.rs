@@ -16,11 +16,11 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use camwire_frame::{CaptureError, Clock, Flow, FrameInfo, FrameRate, FrameSource, Instant};
-use camwire_ring::{
-    CaptureConfig, Follow, FrameRing, Policy, Reader, ReaderSlot, Slot, SourceState, SourceStatus,
-    capture_loop,
+use camwire_capture::{
+    CaptureConfig, Follow, FrameReader, FrameRing, FrameSlot, Policy, ReaderSlot, SourceState,
+    SourceStatus, capture_loop,
 };
+use camwire_frame::{CaptureError, Clock, Flow, FrameInfo, FrameRate, FrameSource, Instant};
 use harness::camera::{draw, info, picture};
 use harness::time::{Mailbox, Sim, Spawned, VirtualClock};
 
@@ -181,9 +181,9 @@ type Got = (u64, u64, Duration);
 impl Rig {
     fn new(slots: usize, policy: Policy, config: CaptureConfig) -> Self {
         let ring = FrameRing::new(
-            (0..slots).map(|_| Slot::new()).collect::<Vec<_>>().leak(),
+            (0..slots).map(|_| FrameSlot::new()).collect::<Vec<_>>().leak(),
             (0..8).map(|_| ReaderSlot::new()).collect::<Vec<_>>().leak(),
-            vec![0; slots * SLOT_BYTES].leak(),
+            vec![0; slots * SLOT_BYTES + 63].leak(),
             policy,
         );
         let ring: &'static FrameRing<'static> = Box::leak(Box::new(ring.unwrap()));
@@ -215,7 +215,7 @@ impl Rig {
         Self::new(8, Policy::DropOldest, config(rate))
     }
 
-    fn subscribe(&self) -> Reader<'static> {
+    fn subscribe(&self) -> FrameReader<'static> {
         self.ring.subscribe(Follow::Live).unwrap()
     }
 
@@ -603,7 +603,7 @@ mod timeouts {
         rig.sim.advance(ms(9999));
         assert_eq!((rig.status.state(), rig.status.errors()), (SourceState::Streaming, 0));
         rig.sim.advance(ms(1));
-        assert_eq!(rig.error(), "no picture within 10.000 s");
+        assert_eq!(rig.error(), "no frame within 10.000 s");
         rig.sim.advance(secs(20));
         assert_eq!((rig.status.state(), rig.status.errors()), (SourceState::Failed, 3));
         rig.frames(1, ms(5));

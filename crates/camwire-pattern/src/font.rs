@@ -1,15 +1,15 @@
 /// Width of a character in font pixels.
-pub(super) const WIDTH: u32 = 5;
+pub(crate) const WIDTH: u32 = 5;
 /// Height of a character in font pixels.
-pub(super) const HEIGHT: u32 = 7;
+pub(crate) const HEIGHT: u32 = 7;
 /// From one character to the next.
-pub(super) const ADVANCE: u32 = WIDTH + 1;
+pub(crate) const ADVANCE: u32 = WIDTH + 1;
 
 /// Seven rows from the top; bit 4 of each is the leftmost pixel.
-pub(super) type Glyph = [u8; HEIGHT as usize];
+pub(crate) type Glyph = [u8; HEIGHT as usize];
 
-/// The picture of an ASCII character; blank for those that no label uses.
-pub(super) fn glyph(character: u8) -> Glyph {
+/// The dots of an ASCII character; blank for those that no label uses.
+pub(crate) fn glyph(character: u8) -> Glyph {
     let (table, index) = match character {
         b'0'..=b'9' => (&DIGITS[..], character - b'0'),
         b'A'..=b'Z' => (&LETTERS[..], character - b'A'),

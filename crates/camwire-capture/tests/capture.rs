@@ -11,11 +11,11 @@ mod harness {
 
 use std::time::Duration;
 
-use camwire_frame::{Clock, FrameRate, Instant, Quality, Resolution, Setting, SettingName};
-use camwire_ring::{
-    CaptureConfig, Follow, FrameRing, Policy, ReaderSlot, SetError, Settings, Slot, SourceState,
-    SourceStatus, capture_loop, capture_loop_with_settings,
+use camwire_capture::{
+    CaptureConfig, Follow, FrameRing, FrameSlot, Policy, ReaderSlot, SetError, Settings,
+    SourceState, SourceStatus, capture_loop, capture_loop_with_settings,
 };
+use camwire_frame::{Clock, FrameRate, Instant, Quality, Resolution, Setting, SettingName};
 use harness::camera::{Call, Camera, Obedience, Outcome, picture};
 use harness::time::{Sim, Spawned, VirtualClock};
 
@@ -48,11 +48,11 @@ struct Rig {
 
 impl Rig {
     fn new(slots: usize, policy: Policy, rest: Outcome, config: CaptureConfig) -> Self {
-        let fresh = |n| (0..n).map(|_| Slot::new()).collect::<Vec<_>>();
+        let fresh = |n| (0..n).map(|_| FrameSlot::new()).collect::<Vec<_>>();
         let ring = FrameRing::new(
             fresh(slots).leak(),
             (0..8).map(|_| ReaderSlot::new()).collect::<Vec<_>>().leak(),
-            vec![0; slots * SLOT_BYTES].leak(),
+            vec![0; slots * SLOT_BYTES + 63].leak(),
             policy,
         );
         let ring: &'static FrameRing<'static> = Box::leak(Box::new(ring.unwrap()));
@@ -393,7 +393,7 @@ mod failures {
         assert_eq!((rig.status.state(), rig.status.errors()), (SourceState::Starting, 0));
         rig.sim.advance(ms(1));
         assert_eq!((rig.status.state(), rig.status.errors()), (SourceState::Failed, 1));
-        assert_eq!(rig.error(), "no picture within 2.000 s");
+        assert_eq!(rig.error(), "no frame within 2.000 s");
         rig.sim.advance(ms(8000));
         assert_eq!(rig.captures(), [0, 2000, 4100, 6300, 8700]);
         assert_eq!(rig.camera.times_of(Call::Cancelled).len(), 4);
@@ -402,9 +402,9 @@ mod failures {
     #[test]
     fn each_kind_says_what_was_wrong() {
         for (outcome, text) in [
-            (Outcome::TooLarge(5000), "a picture needs 5000 bytes, a slot has 256"),
+            (Outcome::TooLarge(5000), "a frame needs 5000 bytes, a slot has 256"),
             (Outcome::Broken, "the picture is broken"),
-            (Outcome::Lie, "the picture is longer than its slot"),
+            (Outcome::Lie, "the item is longer than its slot"),
             (failure("i2c: no acknowledgement"), "i2c: no acknowledgement"),
         ] {
             let mut rig = Rig::live(4, Outcome::Hang);
@@ -932,42 +932,71 @@ mod settings {
         assert!(reader.try_latest().is_ok());
     }
 
+    /// Requests wait for their turn.
     #[test]
-    fn one_wish_at_a_time() {
+    fn requests_are_applied_one_after_the_other() {
         let mut rig = Rig::live(4, every(10));
         rig.camera.obeys(Obedience::After(ms(50)));
-        let first = wish(&mut rig, FLIP);
-        assert_eq!(wish(&mut rig, FLIP).take(), Some(Err(SetError::Busy)));
-        rig.sim.advance(ms(50));
-        assert_eq!(first.take(), Some(Ok(())));
-        let last = wish(&mut rig, Setting::VFlip(false));
-        rig.sim.advance(ms(50));
-        assert_eq!(last.take(), Some(Ok(())));
-        assert_eq!(rig.settings.get(SettingName::VFlip), Some(Setting::VFlip(false)));
+        let mut requests: Vec<_> =
+            (0..8).map(|n| wish(&mut rig, Setting::VFlip(n % 2 == 0))).collect();
+        assert_eq!(wish(&mut rig, FLIP).take(), Some(Err(SetError::Busy)), "eight wait already");
+        for _ in 0..8 {
+            rig.sim.advance(ms(50));
+            let before = requests.len();
+            requests.retain(|request| match request.take() {
+                None => true,
+                done => {
+                    assert_eq!(done, Some(Ok(())));
+                    false
+                }
+            });
+            assert_eq!(requests.len(), before - 1);
+        }
+        assert!(rig.settings.get(SettingName::VFlip).is_some());
     }
 
-    /// A wish that nobody waits for any more: before the source is at it, and after.
     #[test]
-    fn forsaken_wishes_leave_room_for_others() {
+    fn watchers_learn_of_every_change() {
+        let mut rig = Rig::live(4, every(10));
+        let settings = rig.settings;
+        let watchers = [(); 3].map(|()| {
+            rig.sim.spawn(async move {
+                let mut seen = settings.version();
+                for expected in [true, false] {
+                    seen = settings.changed(seen).await.expect("there is room");
+                    let value = settings.get(SettingName::VFlip);
+                    assert_eq!(value, Some(Setting::VFlip(expected)));
+                }
+            })
+        });
+        for value in [true, true, false] {
+            rig.sim.run();
+            assert!(watchers.iter().all(|watcher| watcher.take().is_none()));
+            assert_eq!(wish(&mut rig, Setting::VFlip(value)).take(), Some(Ok(())));
+        }
+        rig.sim.run();
+        assert!(watchers.iter().all(|watcher| watcher.take().is_some()));
+    }
+
+    /// A request that nobody waits for any more, before and after the source began to apply it.
+    #[test]
+    fn abandoned_requests_leave_room_for_others() {
         for taken in [false, true] {
             let mut rig = Rig::live(4, every(10));
             rig.camera.obeys(Obedience::After(ms(50)));
             let settings = rig.settings;
-            let mut forsaken = Box::pin(settings.set(FLIP));
+            let mut abandoned = Box::pin(settings.set(FLIP));
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            assert!(forsaken.as_mut().poll(&mut context).is_pending());
+            assert!(abandoned.as_mut().poll(&mut context).is_pending());
             if taken {
                 rig.sim.advance(ms(10));
             }
-            drop(forsaken);
+            drop(abandoned);
             rig.sim.run();
-            let next = wish(&mut rig, FLIP).take();
-            assert_eq!(next, taken.then_some(Err(SetError::Busy)));
+            let next = wish(&mut rig, FLIP);
             rig.sim.advance(ms(100));
+            assert_eq!(next.take(), Some(Ok(())));
             assert_eq!(rig.settings.get(SettingName::VFlip), Some(FLIP));
-            let last = wish(&mut rig, FLIP);
-            rig.sim.advance(ms(100));
-            assert_eq!(last.take(), Some(Ok(())));
         }
     }
 
@@ -1047,7 +1076,7 @@ mod settings {
         assert_eq!(rig.settings.get(SettingName::VFlip), Some(Setting::VFlip(false)));
         assert_eq!(
             rig.error(),
-            "a picture needs 1000 bytes, a slot has 256: the last settings are undone"
+            "a frame needs 1000 bytes, a slot has 256: the last settings are undone"
         );
         assert_eq!(rig.status.state(), SourceState::Streaming);
         assert!(reader.try_latest().is_ok());
@@ -1058,6 +1087,6 @@ mod settings {
         rig.camera.first([Outcome::TooLarge(1000)]);
         rig.sim.advance(ms(50));
         assert_eq!(rig.settings.get(SettingName::Quality), Some(quality(20)));
-        assert_eq!(rig.error(), "a picture needs 1000 bytes, a slot has 256");
+        assert_eq!(rig.error(), "a frame needs 1000 bytes, a slot has 256");
     }
 }

@@ -1,22 +1,22 @@
-//! What the test picture shows: a list of shapes, painted on any [`Canvas`]. The encoder's is
+//! What the test card shows: a list of shapes, painted on any [`Canvas`]. The encoder's is
 //! the [`Tile`]; the tests have another, of a single pixel, as the naive reference.
 
 use core::time::Duration;
 
-use super::font;
-use crate::Resolution;
+use crate::font;
+use camwire_frame::Resolution;
 
 /// A colour as JFIF has it: full range, chroma around 128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(align(4))] // One word per pixel is quicker to fill than three bytes.
-pub(super) struct Color {
-    pub(super) y: u8,
-    pub(super) cb: u8,
-    pub(super) cr: u8,
+pub(crate) struct Color {
+    pub(crate) y: u8,
+    pub(crate) cb: u8,
+    pub(crate) cr: u8,
 }
 
 impl Color {
-    pub(super) const BLACK: Self = Self::grey(0);
+    pub(crate) const BLACK: Self = Self::grey(0);
     const WHITE: Self = Self::grey(255);
 
     const fn grey(y: u8) -> Self {
@@ -37,7 +37,7 @@ impl Color {
     }
 
     /// `alpha` of 256 parts of `self`, the rest of `below`.
-    pub(super) fn over(self, below: Self, alpha: u32) -> Self {
+    pub(crate) fn over(self, below: Self, alpha: u32) -> Self {
         let mix = |over: u8, below: u8| {
             let below = u32::from(below) * 256_u32.saturating_sub(alpha);
             ((u32::from(over) * alpha + below + 128) >> 8) as u8
@@ -48,11 +48,11 @@ impl Color {
 
 /// From `x0` and `y0` on, up to and without `x1` and `y1`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rect {
-    pub(super) x0: i32,
-    pub(super) y0: i32,
-    pub(super) x1: i32,
-    pub(super) y1: i32,
+pub(crate) struct Rect {
+    pub(crate) x0: i32,
+    pub(crate) y0: i32,
+    pub(crate) x1: i32,
+    pub(crate) y1: i32,
 }
 
 impl Rect {
@@ -60,14 +60,14 @@ impl Rect {
         Self { x0, y0, x1, y1 }
     }
 
-    pub(super) const fn contains(&self, x: i32, y: i32) -> bool {
+    pub(crate) const fn contains(&self, x: i32, y: i32) -> bool {
         self.x0 <= x && x < self.x1 && self.y0 <= y && y < self.y1
     }
 }
 
 /// A disc with a soft edge one pixel wide.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Disc {
+pub(crate) struct Disc {
     x: i32,
     y: i32,
     radius: i32,
@@ -86,7 +86,7 @@ impl Disc {
     }
 
     /// How much of a pixel is covered, of 256.
-    pub(super) fn alpha(&self, x: i32, y: i32) -> u32 {
+    pub(crate) fn alpha(&self, x: i32, y: i32) -> u32 {
         // The square of the distance goes from r^2 - r to r^2 + r within that pixel.
         let outer = self.radius * (self.radius + 1);
         let inside = (outer - self.square_distance(x, y)).max(0).min(2 * self.radius);
@@ -96,13 +96,13 @@ impl Disc {
 
 /// A line of text, with its place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Label {
+pub(crate) struct Label {
     text: [u8; 16],
     len: u32,
-    pub(super) x: i32,
-    pub(super) y: i32,
+    pub(crate) x: i32,
+    pub(crate) y: i32,
     /// Pixels on a side of a pixel of the font.
-    pub(super) scale: u32,
+    pub(crate) scale: u32,
     color: Color,
 }
 
@@ -111,7 +111,7 @@ impl Label {
         Self { text: [b' '; 16], len: 0, x: 0, y: 0, scale: 1, color }
     }
 
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         self.text.get(..self.len as usize).unwrap_or_default()
     }
 
@@ -164,20 +164,20 @@ impl Label {
         self.y = snap(y, grain);
     }
 
-    pub(super) fn rect(&self) -> Rect {
+    pub(crate) fn rect(&self) -> Rect {
         let width = (self.columns() * self.scale).cast_signed();
         Rect::new(self.x, self.y, self.x + width, self.y + self.height())
     }
 
     /// Row `row` of character `index`; bit 4 is its leftmost pixel.
-    pub(super) fn row(&self, index: u32, row: u32) -> u8 {
+    pub(crate) fn row(&self, index: u32, row: u32) -> u8 {
         let character = self.text().get(index as usize).copied().unwrap_or(b' ');
         font::glyph(character).get(row as usize).copied().unwrap_or_default()
     }
 }
 
 /// Something to paint on: a part of the plane, however large.
-pub(super) trait Canvas {
+pub(crate) trait Canvas {
     /// Whether anything in `rect` can matter.
     fn touches(&self, rect: Rect) -> bool;
     /// Whether nothing outside of `disc` can matter.
@@ -208,9 +208,9 @@ const NAVY: Color = Color::rgb(18, 34, 84);
 const AMBER: Color = Color::rgb(255, 196, 64);
 const ORANGE: Color = Color::rgb(255, 112, 24);
 
-/// One test picture: the places of all its parts.
+/// One frame of it: the places of all its parts.
 #[derive(Clone, Debug)]
-pub(super) struct Card {
+pub(crate) struct Card {
     width: i32,
     height: i32,
     /// Between two lines of the grid.
@@ -233,12 +233,12 @@ pub(super) struct Card {
     bars_only: bool,
     name: Label,
     size: Label,
-    pub(super) time: Label,
-    pub(super) number: Label,
+    pub(crate) time: Label,
+    pub(crate) number: Label,
 }
 
 impl Card {
-    pub(super) fn new(
+    pub(crate) fn new(
         resolution: Resolution,
         number: u64,
         time: Duration,
@@ -249,14 +249,14 @@ impl Card {
         let radius = side * 29 / 64;
         let line = (side / 240).max(1);
         // Straight edges lie on those of the encoder's blocks where there is room to move them:
-        // a VGA picture is a third smaller for it.
+        // a VGA frame is a third smaller for it.
         let grain = match side {
             ..240 => 1,
             240..480 => 4,
             _ => 8,
         };
 
-        // Once around in 128 pictures.
+        // Once around in 128 frames.
         let turn = (number as u32).wrapping_mul(2);
         let (ball_x, ball_y) =
             (x + scaled_sine(turn, radius), y - scaled_sine(turn.wrapping_add(64), radius));
@@ -334,7 +334,7 @@ impl Card {
             let mut both = self.size;
             both.push(b" ");
             both.push(numbers.text());
-            // On the smallest pictures there is no room for both.
+            // On the smallest frames there is no room for both.
             self.size = if both.columns() > radius.unsigned_abs() * 5 / 4 { numbers } else { both };
         }
         let scale = self.size.scale_for(radius * 9 / 8).min(self.name.scale);
@@ -342,7 +342,7 @@ impl Card {
         self.size.place(x, top, scale, grain);
     }
 
-    pub(super) fn paint(&self, canvas: &mut impl Canvas) {
+    pub(crate) fn paint(&self, canvas: &mut impl Canvas) {
         if self.bars_only {
             self.bars(canvas, Rect::new(0, 0, self.width, self.height), &BARS);
             canvas.rect(self.panel, Color::BLACK);
@@ -364,7 +364,7 @@ impl Card {
         let cell = self.cell.max(1);
         canvas.fill(BACKGROUND);
         let border = self.snap(cell / 4);
-        // Grid lines go through the middle of the picture.
+        // Grid lines go through the middle of the frame.
         for (size, upright) in [(width, true), (height, false)] {
             let middle = self.snap(size / 2);
             let (mut at, mut light) = (middle % cell - cell, middle / cell % 2 == 0);
@@ -458,7 +458,7 @@ impl Card {
 ///
 /// As long as one colour covers it, none is written: most tiles are never more than that.
 #[derive(Clone)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     x: i32,
     y: i32,
     solid: Option<Color>,
@@ -466,27 +466,27 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    pub(super) const SIZE: usize = super::encoder::MCU as usize;
+    pub(crate) const SIZE: usize = crate::encoder::MCU as usize;
 
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         let pixels = [[Color::BLACK; Self::SIZE]; Self::SIZE];
         Self { x: 0, y: 0, solid: Some(Color::BLACK), pixels }
     }
 
-    /// Black, with its top left corner at that place, which may be outside of the picture.
-    pub(super) const fn move_to(&mut self, x: i32, y: i32) {
+    /// Black, with its top left corner at that place, which may be outside of the frame.
+    pub(crate) const fn move_to(&mut self, x: i32, y: i32) {
         self.x = x;
         self.y = y;
         self.solid = Some(Color::BLACK);
     }
 
     /// The colour of all of it, if it is known to be one.
-    pub(super) const fn solid(&self) -> Option<Color> {
+    pub(crate) const fn solid(&self) -> Option<Color> {
         self.solid
     }
 
     /// The rows; to be asked for only if it is not solid.
-    pub(super) const fn pixels(&self) -> &[[Color; Self::SIZE]; Self::SIZE] {
+    pub(crate) const fn pixels(&self) -> &[[Color; Self::SIZE]; Self::SIZE] {
         &self.pixels
     }
 

@@ -10,9 +10,10 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::card::{Canvas, Disc, Label, Rect};
 use super::*;
-use crate::{Instant, jpeg};
+use crate::card::{Canvas, Disc, Label, Rect};
+use crate::font;
+use camwire_frame::{Instant, jpeg};
 
 /// The naive canvas: one pixel, to which every shape is applied in turn.
 #[derive(Clone)]
@@ -64,7 +65,7 @@ impl Canvas for Pixel {
     }
 }
 
-/// Y, Cb and Cr of a picture at full resolution, row by row.
+/// Y, Cb and Cr of a frame at full resolution, row by row.
 struct Planes {
     width: usize,
     height: usize,
@@ -271,7 +272,7 @@ fn the_needed_size_is_exact() {
     }
 }
 
-/// Reads a line of text off a decoded picture, by the luma in the middle of each font pixel.
+/// Reads a line of text off a decoded frame, by the luma in the middle of each font pixel.
 fn read(picture: &Planes, label: &Label) -> std::string::String {
     let mut by_glyph: BTreeMap<[u8; 7], char> = BTreeMap::new();
     for character in (b' '..=b'Z').rev() {
@@ -375,7 +376,7 @@ fn the_source_counts_and_tells_the_time() {
         let wanted = Setting::Resolution(Resolution::QCIF);
         assert_eq!(now(Control::set(&mut source, wanted)), Ok(()));
         assert_eq!(Control::get(&source, SettingName::Resolution), Some(wanted));
-        // Given up in the middle of its 99 tiles, which costs that picture.
+        // Given up in the middle of its 99 tiles, which costs that frame.
         assert_eq!(after(3, FrameSource::capture(&mut source, &mut slot)), None);
         let info = after(12, FrameSource::capture(&mut source, &mut slot)).unwrap().unwrap();
         assert_eq!((info.width, info.height), (176, 144));
@@ -404,7 +405,7 @@ fn after<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// Nothing that can be asked for makes it panic, and the answer is a whole picture.
+    /// Nothing that can be asked for makes it panic, and the answer is a whole frame.
     #[test]
     fn any_request_gives_a_picture(
         resolution in 0..8_usize,

@@ -1,24 +1,24 @@
 //! A baseline JPEG encoder (ITU-T T.81): 8 bits, YCbCr, 4:2:0, the standard Huffman tables.
 //!
 //! It takes 8x8 blocks in the order of the file and keeps nothing but the quantisers and a few
-//! bits, so the memory it needs does not depend on the size of the picture.
+//! bits, so the memory it needs does not depend on the size of the frame.
 
-use crate::Quality;
+use camwire_frame::Quality;
 
 /// 8x8 samples, row by row.
-pub(super) type Block = [u8; 64];
+pub(crate) type Block = [u8; 64];
 
 /// Pixels on a side of what one MCU covers: two by two luma blocks.
-pub(super) const MCU: u16 = 16;
+pub(crate) const MCU: u16 = 16;
 
 #[derive(Clone, Copy)]
-pub(super) enum Plane {
+pub(crate) enum Plane {
     Y,
     Cb,
     Cr,
 }
 
-pub(super) struct Encoder<'a> {
+pub(crate) struct Encoder<'a> {
     bits: Bits<'a>,
     luma: Quantiser,
     chroma: Quantiser,
@@ -27,8 +27,8 @@ pub(super) struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    /// Writes all headers of a picture into `buf`.
-    pub(super) fn new(buf: &'a mut [u8], width: u16, height: u16, quality: Quality) -> Self {
+    /// Writes all headers of a frame into `buf`.
+    pub(crate) fn new(buf: &'a mut [u8], width: u16, height: u16, quality: Quality) -> Self {
         let mut encoder = Self {
             bits: Bits { out: Output { buf, len: 0 }, pending: 0, count: 0 },
             luma: Quantiser::new(&LUMA_STEPS, quality),
@@ -75,7 +75,7 @@ impl<'a> Encoder<'a> {
 
     /// The next block, which must be of the plane that the MCU has at this place: four of Y
     /// (top left, top right, bottom left, bottom right), Cb, Cr.
-    pub(super) fn block(&mut self, plane: Plane, samples: &Block) {
+    pub(crate) fn block(&mut self, plane: Plane, samples: &Block) {
         let first = samples[0];
         if samples.iter().all(|&sample| sample == first) {
             return self.flat(plane, first);
@@ -108,16 +108,16 @@ impl<'a> Encoder<'a> {
     }
 
     /// The next block, all of whose samples are `sample`: then only its DC is not zero.
-    pub(super) fn flat(&mut self, plane: Plane, sample: u8) {
+    pub(crate) fn flat(&mut self, plane: Plane, sample: u8) {
         let (quantiser, _, ac) = self.tables(plane);
         let dc = quantiser.one((i32::from(sample) - 128) * 64, 0);
         self.dc(plane, dc);
         self.bits.put(ac[0x00]);
     }
 
-    /// Completes the picture. The answer is its length, also where the buffer is too small for
+    /// Completes the frame. The answer is its length, also where the buffer is too small for
     /// it: then the buffer holds what fitted.
-    pub(super) fn finish(mut self) -> usize {
+    pub(crate) fn finish(mut self) -> usize {
         // The last byte is filled with ones (F.1.2.3); more of them than that do no harm.
         if self.bits.count > 0 {
             self.bits.put(code(0x7F, 7));

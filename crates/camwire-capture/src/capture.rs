@@ -10,7 +10,9 @@ use camwire_frame::{
 use embassy_futures::select::{Either, Either3, Either4, select, select3, select4};
 use embassy_futures::yield_now;
 
-use crate::{CommitError, Grant, Policy, Publisher, Settings, SourceStatus};
+use camwire_ring::{CommitError, Policy};
+
+use crate::{FrameGrant, FramePublisher, Settings, SourceStatus};
 
 /// How a [`capture_loop`] goes about it.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub struct CaptureConfig {
     pub backoff_min: Duration,
     /// The longest such wait.
     pub backoff_max: Duration,
-    /// How long a picture may be leased before the lease is asked back, when no slot is left for
+    /// How long a frame may be leased before the lease is asked back, when no slot is left for
     /// a new one.
     pub lease_grace: Duration,
 }
@@ -44,10 +46,10 @@ impl Default for CaptureConfig {
     }
 }
 
-/// How long to wait for a slot at a time. An unpaced source then counts a picture as dropped.
+/// How long to wait for a slot at a time. An unpaced source then counts a frame as dropped.
 const SLOT_WAIT: Duration = Duration::from_millis(100);
 
-/// The longest wait for the first picture after a pause, however low the rate.
+/// The longest wait for the first frame after a pause, however low the rate.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a frame of a stream whose turn has come late gives way to newer ones, at most: after
@@ -57,7 +59,7 @@ const SETTLING_TIME: Duration = Duration::from_millis(20);
 /// No timer is exact.
 const LATE: Duration = Duration::from_millis(2);
 
-/// How many pictures from before they were wanted a driver may have queued; more are an error.
+/// How many frames from before they were wanted a driver may have queued; more are an error.
 const STALE_MAX: u32 = 8;
 
 /// Captures frames into the ring while anybody reads it, until the source has ended.
@@ -81,13 +83,13 @@ const STALE_MAX: u32 = 8;
 ///   rate the stream waits, as that policy demands; then frames arrive late.
 ///
 /// `status` tells others how it goes. When the source has ended, every reader is told so behind its
-/// last picture, and the loop returns when they have gone.
+/// last frame, and the loop returns when they have gone.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves source, publisher and ring usable; the picture under way is lost.
+/// Dropping the future leaves source, publisher and ring usable; the frame under way is lost.
 pub async fn capture_loop<S, C>(
-    publisher: &mut Publisher<'_>,
+    publisher: &mut FramePublisher<'_>,
     source: &mut S,
     clock: &C,
     config: &CaptureConfig,
@@ -98,20 +100,20 @@ pub async fn capture_loop<S, C>(
     C: Clock,
 {
     let out = Output::new(publisher, clock, config, status);
-    Loop { out, source, mail: &NoMail, undo: () }.run().await;
+    Loop { out, source, mailbox: &NoMailbox, undo: () }.run().await;
 }
 
-/// A [`capture_loop`] whose source obeys what others wish for in `settings`, between two captures
-/// and also while nobody wants pictures.
+/// A [`capture_loop`] whose source applies what others wish for in `settings`, between two captures
+/// and also while nobody wants frames.
 ///
-/// A resolution whose pictures would not fit the ring's slots is refused; if pictures turn out not
+/// A resolution whose frames would not fit the ring's slots is refused; if frames turn out not
 /// to fit after all, what was set since the last one that did is undone.
 ///
 /// # Cancel safety
 ///
 /// As that of [`capture_loop`]; a setting under way may be applied or not.
 pub async fn capture_loop_with_settings<S, C>(
-    publisher: &mut Publisher<'_>,
+    publisher: &mut FramePublisher<'_>,
     source: &mut S,
     clock: &C,
     config: &CaptureConfig,
@@ -123,19 +125,19 @@ pub async fn capture_loop_with_settings<S, C>(
 {
     let _open = settings.open();
     let out = Output::new(publisher, clock, config, status);
-    Loop { out, source, mail: settings, undo: Default::default() }.run().await;
+    Loop { out, source, mailbox: settings, undo: Default::default() }.run().await;
 }
 
-/// What a capture loop is asked besides pictures.
-trait Mail<S> {
-    /// The values before what was set since the last picture that fitted.
+/// What a capture loop is asked besides frames.
+trait Mailbox<S> {
+    /// The values before what was set since the last frame that fitted.
     type Undo: Default;
 
     /// Returns when there is something. Cancel-safe.
-    async fn wished(&self);
+    async fn requested(&self);
 
-    /// Sees to it, if there is anything. Of `room` bytes is the memory for a picture.
-    async fn obey<C: Clock>(
+    /// Sees to it, if there is anything. Of `room` bytes is the memory for a frame.
+    async fn apply<C: Clock>(
         &self,
         source: &mut S,
         time: (&C, Duration),
@@ -147,46 +149,46 @@ trait Mail<S> {
     async fn undo<C: Clock>(&self, source: &mut S, time: (&C, Duration), undo: Self::Undo) -> bool;
 
     /// Tells what the source is set to.
-    fn show(&self, source: &S);
+    fn report(&self, source: &S);
 }
 
-struct NoMail;
+struct NoMailbox;
 
-impl<S> Mail<S> for NoMail {
+impl<S> Mailbox<S> for NoMailbox {
     type Undo = ();
 
-    async fn wished(&self) {
+    async fn requested(&self) {
         pending().await
     }
 
-    async fn obey<C: Clock>(&self, _: &mut S, _: (&C, Duration), _: usize, _: &mut ()) {}
+    async fn apply<C: Clock>(&self, _: &mut S, _: (&C, Duration), _: usize, _: &mut ()) {}
 
     async fn undo<C: Clock>(&self, _: &mut S, _: (&C, Duration), (): ()) -> bool {
         false
     }
 
-    fn show(&self, _: &S) {}
+    fn report(&self, _: &S) {}
 }
 
-impl<S: Control> Mail<S> for Settings {
+impl<S: Control> Mailbox<S> for Settings {
     type Undo = [Option<Setting>; SettingName::ALL.len()];
 
-    async fn wished(&self) {
-        Self::wished(self).await;
+    async fn requested(&self) {
+        Self::requested(self).await;
     }
 
-    async fn obey<C: Clock>(
+    async fn apply<C: Clock>(
         &self,
         source: &mut S,
         (clock, timeout): (&C, Duration),
         room: usize,
         undo: &mut Self::Undo,
     ) {
-        let Some((setting, answering)) = self.take() else { return };
+        let Some((setting, request)) = self.take() else { return };
         if let Setting::Resolution(resolution) = setting
             && resolution.jpeg_bytes() > room
         {
-            return answering.too_large();
+            return request.too_large();
         }
         let name = setting.name();
         if let Some(before @ None) = undo.get_mut(name as usize) {
@@ -194,11 +196,11 @@ impl<S: Control> Mail<S> for Settings {
         }
         let until = clock.sleep_until(clock.now() + timeout);
         let applied = select(source.set(setting), until).await;
-        self.show(|name| source.get(name));
+        self.report(|name| source.get(name));
         match applied {
-            Either::First(Ok(())) => answering.done(),
-            Either::First(Err(ControlError::Unsupported)) => answering.unsupported(),
-            Either::First(Err(_)) | Either::Second(()) => drop(answering),
+            Either::First(Ok(())) => request.done(),
+            Either::First(Err(ControlError::Unsupported)) => request.unsupported(),
+            Either::First(Err(_)) | Either::Second(()) => drop(request),
         }
     }
 
@@ -216,25 +218,25 @@ impl<S: Control> Mail<S> for Settings {
                 undone |= matches!(applied, Either::First(Ok(())));
             }
         }
-        self.show(|name| source.get(name));
+        self.report(|name| source.get(name));
         undone
     }
 
-    fn show(&self, source: &S) {
-        Self::show(self, |name| source.get(name));
+    fn report(&self, source: &S) {
+        Self::report(self, |name| source.get(name));
     }
 }
 
-struct Loop<'l, 'r, S, C, M: Mail<S>> {
+struct Loop<'l, 'r, S, C, M: Mailbox<S>> {
     out: Output<'l, 'r, C>,
     source: &'l mut S,
-    mail: &'l M,
+    mailbox: &'l M,
     undo: M::Undo,
 }
 
 /// The loop without its source, which is lent out while a capture is under way.
 struct Output<'l, 'r, C> {
-    publisher: &'l mut Publisher<'r>,
+    publisher: &'l mut FramePublisher<'r>,
     clock: &'l C,
     config: &'l CaptureConfig,
     status: &'l SourceStatus,
@@ -249,7 +251,7 @@ struct Output<'l, 'r, C> {
 
 /// A whole frame that waits for its turn.
 struct Held<'r> {
-    grant: Grant<'r>,
+    grant: FrameGrant<'r>,
     info: FrameInfo,
     /// Until then, a newer frame may take its place even if its turn has come.
     settled_at: Instant,
@@ -268,17 +270,17 @@ impl<'r, S, C, M> Loop<'_, 'r, S, C, M>
 where
     S: FrameSource<Error: Display>,
     C: Clock,
-    M: Mail<S>,
+    M: Mailbox<S>,
 {
     async fn run(mut self) {
-        self.mail.show(self.source);
+        self.mailbox.report(self.source);
         loop {
             self.out.publisher.clear();
             self.out.status.idle();
             while let Either::Second(()) =
-                select(self.out.publisher.demand(), self.mail.wished()).await
+                select(self.out.publisher.demand(), self.mailbox.requested()).await
             {
-                self.obey().await;
+                self.apply().await;
             }
             let wanted_since = self.out.clock.now();
             self.out.status.starting(wanted_since);
@@ -295,9 +297,9 @@ where
                 self.out.status.ended();
                 self.out.publisher.close();
                 while let Either::Second(()) =
-                    select(self.out.publisher.no_demand(), self.mail.wished()).await
+                    select(self.out.publisher.no_demand(), self.mailbox.requested()).await
                 {
-                    self.obey().await;
+                    self.apply().await;
                 }
                 self.out.publisher.clear();
                 return;
@@ -309,23 +311,23 @@ where
         }
     }
 
-    async fn obey(&mut self) {
+    async fn apply(&mut self) {
         let time = (self.out.clock, self.out.config.timeout);
         let room = self.out.publisher.ring().slot_bytes();
-        self.mail.obey(self.source, time, room, &mut self.undo).await;
+        self.mailbox.apply(self.source, time, room, &mut self.undo).await;
     }
 
-    /// Waits, and obeys meanwhile; returns early when nobody wants frames any more.
+    /// Applies requests while it waits; returns early when nobody wants frames any more.
     async fn wait_until(&mut self, until: Instant) {
         loop {
             let wait = select3(
                 self.out.clock.sleep_until(until),
                 self.out.publisher.no_demand(),
-                self.mail.wished(),
+                self.mailbox.requested(),
             );
             match wait.await {
                 Either3::First(()) | Either3::Second(()) => return,
-                Either3::Third(()) => self.obey().await,
+                Either3::Third(()) => self.apply().await,
             }
         }
     }
@@ -349,7 +351,7 @@ where
             }
             // A source that is always ready must not keep the executor from the viewers.
             yield_now().await;
-            self.obey().await;
+            self.apply().await;
             if !is_stream && let Some(pacer) = &mut self.out.pacer {
                 pacer.admit(clock.now());
             }
@@ -374,7 +376,7 @@ where
                     continue;
                 }
                 Captured::Done(Ok(info)) if info.captured_at < wanted_since => {
-                    status.failed(format_args!("pictures are from before they were wanted"));
+                    status.failed(format_args!("frames are from before they were wanted"));
                     None
                 }
                 Captured::Done(Ok(info)) => match self.out.accept(slot, info, is_stream) {
@@ -382,7 +384,7 @@ where
                         spare = unused;
                         if is_first || failures > 0 {
                             // A camera that has only now started, or anew, has more to tell.
-                            self.mail.show(self.source);
+                            self.mailbox.report(self.source);
                         }
                         self.undo = M::Undo::default();
                         (is_first, failures) = (false, 0);
@@ -415,10 +417,11 @@ where
                         continue;
                     }
                     let undo = core::mem::take(&mut self.undo);
-                    let undone = self.mail.undo(self.source, (clock, config.timeout), undo).await;
+                    let undone =
+                        self.mailbox.undo(self.source, (clock, config.timeout), undo).await;
                     let then = if undone { ": the last settings are undone" } else { "" };
                     status.failed(format_args!(
-                        "a picture needs {needed} bytes, a slot has {room}{then}"
+                        "a frame needs {needed} bytes, a slot has {room}{then}"
                     ));
                 }
                 Some(error) => status.failed(format_args!("{error}")),
@@ -437,18 +440,18 @@ where
     }
 
     /// The ring is full. What now depends on the policy: wait, or drop the frame and count it.
-    async fn wait_for_slot(&mut self) -> Option<Grant<'r>> {
+    async fn wait_for_slot(&mut self) -> Option<FrameGrant<'r>> {
         let keep_all = self.out.publisher.ring().policy() == Policy::KeepAll;
         loop {
             self.out.revoke();
             if keep_all || self.out.pacer.is_none() {
                 // Nothing else says when to look again.
                 let until = self.out.clock.sleep_until(self.out.clock.now() + SLOT_WAIT);
-                match select3(self.out.publisher.grant(), until, self.mail.wished()).await {
+                match select3(self.out.publisher.grant(), until, self.mailbox.requested()).await {
                     Either3::First(grant) => return Some(grant),
                     Either3::Second(()) => {}
                     Either3::Third(()) => {
-                        self.obey().await;
+                        self.apply().await;
                         continue;
                     }
                 }
@@ -465,7 +468,7 @@ where
 
 impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
     fn new(
-        publisher: &'l mut Publisher<'r>,
+        publisher: &'l mut FramePublisher<'r>,
         clock: &'l C,
         config: &'l CaptureConfig,
         status: &'l SourceStatus,
@@ -498,7 +501,7 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
                 Either4::Fourth(()) => {
                     let limit = self.config.timeout;
                     let (secs, millis) = (limit.as_secs(), limit.subsec_millis());
-                    self.status.failed(format_args!("no picture within {secs}.{millis:03} s"));
+                    self.status.failed(format_args!("no frame within {secs}.{millis:03} s"));
                     if !is_stream {
                         return Captured::TimedOut;
                     }
@@ -513,10 +516,10 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
     /// one if it has one.
     fn accept(
         &mut self,
-        slot: Option<Grant<'r>>,
+        slot: Option<FrameGrant<'r>>,
         info: FrameInfo,
         is_stream: bool,
-    ) -> Result<Option<Grant<'r>>, CommitError> {
+    ) -> Result<Option<FrameGrant<'r>>, CommitError> {
         let Some(grant) = slot else { return Err(CommitError::TooLong) };
         if !is_stream || self.pacer.is_none() {
             self.publish(grant, info)?;
@@ -574,8 +577,8 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
         let _ = self.publish(grant, info); // It was checked before.
     }
 
-    fn publish(&mut self, grant: Grant<'r>, info: FrameInfo) -> Result<(), CommitError> {
-        self.publisher.commit(grant, info)?;
+    fn publish(&mut self, grant: FrameGrant<'r>, info: FrameInfo) -> Result<(), CommitError> {
+        self.publisher.commit(grant, info.len, info)?;
         let previous = self.previous.replace(info.captured_at);
         self.status.published(&info, previous, self.clock.now());
         Ok(())
@@ -604,7 +607,8 @@ impl<'l, 'r, C: Clock> Output<'l, 'r, C> {
     }
 
     fn revoke(&mut self) {
-        self.publisher.revoke_oldest(self.clock.now(), self.config.lease_grace);
+        let now = self.clock.now().saturating_since(Instant::ZERO);
+        self.publisher.revoke_oldest(now, self.config.lease_grace);
     }
 }
 
