@@ -1,4 +1,4 @@
-use crate::{Config, Cors};
+use crate::config::{Config, Cors};
 
 /// Longest name of a host that an origin is compared with; those of DNS have 253 bytes at most.
 const HOST_MAX: usize = 253;

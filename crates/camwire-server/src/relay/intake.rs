@@ -1,4 +1,4 @@
-//! Pictures that come as messages of a WebSocket, decoded into the memory where they belong.
+//! Frames that come as messages of a WebSocket, decoded into the memory where they belong.
 
 use camwire_frame::jpeg::{self, JpegError};
 use camwire_frame::{FrameInfo, Instant, RepeatFilter, Upstream};
@@ -7,14 +7,14 @@ use camwire_websocket::{
     Role,
 };
 
-use crate::client::Protocol;
-use crate::v1::{PictureHead, Violation};
+use crate::relay::client::Protocol;
+use crate::viewer::v1::{MessageHead, Violation};
 
 /// Most bytes of a message. One that does not fit its slot is read to its end and thrown away, so
 /// this is no more than a bound for that.
 const MESSAGE_MAX: u64 = 64 << 20;
 
-/// The receiving end: one message after another becomes a picture in a slot.
+/// The receiving end: one message after another becomes a frame in a slot.
 #[derive(Debug)]
 pub(crate) struct Intake<O> {
     socket: Socket<O>,
@@ -27,14 +27,14 @@ pub(crate) struct Intake<O> {
 /// The message under way.
 #[derive(Debug)]
 struct Message {
-    /// What stands before the picture, as far as it has come.
-    head: heapless::Vec<u8, { PictureHead::LEN }>,
+    /// What stands before the frame, as far as it has come.
+    head: heapless::Vec<u8, { MessageHead::LEN }>,
     fate: Fate,
     /// When its first bytes came.
     arrived: Instant,
-    /// Bytes of the picture that have come. More than the slot has if that is too small.
+    /// Bytes of the frame that have come. More than the slot has if that is too small.
     filled: usize,
-    /// Bytes of a longer head, which belong to no picture.
+    /// Bytes of a longer head, which belong to no frame.
     ignored: usize,
 }
 
@@ -45,7 +45,7 @@ enum Fate {
     /// There was no slot for it when it began, or that was taken away.
     Unwanted,
     /// It is text.
-    NoPicture,
+    NoFrame,
 }
 
 /// A message has come to its end.
@@ -58,8 +58,8 @@ pub(crate) struct Arrival {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The slot has a whole picture.
-    Picture(FrameInfo),
+    /// The slot has a whole frame.
+    Frame(FrameInfo),
     /// The peer sent its last frame again.
     Repeat,
     Broken(JpegError),
@@ -67,11 +67,11 @@ pub(crate) enum Outcome {
     TooLarge(usize),
     /// There was no slot.
     Unwanted,
-    /// Something else than a picture, from a peer that may say such.
+    /// Something else than a frame, from a peer that may send such.
     Other,
 }
 
-/// The peer broke a rule, and is told so by the next [`answer`](Intake::answer).
+/// The peer broke a rule. The next [`poll_transmit`](Intake::poll_transmit) has the Close for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broke;
 
@@ -96,8 +96,8 @@ impl<O: Role> Intake<O> {
         self.protocol
     }
 
-    /// What the peer is owed: a Pong, or a Close.
-    pub(crate) fn answer(&mut self, key: O::Key) -> Option<ControlFrame> {
+    /// What is owed to the peer: a Pong, or a Close.
+    pub(crate) fn poll_transmit(&mut self, key: O::Key) -> Option<ControlFrame> {
         match self.fault {
             Some(Violation) => {
                 self.socket.close(Some(Close::new(CloseCode::POLICY_VIOLATION)), key).ok()
@@ -120,8 +120,8 @@ impl<O: Role> Intake<O> {
         self.message.is_none()
     }
 
-    /// The slot is taken away: what comes of the message under way is of no use.
-    pub(crate) fn forsake(&mut self) {
+    /// The slot is taken away: the message under way is read to its end and dropped.
+    pub(crate) fn abandon(&mut self) {
         if let Some(message) = &mut self.message
             && message.fate == Fate::Taken
         {
@@ -163,7 +163,7 @@ impl<O: Role> Intake<O> {
 
     /// Takes bytes that were read to elsewhere, at `now`. `None`: all are used up. The slot, if there
     /// is one, is the same from the first byte of a message to its last.
-    pub(crate) fn take(
+    pub(crate) fn handle_input(
         &mut self,
         input: &mut &mut [u8],
         mut slot: Option<&mut [u8]>,
@@ -181,7 +181,7 @@ impl<O: Role> Intake<O> {
                     self.fault = Some(Violation);
                     return Err(Broke);
                 }
-                (Kind::Text, Protocol::Bare, _) => Fate::NoPicture,
+                (Kind::Text, Protocol::Bare, _) => Fate::NoFrame,
                 (Kind::Binary, _, Some(_)) => Fate::Taken,
                 (Kind::Binary, _, None) => Fate::Unwanted,
             };
@@ -209,7 +209,7 @@ impl<O: Role> Intake<O> {
         let message = self.message.take()?;
         let upstream = message.upstream(self.protocol);
         let outcome = match (message.fate, slot) {
-            (Fate::NoPicture, _) => Outcome::Other,
+            (Fate::NoFrame, _) => Outcome::Other,
             (Fate::Taken, Some(slot)) => self.frame(&message, upstream, slot),
             (Fate::Unwanted | Fate::Taken, _) => Outcome::Unwanted,
         };
@@ -233,21 +233,21 @@ impl<O: Role> Intake<O> {
             return Outcome::Repeat;
         }
         let captured_at = message.arrived;
-        Outcome::Picture(FrameInfo { len, width, height, captured_at, upstream })
+        Outcome::Frame(FrameInfo { len, width, height, captured_at, upstream })
     }
 }
 
 impl Message {
-    /// How many bytes are missing before the picture begins; `None` if it is no head.
+    /// How many bytes are missing before the frame begins; `None` if it is not a head.
     fn head_left(&self, protocol: Protocol) -> Option<usize> {
-        if protocol == Protocol::Bare || self.fate == Fate::NoPicture {
+        if protocol == Protocol::Bare || self.fate == Fate::NoFrame {
             return Some(0);
         }
         let Some(&[version, _, a, b]) = self.head.first_chunk() else {
-            return PictureHead::LEN.checked_sub(self.head.len());
+            return MessageHead::LEN.checked_sub(self.head.len());
         };
         let length = usize::from(u16::from_be_bytes([a, b]));
-        if version != 1 || length < PictureHead::LEN {
+        if version != 1 || length < MessageHead::LEN {
             return None;
         }
         length.checked_sub(self.head.len())?.checked_sub(self.ignored)

@@ -1,13 +1,17 @@
+//! A viewer's place, and what `/stats` shows of it.
+
+use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use camwire_frame::{FrameRate, Instant};
 use portable_atomic::{AtomicU32, Ordering};
 
-use crate::Mode;
+use crate::sender::ByteCounter;
+use crate::viewer::options::Mode;
 
-/// A place for one viewer, and what is known of who has it.
+/// A place for one viewer, and what is known of the viewer that has it.
 ///
-/// Written by that viewer's connection alone and read by `/stats` at any time, on any core, so
+/// It is written by that viewer's connection alone and read by `/stats` at any time, on any core, so
 /// everything is a 32-bit atomic: those are what small chips have.
 #[derive(Debug)]
 pub struct ViewerSlot {
@@ -15,12 +19,12 @@ pub struct ViewerSlot {
     id: AtomicU32,
     /// IPv6 (or mapped IPv4) address in four words, then the port, then whether it is known.
     peer: [AtomicU32; 6],
-    transport: AtomicU32,
+    transport: [AtomicU32; 3],
     mode: AtomicU32,
     cap_millihertz: AtomicU32,
     sent: AtomicU32,
     missed: AtomicU32,
-    bytes: [AtomicU32; 2],
+    bytes: ByteCounter,
     interval_us: AtomicU32,
     captured_ms: AtomicU32,
     sent_ms: AtomicU32,
@@ -36,12 +40,12 @@ impl ViewerSlot {
         Self {
             id: zero(),
             peer: [const { zero() }; 6],
-            transport: zero(),
+            transport: [const { zero() }; 3],
             mode: zero(),
             cap_millihertz: zero(),
             sent: zero(),
             missed: zero(),
-            bytes: [const { zero() }; 2],
+            bytes: ByteCounter::new(),
             interval_us: zero(),
             captured_ms: zero(),
             sent_ms: zero(),
@@ -55,23 +59,73 @@ impl Default for ViewerSlot {
     }
 }
 
-/// By which door the pictures leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Mjpeg,
-    WebSocket,
-    /// To a relay, over WebSocket.
-    Push,
+/// The name of an output in `/stats`, such as `mjpeg`: 1 to 12 letters (`a` to `z`), digits and
+/// hyphens.
+///
+/// ```
+/// use camwire_server::Transport;
+///
+/// const RTSP: Transport = Transport::new("rtsp").unwrap();
+/// assert_eq!(RTSP.as_str(), "rtsp");
+/// assert_eq!(Transport::new("<script>"), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Transport {
+    /// Zero beyond the name.
+    name: [u8; Self::MAX_LEN],
 }
 
 impl Transport {
-    /// As in `/stats`.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mjpeg => "mjpeg",
-            Self::WebSocket => "websocket",
-            Self::Push => "push",
+    /// Bytes of the longest name.
+    pub const MAX_LEN: usize = 12;
+    /// `/stream`, and [`StreamBody`](crate::StreamBody).
+    pub const MJPEG: Self = Self::new("mjpeg").unwrap();
+    /// `/ws`.
+    pub const WEBSOCKET: Self = Self::new("websocket").unwrap();
+    /// To a relay, over WebSocket ([`Push`](crate::Push)).
+    pub const PUSH: Self = Self::new("push").unwrap();
+
+    /// An output of that name; `None` if it is empty, too long, or has other characters.
+    #[must_use]
+    pub const fn new(name: &str) -> Option<Self> {
+        let mut kept = [0; Self::MAX_LEN];
+        let mut room: &mut [u8] = &mut kept;
+        let mut rest = name.as_bytes();
+        if rest.is_empty() {
+            return None;
         }
+        while let [byte, after @ ..] = rest {
+            if !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-') {
+                return None;
+            }
+            let Some((place, more)) = room.split_first_mut() else { return None };
+            *place = *byte;
+            (room, rest) = (more, after);
+        }
+        Some(Self { name: kept })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let name = self.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        str::from_utf8(name).unwrap_or_default() // It is ASCII.
+    }
+
+    fn words(self) -> [u32; 3] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.name;
+        [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes)
+    }
+
+    fn from_words(words: [u32; 3]) -> Self {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] = words.map(u32::to_le_bytes);
+        Self { name: [a, b, c, d, e, f, g, h, i, j, k, l] }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transport").field(&self.as_str()).finish()
     }
 }
 
@@ -90,18 +144,23 @@ pub(crate) struct ViewerStats {
     pub(crate) age_ms: Option<u32>,
 }
 
-/// A viewer's hold on its place; free again when dropped.
+/// A viewer's claim on a place, from [`Hub::claim_slot`](crate::Hub::claim_slot). The place is free
+/// again when this is dropped.
+///
+/// [`stream`](crate::stream) counts by itself what it sends. Another output counts with
+/// [`sent_bytes`](Self::sent_bytes) and [`sent_frame`](Self::sent_frame).
 #[derive(Debug)]
-pub(crate) struct Viewer<'s> {
+#[must_use = "dropping it gives the place up"]
+pub struct Viewer<'s> {
     slot: &'s ViewerSlot,
-    pub(crate) mode: Mode,
-    pub(crate) cap: Option<FrameRate>,
+    mode: Mode,
+    cap: Option<FrameRate>,
     last_sent: Option<Instant>,
 }
 
 impl<'s> Viewer<'s> {
     /// Takes a free place for the viewer numbered `id`, if there is one.
-    pub(crate) fn enter(
+    pub(crate) fn claim(
         slots: &'s [ViewerSlot],
         id: u32,
         peer: Option<SocketAddr>,
@@ -118,29 +177,44 @@ impl<'s> Viewer<'s> {
         for (word, value) in slot.peer.iter().zip(encode_peer(peer)) {
             set(word, value);
         }
-        set(&slot.transport, transport as u32);
+        for (word, value) in slot.transport.iter().zip(transport.words()) {
+            set(word, value);
+        }
         set(&slot.mode, mode as u32);
         set(&slot.cap_millihertz, cap.map_or(0, FrameRate::as_millihertz));
         for counter in [&slot.sent, &slot.missed, &slot.interval_us, &slot.captured_ms] {
             set(counter, 0);
         }
-        slot.bytes.iter().for_each(|half| set(half, 0));
+        slot.bytes.reset();
         slot.id.store(id, Ordering::Release);
         Some(Self { slot, mode, cap, last_sent: None })
     }
 
-    /// Counts bytes that the connection has taken.
-    pub(crate) fn sent_bytes(&self, count: usize) {
-        let [low, high] = &self.slot.bytes;
-        let (sum, carry) = low.load(Ordering::Relaxed).overflowing_add(count as u32);
-        if carry {
-            high.store(high.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-        low.store(sum, Ordering::Relaxed);
+    /// Which frames it gets: what it asked for, or [`Config::mode`](crate::Config::mode).
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
-    /// Counts a picture that the connection has taken as a whole.
-    pub(crate) fn sent_picture(&mut self, missed: u64, captured_at: Instant, now: Instant) {
+    /// Most frames per second, if there is a limit.
+    #[must_use]
+    pub const fn rate(&self) -> Option<FrameRate> {
+        self.cap
+    }
+
+    /// Where its bytes are counted.
+    pub(crate) const fn bytes(&self) -> &'s ByteCounter {
+        &self.slot.bytes
+    }
+
+    /// Counts bytes that the viewer's connection has taken.
+    pub fn sent_bytes(&self, count: usize) {
+        self.slot.bytes.add(count);
+    }
+
+    /// Counts a frame that the viewer's connection has taken as a whole at `now`, and how many this
+    /// viewer missed just before it.
+    pub fn sent_frame(&mut self, missed: u64, captured_at: Instant, now: Instant) {
         let slot = self.slot;
         let add = |counter: &AtomicU32, n: u32| {
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
@@ -170,12 +244,12 @@ impl Drop for Viewer<'_> {
 const CLAIMED: u32 = u32::MAX;
 
 impl ViewerSlot {
-    /// Whether somebody has the place.
+    /// Whether a viewer has the place.
     pub(crate) fn is_taken(&self) -> bool {
         !matches!(self.id.load(Ordering::Relaxed), 0 | CLAIMED)
     }
 
-    /// What is known of who has the place; `None` if nobody does.
+    /// What is known of the viewer that has the place; `None` if none has.
     pub(crate) fn read(&self, now: Instant) -> Option<ViewerStats> {
         let id = self.id.load(Ordering::Acquire);
         if !self.is_taken() {
@@ -192,31 +266,17 @@ impl ViewerSlot {
         let stats = ViewerStats {
             id,
             peer: decode_peer(self.peer.each_ref().map(get)),
-            transport: match get(&self.transport) {
-                transport if transport == Transport::WebSocket as u32 => Transport::WebSocket,
-                transport if transport == Transport::Push as u32 => Transport::Push,
-                _ => Transport::Mjpeg,
-            },
+            transport: Transport::from_words(self.transport.each_ref().map(get)),
             mode: if get(&self.mode) == Mode::All as u32 { Mode::All } else { Mode::Live },
             cap: FrameRate::from_millihertz(get(&self.cap_millihertz)),
             millihertz: if interval == 0 || still { 0 } else { 1_000_000_000 / interval },
             sent,
             missed: get(&self.missed),
-            bytes: self.bytes(),
+            bytes: self.bytes.get(),
             age_ms: (sent > 0).then(|| since(get(&self.captured_ms))),
         };
-        // Somebody else may have taken the place meanwhile; then this is of nobody.
+        // Another viewer may have taken the place meanwhile; then this belongs to neither.
         (self.id.load(Ordering::Relaxed) == id).then_some(stats)
-    }
-
-    fn bytes(&self) -> u64 {
-        let [low, high] = &self.bytes;
-        let before = high.load(Ordering::Relaxed);
-        let low = low.load(Ordering::Relaxed);
-        let after = high.load(Ordering::Relaxed);
-        // A carry in between: the low half is near zero, or was near its end.
-        let high = if before != after && low > u32::MAX / 2 { before } else { after };
-        u64::from(high) << 32 | u64::from(low)
     }
 }
 
@@ -256,29 +316,41 @@ mod tests {
     }
 
     #[test]
+    fn transports_have_short_plain_names() {
+        for name in ["a", "mjpeg", "websocket", "twelve-chars"] {
+            let transport = Transport::new(name).unwrap();
+            assert_eq!(transport.as_str(), name);
+            assert_eq!(Transport::from_words(transport.words()), transport);
+        }
+        for name in ["", "thirteen-char", "RTSP", "a b", "a\0", "\u{e4}"] {
+            assert_eq!(Transport::new(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
     fn places_are_taken_and_given_back() {
         let slots = [const { ViewerSlot::new() }; 2];
-        let enter = |id| Viewer::enter(&slots, id, None, Transport::Mjpeg, Mode::Live, None);
-        let (first, second) = (enter(1).unwrap(), enter(2).unwrap());
-        assert!(enter(3).is_none());
+        let claim = |id| Viewer::claim(&slots, id, None, Transport::MJPEG, Mode::Live, None);
+        let (first, second) = (claim(1).unwrap(), claim(2).unwrap());
+        assert!(claim(3).is_none());
         drop(first);
         assert_eq!(slots[0].read(Instant::ZERO), None);
         assert_eq!(slots[1].read(Instant::ZERO).unwrap().id, 2);
-        let third = enter(4).unwrap();
+        let third = claim(4).unwrap();
         assert_eq!(slots[0].read(Instant::ZERO).unwrap().id, 4);
         drop((second, third));
     }
 
     #[test]
-    fn counts() {
+    fn what_a_viewer_took_is_counted() {
         let slots = [ViewerSlot::new()];
-        let mut viewer = Viewer::enter(&slots, 7, None, Transport::Mjpeg, Mode::All, None).unwrap();
+        let mut viewer = Viewer::claim(&slots, 7, None, Transport::MJPEG, Mode::All, None).unwrap();
         assert_eq!(slots[0].read(Instant::ZERO).unwrap().age_ms, None);
         let mut now = Instant::from_micros(5_000_000);
         for _ in 0..50 {
             now = now + Duration::from_millis(50);
             viewer.sent_bytes(1 << 31);
-            viewer.sent_picture(2, Instant::from_micros(now.as_micros() - 3000), now);
+            viewer.sent_frame(2, Instant::from_micros(now.as_micros() - 3000), now);
         }
         let stats = slots[0].read(now + Duration::from_millis(7)).unwrap();
         assert_eq!((stats.sent, stats.missed, stats.bytes), (50, 100, 50 << 31));

@@ -2,10 +2,9 @@
 
 use camwire_websocket::{ClientHandshake, ClientRequest, RequestError, ResponseError, Uri};
 
-use crate::v1::PROTOCOL;
-use crate::{Authorization, HEAD_MAX};
-
-const PROTOCOLS: &[&str] = &[PROTOCOL];
+use crate::http::authorization::Authorization;
+use crate::http::head::HEAD_MAX;
+use crate::viewer::v1::PROTOCOLS;
 
 /// Writes the request into `memory`; says how long it is.
 pub(crate) fn write_request(
@@ -24,7 +23,7 @@ pub(crate) fn write_request(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     V1,
-    /// It has not heard of it: a message is a picture.
+    /// It does not know it: a message is a frame.
     Bare,
 }
 

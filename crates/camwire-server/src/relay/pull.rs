@@ -1,3 +1,5 @@
+//! Frames pulled from another server over WebSocket.
+
 use core::ops::Range;
 
 use camwire_frame::{
@@ -8,26 +10,26 @@ use camwire_websocket::{
 };
 use embedded_io_async::{Read, Write};
 
-use crate::Authorization;
-use crate::client::{self, Protocol, Response};
-use crate::intake::{Arrival, Broke, Intake, Outcome};
-use crate::v1;
+use crate::http::authorization::Authorization;
+use crate::relay::client::{self, Protocol, Response};
+use crate::relay::intake::{Arrival, Broke, Intake, Outcome};
+use crate::viewer::v1;
 
 /// Bytes that are read at once where it is not known what comes, and room for a request.
 const BUFFER: usize = 1024;
 
-/// Room for what is to be said before the next picture: an acknowledgement and a Pong.
-const SAID: usize = 32 + ControlFrame::MAX_LEN;
+/// Room for what is to be sent before the next frame: an acknowledgement and a Pong.
+const UNSENT: usize = 32 + ControlFrame::MAX_LEN;
 
-/// The pictures of another server, over WebSocket: those of [`Server`](crate::Server)'s `/ws`, or
+/// The frames of another server, over WebSocket: those of [`Server`](crate::Server)'s `/ws`, or
 /// one in each binary message of any server. Text is passed over.
 ///
 /// With a server that speaks `camwire.v1`, [`FrameInfo::upstream`] has its number and time, and each
-/// picture is acknowledged; ask for no more at once than `credit=` in the address's query says.
+/// frame is acknowledged; ask for no more at once than `credit=` in the address's query says.
 ///
-/// - Pings are answered while a picture is captured, so let no long time be between.
-/// - A picture is read to where it belongs, but for the first bytes of each.
-/// - A message that is no whole picture is [`CaptureError::Broken`], one that does not fit its memory
+/// - Pings are answered while a frame is captured, so let no long time be between.
+/// - A frame is read to where it belongs, but for the first bytes of each.
+/// - A message that is not a whole frame is [`CaptureError::Broken`], one that does not fit its memory
 ///   [`CaptureError::TooLarge`]; the next capture goes on behind it.
 /// - A frame that the server sends again, with the same number and time, is
 ///   [`CaptureError::Repeat`], as [`RepeatFilter`] has it. Of a server that does not speak
@@ -39,7 +41,7 @@ const SAID: usize = 32 + ControlFrame::MAX_LEN;
 ///
 /// # Cancel safety
 ///
-/// If [`capture`](FrameSource::capture) is dropped, the picture under way is lost, and the next
+/// If [`capture`](FrameSource::capture) is dropped, the frame under way is lost, and the next
 /// capture returns the one after it, provided that `read` and `write` lose no bytes when dropped.
 #[derive(Debug)]
 pub struct WebSocketSource<R, W, C> {
@@ -53,14 +55,14 @@ pub struct WebSocketSource<R, W, C> {
     undecoded: Range<usize>,
     /// When it was read.
     arrived: Instant,
-    /// What is to be said, and how much of it was written.
-    said: heapless::Vec<u8, SAID>,
+    /// What is to be sent, and how much of it was written.
+    unsent: heapless::Vec<u8, UNSENT>,
     written: usize,
     /// The connection is of no use any more.
     is_lost: bool,
 }
 
-/// Why no pictures come.
+/// Why no frames come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError<E> {
@@ -70,7 +72,7 @@ pub enum PullError<E> {
         /// Of HTTP; not 101.
         status: u16,
     },
-    /// It is no WebSocket server.
+    /// It is not a WebSocket server.
     #[error(transparent)]
     Response(ResponseError),
     /// The address cannot be sent, or is too long.
@@ -79,7 +81,7 @@ pub enum PullError<E> {
     /// The connection has ended.
     #[error("the connection has ended")]
     Ended,
-    /// The server broke the rules of WebSocket, or of `camwire.v1`, and was told so.
+    /// The server broke the rules of WebSocket, or of `camwire.v1`, and was sent a Close for it.
     #[error("it breaks the WebSocket protocol")]
     Protocol,
     /// The transport failed.
@@ -121,7 +123,7 @@ where
             buffer: [0; BUFFER],
             undecoded: 0..0,
             arrived: Instant::ZERO,
-            said: heapless::Vec::new(),
+            unsent: heapless::Vec::new(),
             written: 0,
             is_lost: false,
         };
@@ -169,33 +171,33 @@ where
         self.intake.repeat_filter()
     }
 
-    /// Takes note of what must be said about what has come.
-    fn note(&mut self, arrival: Option<&Arrival>) {
+    /// Queues what must be sent for what has come.
+    fn queue_answers(&mut self, arrival: Option<&Arrival>) {
         let key = self.random.bytes();
         if let Some(sequence) = arrival.and_then(|arrival| arrival.sequence) {
             let mut message = v1::acknowledgement(sequence);
             if let Ok(head) = self.intake.socket().message(Kind::Binary, message.len(), key) {
                 Mask::new(key).apply(&mut message);
-                self.say(head.as_bytes());
-                self.say(&message);
+                self.queue(head.as_bytes());
+                self.queue(&message);
             }
         }
         let key = self.random.bytes();
-        if let Some(frame) = self.intake.answer(key) {
-            self.say(frame.as_bytes());
+        if let Some(frame) = self.intake.poll_transmit(key) {
+            self.queue(frame.as_bytes());
         }
     }
 
-    fn say(&mut self, bytes: &[u8]) {
-        let _ = self.said.extend_from_slice(bytes); // All was written before, so there is room.
+    fn queue(&mut self, bytes: &[u8]) {
+        let _ = self.unsent.extend_from_slice(bytes); // All was written before, so there is room.
     }
 
-    /// Writes what was said.
+    /// Writes what is queued.
     async fn write(&mut self) -> Result<(), PullError<R::Error>> {
-        if self.said.is_empty() {
+        if self.unsent.is_empty() {
             return Ok(());
         }
-        while let Some(rest @ [_, ..]) = self.said.get(self.written..) {
+        while let Some(rest @ [_, ..]) = self.unsent.get(self.written..) {
             match self.write.write(rest).await {
                 Ok(0) => return Err(PullError::Ended),
                 Ok(written) => self.written = self.written.saturating_add(written),
@@ -203,26 +205,26 @@ where
             }
         }
         self.write.flush().await.map_err(PullError::Transport)?;
-        self.said.clear();
+        self.unsent.clear();
         self.written = 0;
         Ok(())
     }
 
     async fn next(&mut self, slot: &mut [u8]) -> Result<Arrival, PullError<R::Error>> {
         // The slot may be another than that of a capture that was dropped.
-        self.intake.forsake();
+        self.intake.abandon();
         loop {
             self.write().await?;
             if !self.intake.is_open() {
                 return Err(PullError::Ended);
             }
             let mut input = self.buffer.get_mut(self.undecoded.clone()).unwrap_or_default();
-            let arrived = self.intake.take(&mut input, Some(&mut *slot), self.arrived);
+            let arrived = self.intake.handle_input(&mut input, Some(&mut *slot), self.arrived);
             self.undecoded.start = self.undecoded.end.saturating_sub(input.len());
-            if let Some(arrival) = self.look_at(arrived).await? {
+            if let Some(arrival) = self.answer(arrived).await? {
                 return Ok(arrival);
             }
-            if self.undecoded.is_empty() && self.said.is_empty() {
+            if self.undecoded.is_empty() && self.unsent.is_empty() {
                 let room = self.intake.room(slot);
                 let is_direct = room.is_some();
                 let room = room.unwrap_or(&mut self.buffer);
@@ -236,23 +238,23 @@ where
                     continue;
                 }
                 let arrived = self.intake.filled(slot, count);
-                if let Some(arrival) = self.look_at(arrived).await? {
+                if let Some(arrival) = self.answer(arrived).await? {
                     return Ok(arrival);
                 }
             }
         }
     }
 
-    async fn look_at(
+    async fn answer(
         &mut self,
         arrived: Result<Option<Arrival>, Broke>,
     ) -> Result<Option<Arrival>, PullError<R::Error>> {
         let arrival = arrived.map_err(|Broke| PullError::Protocol);
-        self.note(arrival.as_ref().ok().and_then(Option::as_ref));
+        self.queue_answers(arrival.as_ref().ok().and_then(Option::as_ref));
         if let Ok(None) = arrival {
             return Ok(None);
         }
-        // Should this fail, so will the next capture, and this picture is whole.
+        // Should this fail, so will the next capture, and this frame is whole.
         let _ = self.write().await;
         arrival
     }
@@ -271,7 +273,7 @@ where
             let arrival = self.next(buf).await;
             self.is_lost |= arrival.is_err();
             match arrival?.outcome {
-                Outcome::Picture(info) => return Ok(info),
+                Outcome::Frame(info) => return Ok(info),
                 Outcome::Repeat => return Err(CaptureError::Repeat),
                 Outcome::Broken(_) => return Err(CaptureError::Broken),
                 Outcome::TooLarge(needed) => return Err(CaptureError::TooLarge { needed }),

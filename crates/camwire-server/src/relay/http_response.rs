@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::time::Duration;
 
-use camwire_frame::Instant;
+use camwire_frame::{Backoff, Instant};
 use embedded_io_async::{ErrorKind, ErrorType, Read};
 
 /// What another server answers to a request: its head, and the body as a reader.
@@ -477,7 +477,7 @@ fn move_down(bytes: &mut [u8], start: usize, end: usize, to: usize) {
 /// closed early leaves the wait as it was.
 ///
 /// ```
-/// use camwire_frame::Instant;
+/// use camwire_frame::{Backoff, Instant};
 /// use camwire_server::Reconnect;
 /// use core::time::Duration;
 ///
@@ -493,7 +493,7 @@ fn move_down(bytes: &mut [u8], start: usize, end: usize, to: usize) {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Reconnect {
-    wait: Duration,
+    backoff: Backoff,
     opened: Instant,
     due: Instant,
 }
@@ -508,7 +508,11 @@ impl Reconnect {
     /// Nothing has been tried yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { wait: Self::FLOOR, opened: Instant::ZERO, due: Instant::ZERO }
+        Self {
+            backoff: Backoff::new(Self::FLOOR, Self::LONGEST),
+            opened: Instant::ZERO,
+            due: Instant::ZERO,
+        }
     }
 
     /// When the next attempt may begin.
@@ -526,11 +530,10 @@ impl Reconnect {
     /// The connection has ended, or the attempt has failed. `brought_frames`: at least one.
     pub fn closed(&mut self, now: Instant, brought_frames: bool) {
         if now.saturating_since(self.opened) >= Self::LASTING {
-            self.wait = Self::FLOOR;
+            self.backoff.reset();
         }
         if !brought_frames {
-            self.due = now + self.wait;
-            self.wait = self.wait.saturating_mul(2).min(Self::LONGEST);
+            self.due = now + self.backoff.next(0);
         }
     }
 }

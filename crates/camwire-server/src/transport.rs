@@ -1,3 +1,5 @@
+//! What the server sends to and receives from: `embedded-io-async`, and writes of several pieces.
+
 use embedded_io_async::{ErrorType, Write};
 
 /// [`Write`] that can take several pieces at once, where the platform can.
@@ -52,7 +54,7 @@ impl<W: Write> WriteVectored for Sequential<W> {}
 
 /// As [`Sequential`], for a transport that sends what it is given by itself, and whose `flush`
 /// waits for more than that: embassy-net's waits until the peer has acknowledged everything, a
-/// round trip in which the next picture could be on its way.
+/// round trip in which the next frame could be on its way.
 ///
 /// Its `flush` does nothing. What must have arrived before the connection is closed is then for
 /// the caller of [`Server::serve`](crate::Server::serve) to flush.
@@ -76,17 +78,17 @@ impl<W: Write> Write for Unflushed<W> {
 impl<W: Write> WriteVectored for Unflushed<W> {}
 
 /// Makes a writer that blocks one for [`StreamBody::send_to`](crate::StreamBody::send_to), on a
-/// thread that does nothing else meanwhile: a handler of ESP-IDF's HTTP server, for instance.
+/// thread that does nothing else meanwhile, such as a handler of ESP-IDF's HTTP server.
 ///
 /// While it blocks no deadline is looked at, so let the writer fail when the peer takes nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct Blocking<W>(pub W);
+pub struct BlockingWriter<W>(pub W);
 
-impl<W: ErrorType> ErrorType for Blocking<W> {
+impl<W: ErrorType> ErrorType for BlockingWriter<W> {
     type Error = W::Error;
 }
 
-impl<W: embedded_io::Write> Write for Blocking<W> {
+impl<W: embedded_io::Write> Write for BlockingWriter<W> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, W::Error> {
         self.0.write(buf)
     }
@@ -96,7 +98,7 @@ impl<W: embedded_io::Write> Write for Blocking<W> {
     }
 }
 
-impl<W: embedded_io::Write> WriteVectored for Blocking<W> {}
+impl<W: embedded_io::Write> WriteVectored for BlockingWriter<W> {}
 
 /// Takes `written` bytes off the front of `pieces`.
 pub(crate) fn advance(pieces: &mut [&[u8]], mut written: usize) {

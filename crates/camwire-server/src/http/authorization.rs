@@ -1,6 +1,6 @@
 use core::fmt;
 
-use crate::access::base64;
+use crate::http::base64::base64;
 
 /// What a client sends to a server that asks for a login, as the field `Authorization`.
 ///
@@ -157,7 +157,7 @@ const fn has_control(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Credentials;
+    use crate::http::credentials::Credentials;
     use proptest::prelude::*;
     use std::format;
     use std::string::String;

@@ -1,8 +1,9 @@
 use camwire_frame::Clock;
 
-use crate::connection::{Disconnect, Outlet};
-use crate::io::WriteVectored;
-use crate::request::Target;
+use crate::http::response::{Answer, ResponseWriter};
+use crate::http::target::Target;
+use crate::sender::Disconnect;
+use crate::transport::WriteVectored;
 
 /// What the program answers itself, beside the server's own routes: a robot's state, a lamp's
 /// switch, a page of its own. `()` answers nothing.
@@ -84,57 +85,6 @@ impl<A: Application> Application for &A {
     }
 }
 
-/// A whole answer. By default it is a `200 OK` with an empty plain text.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// Status code and reason phrase (RFC 9112, section 4).
-    pub status: &'a str,
-    /// The media type of `body`.
-    pub content_type: &'a str,
-    /// The value of `Content-Security-Policy`: what a browser lets `body` do when somebody opens it. By
-    /// default [`SANDBOX`](Self::SANDBOX), which is right for everything but a page. A page of the
-    /// application's own needs one that lets it do what it must, such as `default-src 'self'`. An
-    /// empty one allows everything.
-    pub policy: &'a str,
-    /// Further field lines, each with its line end. `Content-Length`, `Connection` and
-    /// `Content-Security-Policy` are the server's.
-    pub fields: &'a str,
-    /// What follows the head; after a HEAD request it is only counted.
-    pub body: &'a [u8],
-}
-
-impl Answer<'_> {
-    /// Most bytes of `status`, `content_type`, `policy` and `fields` together.
-    pub const HEAD_MAX: usize = 256;
-
-    /// The policy of every answer of the server but its page, 27 bytes long: no script runs, nothing
-    /// else is loaded, and the origin is none. A frame or a text that a browser takes for a page is
-    /// harmless then.
-    pub const SANDBOX: &'static str = "default-src 'none'; sandbox";
-
-    fn is_proper(&self) -> bool {
-        let Self { status, content_type, policy, fields, .. } = self;
-        let is_line = |text: &str| !text.bytes().any(|byte| byte < b' ');
-        status.len() + content_type.len() + policy.len() + fields.len() <= Self::HEAD_MAX
-            && !status.is_empty()
-            && !content_type.is_empty()
-            && [status, content_type, policy].into_iter().all(|text| is_line(text))
-            && (fields.is_empty() || fields.ends_with("\r\n"))
-    }
-}
-
-impl Default for Answer<'_> {
-    fn default() -> Self {
-        Self {
-            status: "200 OK",
-            content_type: "text/plain; charset=utf-8",
-            policy: Self::SANDBOX,
-            fields: "",
-            body: &[],
-        }
-    }
-}
-
 /// Says that an answer was sent: only [`Exchange::answer`] makes one.
 #[derive(Debug)]
 pub struct Answered(());
@@ -145,7 +95,7 @@ pub struct Answered(());
 #[derive(Debug)]
 pub struct Exchange<'x, W, C> {
     pub(crate) target: Target<'x>,
-    pub(crate) out: Outlet<'x, &'x mut W, C>,
+    pub(crate) out: ResponseWriter<'x, &'x mut W, C>,
 }
 
 impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
@@ -180,7 +130,7 @@ impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
     ///
     /// # Errors
     ///
-    /// A [`Disconnect`] if it could not be completed: the peer has as long as for one picture.
+    /// A [`Disconnect`] if it could not be completed: the peer has as long as for one frame.
     /// Nothing more can be sent then, so pass it on.
     ///
     /// # Cancel safety
@@ -194,30 +144,5 @@ impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
         };
         self.out.answer(if answer.is_proper() { answer } else { &improper }).await?;
         Ok(Answered(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Answer;
-
-    #[test]
-    fn what_makes_a_proper_head() {
-        let answer = Answer::default();
-        assert!(answer.is_proper());
-        assert!(Answer { fields: "A: b\r\nC: d\r\n", ..answer }.is_proper());
-        assert!(Answer { policy: "", ..answer }.is_proper());
-        for improper in [
-            Answer { status: "", ..answer },
-            Answer { status: "200 OK\r\nA: b", ..answer },
-            Answer { content_type: "", ..answer },
-            Answer { content_type: "text/plain\n", ..answer },
-            Answer { policy: "sandbox\r\nA: b", ..answer },
-            Answer { policy: &"x".repeat(Answer::HEAD_MAX), ..answer },
-            Answer { fields: "A: b", ..answer },
-            Answer { fields: "A: b\r\nC: d", ..answer },
-        ] {
-            assert!(!improper.is_proper(), "{improper:?}");
-        }
     }
 }
