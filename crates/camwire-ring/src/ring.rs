@@ -1,4 +1,3 @@
-use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -75,6 +74,7 @@ impl Default for ReaderSlot {
 /// `Copy`, and `()` where the bytes say it all.
 ///
 /// See the [crate's documentation](crate) for the contract.
+#[derive(Debug)]
 pub struct Ring<'m, M: Copy = ()> {
     pub(crate) slots: &'m [Slot<M>],
     pub(crate) readers: &'m [ReaderSlot],
@@ -346,20 +346,6 @@ impl<'m, M: Copy> Ring<'m, M> {
     pub(crate) fn reader_slots(&self) -> &[ReaderSlot] {
         let places = self.reader_places.load(Ordering::Relaxed) as usize;
         self.readers.get(..places).unwrap_or(self.readers)
-    }
-}
-
-impl<M: Copy> fmt::Debug for Ring<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring")
-            .field("slots", &self.slots.len())
-            .field("slot_bytes", &self.slot_bytes)
-            .field("policy", &self.policy)
-            .field("head", &self.head)
-            .field("tail", &self.tail)
-            .field("readers", &self.reader_count)
-            .field("life", &self.life)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,3 @@
-use core::fmt;
 use core::mem::MaybeUninit;
 
 use crate::life::Stream;
@@ -53,6 +52,7 @@ pub(crate) enum Released {
 
 /// The bookkeeping of one slot of a [`Ring`](crate::Ring) with metadata `M`; the item's bytes lie
 /// apart from it.
+#[derive(Debug)]
 pub struct Slot<M = ()> {
     state: AtomicU32,
     /// Two places of the ring's table from positions to slots. The table has a power of two of
@@ -254,13 +254,6 @@ impl<M> Slot<M> {
     #[inline]
     pub(crate) fn is_revoked(&self) -> bool {
         self.state.load(Ordering::Relaxed) & REVOKED != 0
-    }
-}
-
-impl<M> fmt::Debug for Slot<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The state alone: whether there is metadata to be read is not for everyone to know.
-        f.debug_struct("Slot").field("state", &self.state).finish_non_exhaustive()
     }
 }
 

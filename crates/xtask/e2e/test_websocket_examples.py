@@ -188,10 +188,9 @@ def test_echo_client_closes_when_the_server_breaks_a_rule():
 
 @pytest.fixture
 def node_peer():
-    # Node's ws is no program, so apt.txt does not have it.
     command = ["node", HERE / "ws_peer.js"]
-    if run(command[0], "-e", "require('ws')").returncode:
-        missing("Node's ws", "npm install ws, with its folder in NODE_PATH")
+    if run(*command, "probe").returncode:
+        missing("Node's ws", "apt install node-ws, or npm install ws, its folder in NODE_PATH")
     return command
 
 

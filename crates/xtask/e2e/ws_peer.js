@@ -1,9 +1,11 @@
 // The other end of camwire's echo examples, by Node's ws:
 //     node ws_peer.js client ws://127.0.0.1:9001
+//     node ws_peer.js probe           (ends at once: ws is there)
 //     node ws_peer.js server          (prints its port, and ends after the last case)
 "use strict";
 const assert = require("node:assert");
 const { once } = require("node:events");
+module.paths.push("/usr/share/nodejs"); // Debian's packages
 const { WebSocket, WebSocketServer } = require("ws");
 
 const sizes = [0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20];
@@ -66,7 +68,8 @@ async function server() {
 }
 
 const [role, url] = process.argv.slice(2);
-(role === "client" ? client(url) : server()).catch((error) => {
+const roles = { client, server, probe: async () => {} };
+roles[role](url).catch((error) => {
     console.error(error);
     process.exit(1);
 });

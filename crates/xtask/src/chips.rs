@@ -1,7 +1,6 @@
 //! Compilers for the chips: the installed one, Espressif's, or Debian's in the cache.
 
 use crate::{
-    cache,
     job::Job,
     runner::{Outcome, Problem, Tally},
     tools,
@@ -85,8 +84,8 @@ fn text(path: PathBuf) -> String {
 fn debian_toolchain(job: &Job<'_>, how: &str) -> Result<PathBuf, Problem> {
     // A newer Rust is asked for: a newer one is fetched.
     let script = (env!("CARGO_PKG_RUST_VERSION"), include_str!("../debian-toolchain/build.sh"));
-    let key = format!("chips-{:016x}", cache::hash(script));
-    cache::entry(job.context, &key, &format!("a compiler for the chip ({how})"), |folder| {
+    let key = format!("chips-{:016x}", tools::hash(script));
+    tools::cached(job.context, &key, &format!("a compiler for the chip ({how})"), |folder| {
         tools::apt_update(job)?;
         let sh = &job.sh;
         let targets = RISCV.into_iter().chain(XTENSA).chain(ESPIDF);

@@ -2,15 +2,12 @@
 //! examples/esp32-idf on this computer, with a simulated camera.
 
 use crate::{
-    Context, chips,
+    Context, checks, chips,
     job::{Job, Output},
     runner::{Outcome, Problem, Tally},
     tools,
 };
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, fs, path::PathBuf};
 use xshell::{Cmd, cmd};
 
 struct Chip {
@@ -18,17 +15,10 @@ struct Chip {
     /// The alias in the example's .cargo/config.toml.
     build: &'static str,
     target: &'static str,
-    /// What esptool says that an image is for.
-    id: &'static str,
 }
 
-const C3: Chip =
-    Chip { name: "esp32c3", build: "build-c3", target: chips::IMC, id: "5 (ESP32-C3)" };
-const C6: Chip =
-    Chip { name: "esp32c6", build: "build-c6", target: chips::IMAC, id: "13 (ESP32-C6)" };
-
-/// A firmware: its chip, its binary, and its source of frames.
-type Variant = (&'static Chip, &'static str, &'static str);
+const C3: Chip = Chip { name: "esp32c3", build: "build-c3", target: chips::IMC };
+const C6: Chip = Chip { name: "esp32c6", build: "build-c6", target: chips::IMAC };
 
 const BINARIES: [&str; 4] = ["mjpeg", "websocket", "mqtt", "camera"];
 
@@ -44,147 +34,79 @@ const SETTINGS: [(&str, &str); 8] = [
     ("CAMWIRE_MQTT", "192.0.2.3"),
 ];
 
-/// An application is smaller.
-const APPLICATION_MAX: u64 = 1 << 20;
-/// Where the application is in the flash, after the bootloader and the table of partitions.
-const APPLICATION_AT: usize = 0x1_0000;
-
 /// Each binary on one of the chips, and each source.
 pub(crate) fn images(job: &Job<'_>) -> Outcome {
-    const SOME: [Variant; 4] = [
-        (&C3, "camera", "arducam"),
-        (&C3, "mqtt", "test-pattern"),
-        (&C6, "mjpeg", "arducam"),
-        (&C6, "websocket", "test-pattern"),
-    ];
-    check_images(job, &SOME)
+    let mut tally = check_images(job, &C3, "arducam", &["camera", "mqtt"])?;
+    tally.add(check_images(job, &C6, "test-pattern", &["mjpeg", "websocket"])?);
+    Ok(tally)
 }
 
 /// Each binary on each chip with each source.
 pub(crate) fn all_images(job: &Job<'_>) -> Outcome {
-    let chips = [&C3, &C6].into_iter();
-    let variants: Vec<Variant> = chips
-        .flat_map(|chip| BINARIES.map(|binary| (chip, binary)))
-        .flat_map(|(chip, binary)| ["test-pattern", "arducam"].map(|source| (chip, binary, source)))
-        .collect();
-    check_images(job, &variants)
+    let mut tally = Tally::default();
+    for (chip, source) in
+        [(&C3, "test-pattern"), (&C3, "arducam"), (&C6, "test-pattern"), (&C6, "arducam")]
+    {
+        tally.add(check_images(job, chip, source, &BINARIES)?);
+    }
+    Ok(tally)
 }
 
-fn check_images(job: &Job<'_>, variants: &[Variant]) -> Outcome {
-    let python = tools::python(job)?;
-    let folder = job.context.target.join("firmware/test");
-    fs::create_dir_all(&folder)?;
-    for &(chip, binary, source) in variants {
-        // The last value counts.
-        let settings = [&SETTINGS[..], &[("CAMWIRE_SOURCE", source)]].concat();
-        let firmware = build(job, chip, binary, &settings)?;
-        let image = folder.join(format!("{binary}-{source}-{}.bin", chip.name));
-        let sh = &job.sh;
-        let esptool = cmd!(sh, "{python} -m esptool --chip").arg(chip.name).arg("elf2image");
-        job.run(
-            esptool
-                .args(["--flash-mode", "dio", "--flash-size", "4MB", "--output"])
-                .args([&image, &firmware]),
-        )?;
-        check_application(job, &python, chip, &image)?;
-    }
-    Ok(Tally::passed(variants.len()))
+fn check_images(job: &Job<'_>, chip: &Chip, source: &str, binaries: &[&str]) -> Outcome {
+    // The last value counts.
+    let settings = [&SETTINGS[..], &[("CAMWIRE_SOURCE", source)]].concat();
+    look_at(job, chip, &build(job, chip, binaries, &settings)?)
 }
 
-/// What esptool says of an application's image, its size, and that it does not say where it was made.
-fn check_application(
-    job: &Job<'_>,
-    python: &Path,
-    chip: &Chip,
-    image: &Path,
-) -> Result<(), Problem> {
-    let text = check_image(job, python, chip, image)?;
-    if !text.contains("Application Information") || !text.contains("Project name: camwire-esp32") {
-        return Err(Problem::failed(format!(
-            "the bootloader would not find its description\n{text}"
-        )));
-    }
-    let bytes = fs::read(image)?;
-    if bytes.len() as u64 >= APPLICATION_MAX {
-        return Err(Problem::failed(format!("{} bytes are too many\n{text}", bytes.len())));
-    }
-    for (folder, _) in folders(job.context) {
-        let path = folder.as_os_str().as_encoded_bytes();
-        if bytes.windows(path.len()).any(|window| window == path) {
-            return Err(Problem::failed(format!("{image:?} has {} in it", folder.display())));
-        }
-    }
-    Ok(())
-}
-
-/// Of an image of the whole flash, esptool looks at the bootloader, which is its beginning.
-fn check_image(job: &Job<'_>, python: &Path, chip: &Chip, image: &Path) -> Result<String, Problem> {
-    let sh = &job.sh;
-    let text = job.run(cmd!(sh, "{python} -m esptool image-info {image}"))?;
-    let says = |field: &str, value: &str| {
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix(field));
-        lines.next().is_some_and(|rest| rest.trim().ends_with(value))
-    };
-    let is_valid = says("Checksum:", "(valid)") && says("Validation hash:", "(valid)");
-    if is_valid && says("Chip ID:", chip.id) { Ok(text) } else { Err(Problem::failed(text)) }
+/// The tests of `images/`, of firmwares or images.
+fn look_at(job: &Job<'_>, chip: &Chip, files: &[PathBuf]) -> Outcome {
+    let pytest = checks::pytest(job, "images")?.env("CAMWIRE_CHIP", chip.name);
+    let pytest =
+        pytest.env("CAMWIRE_FOLDERS", env::join_paths(folders(job.context).map(|(path, _)| path))?);
+    job.tests(pytest.env("CAMWIRE_FIRMWARES", env::join_paths(files)?))
 }
 
 /// `cargo xtask firmware`: builds every binary with the settings of the environment, and makes and
 /// checks the images with which a board is flashed.
 pub(crate) fn flash_images(job: &Job<'_>) -> Result<(), Problem> {
-    let (sh, python) = (&job.sh, tools::python(job)?);
-    let path = tools::path_with(job, &tools::ESPFLASH)?;
-    let folder = job.context.target.join("firmware");
+    tools::cargo_tool(job, "espflash")?;
+    let (sh, folder) = (&job.sh, job.context.target.join("firmware"));
     fs::create_dir_all(&folder)?;
     for chip in [&C3, &C6] {
-        for binary in BINARIES {
-            let firmware = build(job, chip, binary, &[])?;
-            let name = folder.join(format!("camwire-{binary}-{}", chip.name));
-            let (flash, application) = (name.with_extension("bin"), with_suffix(&name, "-app.bin"));
-            for (image, options) in
-                [(&flash, &["--merge", "--skip-padding"][..]), (&application, &[])]
-            {
-                let espflash =
-                    cmd!(sh, "espflash save-image --flash-size 4mb --chip").arg(chip.name);
-                let espflash = espflash.args(options).args([&firmware, image]);
-                job.run(espflash.env("PATH", &path))?;
-            }
-            check_image(job, &python, chip, &flash)?;
-            check_application(job, &python, chip, &application)?;
-            if fs::read(&flash)?.get(APPLICATION_AT..) != Some(&*fs::read(&application)?) {
-                return Err(Problem::failed(format!("{flash:?} has not {application:?} in it")));
-            }
-            for (image, what) in
-                [(flash, "for the flash from 0"), (application, "the application in it")]
-            {
+        let mut images = Vec::new();
+        for (binary, firmware) in BINARIES.iter().zip(build(job, chip, &BINARIES, &[])?) {
+            for (part, what, options) in [
+                ("", "for the flash from 0", &["--merge", "--skip-padding"][..]),
+                ("-app", "the application in it", &[]),
+            ] {
+                let image = folder.join(format!("camwire-{binary}-{}{part}.bin", chip.name));
+                let espflash = cmd!(sh, "espflash save-image --flash-size 4mb --chip");
+                job.run(espflash.arg(chip.name).args(options).args([&firmware, &image]))?;
                 println!("{}: {} bytes, {what}", image.display(), fs::metadata(&image)?.len());
+                images.push(image);
             }
         }
+        look_at(job, chip, &images)?;
     }
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
-/// Builds a firmware, and returns where it is.
+/// Builds firmwares, and returns where they are.
 fn build(
     job: &Job<'_>,
     chip: &Chip,
-    binary: &str,
+    binaries: &[&str],
     settings: &[(&str, &str)],
-) -> Result<PathBuf, Problem> {
+) -> Result<Vec<PathBuf>, Problem> {
     let _in_its_folder = job.sh.push_dir(job.context.root.join("examples/esp32"));
-    job.run(cargo(job, chip, binary)?.envs(settings.iter().copied()))?;
-    Ok(job.context.target.join("esp32").join(chip.target).join("release").join(binary))
+    job.run(cargo(job, chip, binaries)?.envs(settings.iter().copied()))?;
+    let folder = job.context.target.join("esp32").join(chip.target).join("release");
+    Ok(binaries.iter().map(|binary| folder.join(binary)).collect())
 }
 
 /// What cargo does, in the example's folder, for a person who types the alias; but the firmware does
 /// not say where and when it was built.
-fn cargo<'j>(job: &'j Job<'_>, chip: &Chip, binary: &str) -> Result<Cmd<'j>, Problem> {
+fn cargo<'j>(job: &'j Job<'_>, chip: &Chip, binaries: &[&str]) -> Result<Cmd<'j>, Problem> {
     let (sh, target) = (&job.sh, job.context.target.join("esp32"));
     let time = cmd!(sh, "git log -1 --format=%ct").ignore_stderr().read().unwrap_or_default();
     let flags = folders(job.context).map(|(folder, name)| {
@@ -192,8 +114,10 @@ fn cargo<'j>(job: &'j Job<'_>, chip: &Chip, binary: &str) -> Result<Cmd<'j>, Pro
     });
     // They are added to those of the example.
     let flags = format!("target.{}.rustflags=[{}]", chip.target, flags.join(","));
-    let alias = chip.build;
-    let build = cmd!(sh, "cargo {alias} {binary} --locked --target-dir {target} --config {flags}");
+    let (alias, binaries) = (chip.build, binaries.join(" --bin "));
+    let binaries = binaries.split(' ');
+    let build =
+        cmd!(sh, "cargo {alias} {binaries...} --locked --target-dir {target} --config {flags}");
     Ok(build.envs(chips::compiler(job, chip.target)?).env("SOURCE_DATE_EPOCH", time))
 }
 
@@ -222,29 +146,20 @@ pub(crate) fn settings(job: &Job<'_>) -> Outcome {
     // Both as they were compiled before, so that only the build script is left to run.
     let esp_idf = cmd!(sh, "cargo test --no-run --locked --target-dir {target}");
     ask("esp32-idf", esp_idf, ["SSID", "PASSWORD", "BOARD"])?;
-    ask("esp32", cargo(job, &C3, "mjpeg")?, ["SSID", "PASSWORD", "SOURCE"])?;
+    ask("esp32", cargo(job, &C3, &["mjpeg"])?, ["SSID", "PASSWORD", "SOURCE"])?;
     Ok(Tally::passed(2))
 }
 
 /// examples/esp32-idf in each delivery, and with all that its settings can ask for.
 pub(crate) fn esp_idf(job: &Job<'_>) -> Outcome {
     /// Arguments of `cargo test`, and settings.
-    type Variant = (&'static [&'static str], &'static [(&'static str, &'static str)]);
-    const VARIANTS: [Variant; 4] = [
+    const VARIANTS: [(&str, &str); 4] = [
         // With all of its tests.
-        (&[], &[("CAMWIRE_DELIVERY", "newest")]),
-        (&["--test", "firmware"], &[("CAMWIRE_DELIVERY", "together")]),
-        (
-            &["--test", "firmware"],
-            &[
-                ("CAMWIRE_DELIVERY", "every"),
-                ("CAMWIRE_AUTH", "anna:secret"),
-                ("CAMWIRE_TOKEN", "T-1"),
-                ("CAMWIRE_ORIGINS", "https://a.example"),
-            ],
-        ),
+        ("", "DELIVERY=newest"),
+        ("--test firmware", "DELIVERY=together"),
+        ("--test firmware", "DELIVERY=every AUTH=anna:secret TOKEN=T-1 ORIGINS=https://a.example"),
         // As esp32_mqtt_livestream does it, and with motors.
-        (&["--test", "mqtt"], &[("CAMWIRE_MQTT_LAYOUT", "indexed"), ("CAMWIRE_MOTORS", "yes")]),
+        ("--test mqtt", "MQTT_LAYOUT=indexed MOTORS=yes"),
     ];
     tools::need(job, &["mosquitto", "mosquitto_pub"])?;
     let (sh, target) = (&job.sh, job.context.target.join("esp32-idf"));
@@ -254,8 +169,11 @@ pub(crate) fn esp_idf(job: &Job<'_>) -> Outcome {
         cmd!(sh, "cargo clippy --locked --all-targets --target-dir {target} -- -D warnings");
     job.run(clippy.envs(SETTINGS))?;
     for (arguments, settings) in VARIANTS {
-        let test = cmd!(sh, "cargo test --locked --target-dir {target}").args(arguments);
-        tally.add(job.cargo_test(test.envs(SETTINGS).envs(settings.iter().copied()))?);
+        let test = cmd!(sh, "cargo test --locked --target-dir {target}");
+        let settings = settings.split(' ').filter_map(|setting| setting.split_once('='));
+        let settings = settings.map(|(name, value)| (format!("CAMWIRE_{name}"), value));
+        tally
+            .add(job.tests(test.args(arguments.split_whitespace()).envs(SETTINGS).envs(settings))?);
     }
     Ok(tally)
 }

@@ -2,13 +2,14 @@
 
 use crate::{
     Context,
-    runner::{Problem, Tally},
+    runner::{Outcome, Problem, Tally},
 };
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{Read, Seek, SeekFrom, Write},
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 use xshell::{Cmd, Shell};
@@ -50,8 +51,8 @@ impl<'c> Job<'c> {
     pub(crate) fn output(&self, cmd: Cmd<'_>) -> Result<Output, Problem> {
         let mut log = File::options().append(true).read(true).open(&self.log)?;
         let start = log.seek(SeekFrom::End(0))?;
-        writeln!(log, "$ {cmd}")?;
         let line = cmd.to_string();
+        writeln!(log, "$ {line}")?;
         let mut child = Command::from(cmd)
             // `cargo run` sets it for xtask's own libraries; other compilers must not load them.
             .env_remove("LD_LIBRARY_PATH")
@@ -71,12 +72,17 @@ impl<'c> Job<'c> {
                 writeln!(log, "killed: it ran for more than {} s", self.timeout.as_secs())?;
                 break false;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         };
         let mut text = Vec::new();
         log.seek(SeekFrom::Start(start))?;
         log.read_to_end(&mut text)?;
         Ok(Output { text: String::from_utf8_lossy(&text).into_owned(), success })
+    }
+
+    /// Runs cargo with these arguments; it must succeed.
+    pub(crate) fn cargo(&self, arguments: &str) -> Outcome {
+        self.run(self.sh.cmd("cargo").args(arguments.split(' '))).map(|_| Tally::ONE)
     }
 
     /// Runs a program that must succeed, and returns what it printed.
@@ -85,11 +91,11 @@ impl<'c> Job<'c> {
         if success { Ok(text) } else { Err(Problem::failed(text)) }
     }
 
-    /// Runs `cargo test` and adds up the counts of its test programs.
-    pub(crate) fn cargo_test(&self, cmd: Cmd<'_>) -> Result<Tally, Problem> {
+    /// Runs `cargo test` or pytest, and counts the tests.
+    pub(crate) fn tests(&self, cmd: Cmd<'_>) -> Outcome {
         let Output { text, success } = self.output(cmd.env("RUST_BACKTRACE", "1"))?;
-        let tally = libtest_tally(&text);
-        if success && tally.passed > 0 {
+        let tally = tally(&text);
+        if success && tally.passed + tally.skipped > 0 {
             return Ok(tally);
         }
         // A test failed, or none was found, or one did not compile, or a program died.
@@ -97,20 +103,24 @@ impl<'c> Job<'c> {
     }
 }
 
-/// Adds up lines such as "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; ...".
-fn libtest_tally(text: &str) -> Tally {
+/// Adds up lines such as "test result: ok. 3 passed; 0 failed; 1 ignored; finished in 0.02s" of
+/// each test program, or reads pytest's "=== 1 failed, 3 passed, 1 skipped in 0.02s ===".
+fn tally(text: &str) -> Tally {
     let mut tally = Tally::default();
-    let results =
-        text.lines().filter_map(|line| line.split_once("test result: ")?.1.split_once(". "));
-    for (number, what) in
-        results.flat_map(|(_, counts)| counts.split("; ")).filter_map(|c| c.split_once(' '))
-    {
-        let number: usize = number.parse().unwrap_or(0);
-        match what {
-            "passed" => tally.passed += number,
-            "failed" => tally.failed += number,
-            "ignored" => tally.skipped += number,
-            _ => {}
+    let is_result = |line: &&str| {
+        line.contains("test result: ") || line.starts_with('=') && line.contains(" in ")
+    };
+    for line in text.lines().filter(is_result) {
+        let words: Vec<&str> =
+            line.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+        for pair in words.windows(2) {
+            let Ok(number) = pair[0].parse::<usize>() else { continue };
+            match pair[1] {
+                "passed" => tally.passed += number,
+                "failed" | "error" | "errors" => tally.failed += number,
+                "ignored" | "skipped" => tally.skipped += number,
+                _ => {}
+            }
         }
     }
     tally
@@ -118,27 +128,20 @@ fn libtest_tally(text: &str) -> Tally {
 
 /// Ends a process and all that it started: cargo's tests, and their servers.
 fn kill_tree(pid: u32) {
-    let mut pids = vec![pid];
+    let list = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output();
+    let list =
+        list.map_or(String::new(), |list| String::from_utf8_lossy(&list.stdout).into_owned());
+    let processes = list.lines().filter_map(|line| line.trim().split_once(' '));
+    let processes: Vec<(&str, &str)> = processes.map(|(pid, of)| (pid, of.trim())).collect();
+    let mut tree = vec![pid.to_string()];
     let mut next = 0;
-    while let Some(&parent) = pids.get(next) {
-        pids.extend(children_of(parent));
+    while let Some(parent) = tree.get(next).cloned() {
+        tree.extend(
+            processes.iter().filter(|(_, of)| **of == *parent).map(|(pid, _)| pid.to_string()),
+        );
         next += 1;
     }
-    let pids = pids.iter().map(u32::to_string);
-    _ = Command::new("kill").arg("-KILL").args(pids).stderr(Stdio::null()).status();
-}
-
-/// By Linux's list of processes. Elsewhere there is none, and only the process itself ends.
-fn children_of(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // "pid (name) state parent ...", and the name may hold anything.
-        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' '));
-        fields.and_then(|mut fields| fields.nth(1)) == Some(&*parent.to_string())
-    })
-    .collect()
+    _ = Command::new("kill").arg("-KILL").args(tree).stderr(Stdio::null()).status();
 }
 
 #[cfg(test)]
@@ -146,23 +149,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_of_several_test_programs_add_up() {
+    fn tests_of_libtest_and_pytest_are_counted() {
         let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; finished in 1s\n\
                     test a ... FAILED\n\
                     test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured\n";
-        assert_eq!(libtest_tally(text), Tally { passed: 7, failed: 2, skipped: 1 });
-        assert_eq!(libtest_tally("error: could not compile"), Tally::default());
+        assert_eq!(tally(text), Tally { passed: 7, failed: 2, skipped: 1 });
+        let text = "=== test session starts ===\n5 passed in this line\n\
+                    === 2 failed, 4 passed, 3 skipped, 1 error in 0.10s ===\n";
+        assert_eq!(tally(text), Tally { passed: 4, failed: 3, skipped: 3 });
+        assert_eq!(tally("error: could not compile"), Tally::default());
     }
 
     #[test]
     fn program_that_hangs_is_killed_with_its_children() {
         let context = Context::new(false);
         let job = Job::new(&context, "test-of-timeouts", Duration::from_millis(300)).unwrap();
-        let script = "sleep 600 & echo child $!; wait";
-        let output = job.output(job.sh.cmd("sh").args(["-c", script])).unwrap();
+        // The child holds the output open: reading it ends only with the child.
+        let output =
+            job.output(job.sh.cmd("sh").args(["-c", "sleep 600 & echo $!; wait"])).unwrap();
         assert!(!output.success && output.text.contains("killed: "), "{}", output.text);
-        let child = output.text.split_whitespace().skip_while(|word| *word != "child").nth(1);
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.unwrap())).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        let child = output.text.lines().nth(1).unwrap();
+        let state = Command::new("ps").args(["-o", "stat=", "-p", child]).output().unwrap().stdout;
+        assert!(state.is_empty() || state.starts_with(b"Z"), "it still runs");
     }
 }

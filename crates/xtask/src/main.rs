@@ -1,19 +1,13 @@
 //! `cargo xtask`: the checks of camwire, the same for developers and for CI. What is checked is in
 //! `checks.rs`.
 
-mod cache;
 mod checks;
 mod chips;
-mod dependencies;
 mod e2e;
 mod firmware;
 mod fuzz;
 mod job;
-mod no_panic;
-mod packages;
-mod public_api;
 mod runner;
-mod target_tests;
 mod tools;
 mod workspace;
 
@@ -29,7 +23,7 @@ usage: cargo xtask test [quick|deep] [--list] [--install] [NAME]... [-- PYTEST-A
 test runs the checks that guard a change; `quick` those for each commit; `deep` those that search
 for defects, before a release. It ends with the line that counts.
   --list      print the checks and exit
-  --install   install what is missing (apt, cargo, pip, npm), and fail where that is not possible;
+  --install   install what is missing (by apt and pip), and fail where that is not possible;
               without it, a check whose program is missing is skipped. CI=true implies it.
   NAME        run the check of this name, or those whose name contains it, of whatever run
   --          what follows is for pytest: cargo xtask test e2e -- -k relay
@@ -54,10 +48,9 @@ struct Context {
 
 impl Context {
     fn new(install: bool) -> Self {
-        // crates/xtask is two levels below the root, also when the checkout has been moved.
-        let manifest = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest.ancestors().nth(2).expect("crates/xtask lies in crates").to_path_buf();
+        // Cargo sets it, also when the checkout has been moved. crates/xtask is two levels below.
+        let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+        let root = manifest.ancestors().nth(2).expect("run by cargo xtask").to_path_buf();
         let target = env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root.join("target"), |dir| root.join(dir));
         Self { root, target, install, pytest: Vec::new() }
@@ -126,15 +119,12 @@ fn test(args: &[&str]) -> ExitCode {
 /// What is asked for by name may install its tools.
 fn by_name(run: impl FnOnce(&Job<'_>) -> Result<(), Problem>) -> ExitCode {
     let context = Context::new(true);
-    match Job::new(&context, "command", Tier::Ordinary.timeout()).and_then(|job| run(&job)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(
-            Problem::Missing(what) | Problem::Skipped(what) | Problem::Failed { output: what, .. },
-        ) => {
-            eprintln!("{}", what.trim_end());
-            ExitCode::FAILURE
-        }
-    }
+    let job = Job::new(&context, "command", Tier::Ordinary.timeout());
+    let Err(problem) = job.and_then(|job| run(&job)) else { return ExitCode::SUCCESS };
+    let (Problem::Missing(why) | Problem::Skipped(why) | Problem::Failed { output: why, .. }) =
+        problem;
+    eprintln!("{}", why.trim_end());
+    ExitCode::FAILURE
 }
 
 fn usage(what: &str) -> ExitCode {

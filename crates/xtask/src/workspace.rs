@@ -3,10 +3,7 @@
 
 use crate::{job::Job, runner::Problem};
 use serde_json::{Value, json};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 use xshell::cmd;
 
 /// A published crate.
@@ -19,54 +16,35 @@ pub(crate) struct Library {
 
 /// The published crates, by name.
 pub(crate) fn libraries(job: &Job<'_>) -> Result<Vec<Library>, Problem> {
-    let metadata = metadata(job, &job.context.root.join("Cargo.toml"), &["--no-deps"])?;
-    let published = metadata["packages"].as_array().into_iter().flatten();
+    let sh = &job.sh;
+    let metadata = cmd!(sh, "cargo metadata --quiet --no-deps --format-version 1").read()?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
     // `publish = false` is an empty list of registries.
-    let published = published.filter(|package| package["publish"] != json!([]));
-    let mut libraries: Vec<Library> = published
-        .map(|package| {
-            let features = package["features"].as_object().into_iter().flatten();
-            let features = features.map(|(name, _)| name.clone()).filter(|name| name != "default");
-            Library {
-                name: text(&package["name"]),
-                manifest: text(&package["manifest_path"]).into(),
-                features: features.collect(),
-            }
-        })
-        .collect();
+    let published = packages.filter(|package| package["publish"] != json!([]));
+    let mut libraries = Vec::from_iter(published.map(|package| {
+        let text = |field: &str| package[field].as_str().unwrap_or_default().to_owned();
+        let features = package["features"].as_object().into_iter().flatten();
+        let features = features.map(|(name, _)| name.clone()).filter(|name| name != "default");
+        Library {
+            name: text("name"),
+            manifest: text("manifest_path").into(),
+            features: features.collect(),
+        }
+    }));
     libraries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(libraries)
-}
-
-/// What `cargo metadata` says of a workspace.
-pub(crate) fn metadata(job: &Job<'_>, manifest: &Path, more: &[&str]) -> Result<Value, Problem> {
-    let sh = &job.sh;
-    let metadata =
-        cmd!(sh, "cargo metadata --quiet --format-version 1 --manifest-path {manifest} {more...}");
-    let json = metadata.read()?;
-    serde_json::from_str(&json).map_err(|error| Problem::failed(error.to_string()))
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The manifest of every workspace: the one with the libraries first, then those that are built in
 /// their own way.
 pub(crate) fn manifests(job: &Job<'_>) -> Result<Vec<PathBuf>, Problem> {
-    let mut manifests = Vec::new();
-    let mut folders = vec![job.context.root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if name == "Cargo.toml" && fs::read_to_string(&path)?.contains("[workspace]\n") {
-                manifests.push(path);
-            }
-        }
-    }
+    let files = cmd!(job.sh, "find . -name Cargo.toml -not -path */target/*").read()?;
+    let files = files.lines().map(|file| job.context.root.join(file.trim_start_matches("./")));
+    let is_root = |file: &PathBuf| {
+        fs::read_to_string(file).is_ok_and(|manifest| manifest.contains("[workspace]\n"))
+    };
+    let mut manifests = Vec::from_iter(files.filter(is_root));
     manifests.sort_by_key(|manifest| (manifest.components().count(), manifest.clone()));
     Ok(manifests)
 }

@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::{io, thread};
 
+use camwire::capture::{
+    CaptureConfig, FrameRing, Settings, SourceStatus, capture_loop_with_settings,
+};
 use camwire::esp32cam::{Board, BufferMemory, Config, GrabMode, Pins, RestartingCamera};
 use camwire::frame::{Blocking, BlockingFrameSource, Control, Resolution, Setting};
-use camwire::capture::{CaptureConfig, FrameRing, Settings, SourceStatus, capture_loop_with_settings};
 use futures_lite::future::block_on;
 
 use crate::clock::Clock;

@@ -4,8 +4,8 @@
 use std::error::Error;
 use std::net::TcpListener;
 
-use camwire::esp32cam;
 use camwire::capture::{FrameRing, Settings, SourceStatus};
+use camwire::esp32cam;
 use camwire::server::{Config, Credentials, Server, ViewerSlot};
 
 use crate::camera::{self, Plan};

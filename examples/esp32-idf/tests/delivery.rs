@@ -8,11 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::frame::{
     BlockingFrameSource, CaptureError, Clock as _, Control, ControlError, FrameInfo, Instant,
     Random, Setting, SettingName,
 };
-use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::server::{Authorization, Config, Push, Server, ViewerSlot};
 use camwire::websocket::Uri;
 use camwire_esp32_idf::camera;

@@ -8,8 +8,8 @@
 //! - `every`: the same, but whoever asks for nothing else gets every picture, in order. The camera
 //!   waits for the slowest, for at most as long as the server has patience with it.
 
-use camwire::embassy::{LinkClock, serve};
 use camwire::capture::Policy;
+use camwire::embassy::{LinkClock, serve};
 use camwire::server::{Mode, Server};
 use embassy_executor::Spawner;
 use embassy_futures::join::join_array;

@@ -1,8 +1,8 @@
 use crate::surroundings::{AnyCamera, AnyClock, opaque, run};
-use camwire_frame::{FrameInfo, Instant};
 use camwire_capture::{
-    CaptureConfig, Follow, FrameRing, Policy, FrameRingMemory, SourceStatus, capture_loop,
+    CaptureConfig, Follow, FrameRing, FrameRingMemory, Policy, SourceStatus, capture_loop,
 };
+use camwire_frame::{FrameInfo, Instant};
 use core::time::Duration;
 
 /// Any policy, and everything that a publisher and readers can do.

@@ -1,6 +1,6 @@
 use crate::surroundings::{AnyClock, AnyConnection, opaque, run};
+use camwire_capture::{FrameRingMemory, FrameSlot, Policy, ReaderSlot, SourceStatus};
 use camwire_frame::Random;
-use camwire_capture::{Policy, ReaderSlot, FrameRingMemory, FrameSlot, SourceStatus};
 use camwire_server::{Config, Sequential, Server, ViewerSlot};
 use core::mem::MaybeUninit;
 

@@ -8,10 +8,10 @@ use crate::{
     ring::policy,
     websocket::{close, fin, key, kind, limits, request},
 };
+use camwire_capture::{CaptureConfig, FrameRing, FrameRingMemory, Settings, SourceStatus};
 use camwire_frame::{Blocking, Clock, Control, FrameRate, FrameSource};
 use camwire_multipart::{Decoder, MultipartSource};
 use camwire_pattern::TestSource;
-use camwire_capture::{CaptureConfig, FrameRing, FrameRingMemory, Settings, SourceStatus};
 use camwire_websocket::{Refusal, Role, WebSocket};
 use core::{fmt::Display, hint::black_box};
 

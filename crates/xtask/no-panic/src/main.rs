@@ -8,6 +8,7 @@
 #![no_std]
 #![no_main]
 
+mod capture;
 mod frame;
 mod futures;
 mod mqtt;
@@ -30,6 +31,7 @@ extern "C" fn _start() -> ! {
         frame::call_all();
         mqtt::call_all();
         multipart::call_all();
+        capture::call_all();
         ring::call_all();
         websocket::call_all();
     }

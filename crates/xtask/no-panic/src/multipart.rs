@@ -3,8 +3,8 @@
 use crate::opaque::{Peer, any, bytes, changed, formatted, one_of, perhaps, text};
 use camwire_frame::{BlockingFrameSource, FrameSource};
 use camwire_multipart::{
-    Boundary, Config, Decoder, Encoder, Events, Limits, MediaType, MissingEoi, MultipartSource, PartHead,
-    Quirks, WrongLength,
+    Boundary, Config, Decoder, Encoder, Events, Limits, MediaType, MissingEoi, MultipartSource,
+    PartHead, Quirks, WrongLength,
 };
 use core::{
     fmt::{Debug, Display},

@@ -1,13 +1,13 @@
 //! camwire-ring
 
-use crate::frame::setting_name;
-use crate::opaque::{Peer, any, bytes, changed, duration, formatted, info, instant, one_of, poll};
+use crate::opaque::{any, bytes, changed, duration, formatted, info, one_of, perhaps, poll};
+use camwire_frame::FrameInfo;
 use camwire_ring::{
-    CommitError, Follow, FrameLease, FrameRing, Grant, LeaseError, Policy, Publisher, Reader,
-    ReaderSlot, Revocation, RingMemory, Settings, Slot, SourceState, SourceStatus, Uncommitted,
+    CommitError, Follow, Grant, Lease, LeaseError, Policy, Publisher, Reader, ReaderSlot,
+    Revocation, Ring, RingMemory, Slot, StaticRing, Uncommitted, WaitList,
 };
 use core::{
-    fmt::Display,
+    fmt::{Debug, Display},
     hint::black_box,
     ops::{Deref, DerefMut},
 };
@@ -15,8 +15,7 @@ use core::{
 pub fn call_all() {
     memory();
     publisher_and_reader();
-    status();
-    settings();
+    wait();
 }
 
 pub fn policy() -> Policy {
@@ -24,11 +23,27 @@ pub fn policy() -> Policy {
 }
 
 fn memory() {
-    let mut memory: RingMemory<3, 1024, 2> = RingMemory::new();
+    let mut memory: RingMemory<3, 1024, 2, FrameInfo> = RingMemory::new();
     changed(&mut memory);
+    formatted(|f| <RingMemory<3, 1024, 2, FrameInfo> as Debug>::fmt(&memory, f));
     black_box(RingMemory::ring(&mut memory, policy()));
     black_box(<RingMemory<2, 16, 0> as Default>::default());
     black_box((<Slot as Default>::default(), <ReaderSlot as Default>::default()));
+    static STATIC: StaticRing<3, 1024, 2, FrameInfo> = StaticRing::new();
+    formatted(|f| <StaticRing<3, 1024, 2, FrameInfo> as Debug>::fmt(&STATIC, f));
+    black_box(StaticRing::take(&STATIC, policy()).is_some());
+    black_box(<StaticRing<2, 16, 0> as Default>::default());
+}
+
+fn wait() {
+    let mut list: WaitList<2> = WaitList::new();
+    changed(&mut list);
+    match poll(WaitList::wait_until(&list, || perhaps(any::<u8>()))) {
+        Ok(found) => _ = black_box(found),
+        Err(error) => formatted(|f| Display::fmt(&error, f)),
+    }
+    WaitList::wake(&list);
+    black_box(<WaitList<1> as Default>::default());
 }
 
 /// Slots and places for readers that nothing is known of, not even how many.
@@ -39,20 +54,20 @@ fn unknown<'a, T>(one: &'a mut T) -> &'a mut [T] {
 
 fn publisher_and_reader() {
     let (mut slot, mut place) = (Slot::new(), ReaderSlot::new());
-    let ring = FrameRing::new(unknown(&mut slot), unknown(&mut place), bytes(), policy());
+    let ring = Ring::new(unknown(&mut slot), unknown(&mut place), bytes(), policy());
     let mut ring = match ring {
         Ok(ring) => ring,
         Err(error) => return formatted(|f| Display::fmt(&error, f)),
     };
     changed(&mut ring);
-    black_box((FrameRing::policy(&ring), FrameRing::slot_bytes(&ring)));
-    black_box((FrameRing::slots(&ring), FrameRing::readers(&ring), FrameRing::dropped(&ring)));
-    let mut publisher = match FrameRing::publisher(&ring) {
+    black_box((Ring::policy(&ring), Ring::slot_bytes(&ring)));
+    black_box((Ring::slots(&ring), Ring::readers(&ring), Ring::dropped(&ring)));
+    let mut publisher = match Ring::publisher(&ring) {
         Ok(publisher) => publisher,
         Err(error) => return formatted(|f| Display::fmt(&error, f)),
     };
     let follow = one_of([Follow::Live, Follow::Ordered]);
-    let mut reader = match FrameRing::subscribe(&ring, follow) {
+    let mut reader = match Ring::subscribe(&ring, follow) {
         Ok(reader) => reader,
         Err(error) => return formatted(|f| Display::fmt(&error, f)),
     };
@@ -63,7 +78,7 @@ fn publisher_and_reader() {
     read(&mut reader);
 }
 
-fn publish(publisher: &mut Publisher<'_>) {
+fn publish(publisher: &mut Publisher<'_, FrameInfo>) {
     black_box(Publisher::ring(publisher));
     match Publisher::try_grant(publisher) {
         Ok(grant) => fill(publisher, grant),
@@ -79,34 +94,34 @@ fn publish(publisher: &mut Publisher<'_>) {
     Publisher::skip(publisher);
     changed(publisher);
     Publisher::clear(publisher);
-    black_box(Publisher::revoke_oldest(publisher, instant(), duration()));
+    black_box(Publisher::revoke_oldest(publisher, duration(), duration()));
     Publisher::close(publisher);
     let ring = Publisher::ring(publisher);
-    black_box((FrameRing::has_publisher(ring), FrameRing::has_ended(ring)));
-    FrameRing::close(ring);
+    black_box((Ring::has_publisher(ring), Ring::has_ended(ring)));
+    Ring::close(ring);
 }
 
-fn fill<'r>(publisher: &mut Publisher<'r>, mut grant: Grant<'r>) {
+fn fill<'r>(publisher: &mut Publisher<'r, FrameInfo>, mut grant: Grant<'r, FrameInfo>) {
     changed(&mut grant);
-    black_box(<Grant<'_> as Deref>::deref(&grant));
-    changed(<Grant<'_> as DerefMut>::deref_mut(&mut grant));
+    black_box(<Grant<'_, FrameInfo> as Deref>::deref(&grant));
+    changed(<Grant<'_, FrameInfo> as DerefMut>::deref_mut(&mut grant));
     match Publisher::commit(publisher, grant, info().len, info()) {
         Ok(sequence) => _ = black_box(sequence),
         Err(uncommitted) => {
             formatted(|f| Display::fmt(&uncommitted, f));
-            black_box(<CommitError as From<Uncommitted<'_>>>::from(uncommitted));
+            black_box(<CommitError as From<Uncommitted<'_, FrameInfo>>>::from(uncommitted));
         }
     }
 }
 
-fn lent(lease: Result<FrameLease<'_, '_>, LeaseError>) {
+fn lent(lease: Result<Lease<'_, '_, FrameInfo>, LeaseError>) {
     match lease {
         Ok(lease) => look_at(lease),
         Err(error) => formatted(|f| Display::fmt(&error, f)),
     }
 }
 
-fn read(reader: &mut Reader<'_>) {
+fn read(reader: &mut Reader<'_, FrameInfo>) {
     black_box(Reader::ring(reader));
     black_box(Reader::has_ended(reader));
     lent(Reader::try_next(reader));
@@ -121,39 +136,14 @@ fn read(reader: &mut Reader<'_>) {
     Reader::rewind(reader);
 }
 
-fn look_at(mut lease: FrameLease<'_, '_>) {
+fn look_at(mut lease: Lease<'_, '_, FrameInfo>) {
     changed(&mut lease);
-    black_box((FrameLease::info(&lease), FrameLease::sequence(&lease)));
-    black_box(FrameLease::missed(&lease));
-    black_box(<FrameLease<'_, '_> as Deref>::deref(&lease));
-    black_box(FrameLease::is_revoked(&lease));
-    poll(FrameLease::revoked(&mut lease));
-    let (bytes, mut revocation) = FrameLease::split(&mut lease);
+    black_box((Lease::info(&lease), Lease::sequence(&lease)));
+    black_box(Lease::missed(&lease));
+    black_box(<Lease<'_, '_, FrameInfo> as Deref>::deref(&lease));
+    black_box(Lease::is_revoked(&lease));
+    poll(Lease::revoked(&mut lease));
+    let (bytes, mut revocation) = Lease::split(&mut lease);
     black_box((bytes, Revocation::is_revoked(&revocation)));
     poll(Revocation::revoked(&mut revocation));
-}
-
-fn status() {
-    let mut status = SourceStatus::new("camera");
-    changed(&mut status);
-    black_box(SourceState::as_str(SourceStatus::state(&status)));
-    black_box(SourceStatus::kind(&status));
-    black_box((SourceStatus::captured(&status), SourceStatus::errors(&status)));
-    black_box(SourceStatus::size(&status));
-    black_box(SourceStatus::millihertz(&status, instant()));
-    black_box(SourceStatus::quiet(&status, instant()));
-    SourceStatus::idle(&status);
-    SourceStatus::starting(&status, instant());
-    SourceStatus::published(&status, &info(), one_of([None, Some(instant())]), instant());
-    SourceStatus::passed_over(&status, instant());
-    SourceStatus::repeated(&status, instant());
-    SourceStatus::failed(&status, format_args!("{}", any::<u32>()));
-    black_box(SourceStatus::write_error(&status, &mut Peer).is_ok());
-}
-
-fn settings() {
-    let mut settings = <Settings as Default>::default();
-    changed(&mut settings);
-    black_box(Settings::get(&settings, setting_name()));
-    black_box(Settings::new());
 }

@@ -1,8 +1,10 @@
 //! A ring between the program and interrupts that come in the middle of whatever it does.
 
 use crate::board::{self, wait};
-use camwire::frame::{FrameInfo, Instant};
-use camwire::capture::{Follow, FrameRing, FrameGrant, Policy, FramePublisher, FrameReader, FrameRingMemory};
+use camwire::capture::{
+    Follow, FrameGrant, FramePublisher, FrameReader, FrameRing, FrameRingMemory, Policy,
+};
+use camwire::frame::FrameInfo;
 use core::cell::RefCell;
 use core::time::Duration;
 use critical_section::Mutex;
@@ -113,7 +115,7 @@ pub fn leases_grow_old_after_32_bits() {
     let mut lease = reader.try_next().unwrap();
     publish(&mut publisher); // Now there is no slot for a third.
     // Its age is counted in milliseconds, of which 32 bits are 49 days.
-    let first_seen = Instant::from_micros(((1 << 32) - 500) * 1000);
+    let first_seen = Duration::from_millis((1 << 32) - 500);
     let grace = Duration::from_secs(1);
     for (after, revoked) in [(0, 0), (600, 0), (999, 0), (1001, 1)] {
         let now = first_seen + Duration::from_millis(after);

@@ -1,6 +1,6 @@
 use crate::board::{self, wait};
+use camwire::capture::{FramePublisher, FrameRing, FrameRingMemory, Policy, SourceStatus};
 use camwire::frame::{Clock, FrameInfo, Instant, Random};
-use camwire::capture::{FrameRing, Policy, FramePublisher, FrameRingMemory, SourceStatus};
 use camwire::server::{Config, Disconnect, Sequential, Server, ViewerSlot};
 use core::cell::RefCell;
 use core::convert::Infallible;
@@ -62,7 +62,9 @@ fn publish() {
         let mut grant = publisher.try_grant().unwrap();
         grant[..PICTURE.len()].copy_from_slice(PICTURE);
         let (len, captured_at) = (PICTURE.len(), clock.now());
-        publisher.commit(grant, len, FrameInfo { len, captured_at, ..FrameInfo::default() }).unwrap();
+        publisher
+            .commit(grant, len, FrameInfo { len, captured_at, ..FrameInfo::default() })
+            .unwrap();
     });
 }
 
