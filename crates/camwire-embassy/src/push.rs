@@ -2,7 +2,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use camwire_frame::Clock;
-use camwire_server::{Application, Backoff, Push, PushError, Server, Unflushed};
+use camwire_server::{Application, Push, PushError, Server, Unflushed};
 use camwire_websocket::Security;
 use embassy_futures::select::Either;
 use embassy_net::dns::DnsQueryType;
@@ -55,11 +55,11 @@ pub enum PushEnd {
     Ended(PushError<tcp::Error>),
 }
 
-/// Pushes pictures to a relay ([`Server::push`]), over one connection after another, with a socket
+/// Pushes pictures to a relay ([`Push::run`]), over one connection after another, with a socket
 /// of its own. It returns when the ring's publisher was dropped.
 ///
 /// The relay's address is an IPv4 address, or a name that the network's DNS knows. Whenever there is
-/// no connection, `told` hears why, and how long it is until the next attempt ([`Backoff`]).
+/// no connection, `told` hears why, and how long it is until the next attempt ([`Push::BACKOFF`]).
 ///
 /// ```no_run
 /// use camwire_embassy::{EmbassyClock, PushEnd, PushMemory, push};
@@ -101,18 +101,19 @@ pub async fn push<C: Clock, A: Application, const SENT: usize>(
     let mut socket = TcpSocket::new(stack, received, sent);
     // Pieces of pictures are as large as packets: there is nothing to collect.
     socket.set_nagle_enabled(false);
-    let mut backoff = Backoff::new();
+    let mut backoff = Push::BACKOFF;
     loop {
         stack.wait_config_up().await;
         let (end, wait) = match once(server, stack, to, &mut socket, masked).await {
             Ok(()) => return,
             Err(end @ PushEnd::Ended(error)) => {
-                (end, backoff.after(&error, server.random().word()))
+                (end, error.back_off(&mut backoff, server.hub().random().word()))
             }
-            Err(end) => (end, backoff.failed(server.random().word())),
+            Err(end) => (end, backoff.next(server.hub().random().word())),
         };
         told(end, wait);
-        server.clock().sleep_until(server.clock().now() + wait).await;
+        let clock = server.hub().clock();
+        clock.sleep_until(clock.now() + wait).await;
     }
 }
 
@@ -125,13 +126,13 @@ async fn once<C: Clock, A: Application>(
     masked: &mut [u8; MASKED_BYTES],
 ) -> Result<(), PushEnd> {
     let address = address_of(stack, to.uri.host).await.ok_or(PushEnd::Name)?;
-    let (clock, patience) = (server.clock(), server.config().head_timeout);
+    let (clock, patience) = (server.hub().clock(), server.config().head_timeout);
     let connected = in_time(clock, patience, socket.connect((address, to.uri.port))).await;
     let pushed = match connected {
         Either::First(Ok(())) => {
             to.peer = Some(SocketAddr::new(IpAddr::from(address), to.uri.port));
             let (read, write) = socket.split();
-            let pushed = server.push(read, Unflushed(write), &to, masked).await;
+            let pushed = to.run(server.hub(), read, Unflushed(write), masked).await;
             pushed.map_err(PushEnd::Ended)
         }
         _ => Err(PushEnd::Unreachable),

@@ -61,7 +61,7 @@ pub async fn serve<C: Clock, A: Application>(
                 patience = config.progress_timeout;
             }
         }
-        hang_up(&mut socket, server.clock(), patience).await;
+        hang_up(&mut socket, server.hub().clock(), patience).await;
     }
 }
 

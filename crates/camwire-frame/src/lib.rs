@@ -6,6 +6,7 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod backoff;
 mod control;
 pub mod jpeg;
 mod pace;
@@ -15,6 +16,7 @@ mod resolution;
 mod source;
 mod time;
 
+pub use backoff::Backoff;
 pub use control::{
     Control, ControlError, ParseSettingNameError, Quality, Ranged, Setting, SettingName, ValueError,
 };

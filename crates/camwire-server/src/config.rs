@@ -1,6 +1,7 @@
 use core::time::Duration;
 
-use crate::{Credentials, Mode};
+use crate::http::credentials::Credentials;
+use crate::viewer::options::Mode;
 
 /// Whether pages of other origins may read what the server sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Config {
     /// How long a connection may take nothing of what it is sent.
     pub progress_timeout: Duration,
     /// How long a connection may take for one picture.
-    pub picture_timeout: Duration,
+    pub frame_timeout: Duration,
     /// How long `/capture` waits for its picture.
     pub capture_timeout: Duration,
     /// How long `/control` waits for the source, which obeys between two captures.
@@ -73,7 +74,7 @@ impl Default for Config {
             mode: Mode::Live,
             head_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(10),
-            picture_timeout: Duration::from_secs(30),
+            frame_timeout: Duration::from_secs(30),
             capture_timeout: Duration::from_secs(10),
             control_timeout: Duration::from_secs(10),
             origins: &[],

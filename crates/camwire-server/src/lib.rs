@@ -6,49 +6,39 @@
 #[cfg(any(feature = "bytes", test))]
 extern crate std;
 
-mod access;
-mod application;
-mod authorization;
-mod body;
-#[cfg(feature = "bytes")]
-mod bytes;
-mod client;
+// No file uses one that uses it. From the lowest: transport, config, sender, http, viewer's place, hub,
+// viewer's loop, routes and relay, server.
 mod config;
-mod connection;
-mod control;
-mod head;
-mod http_response;
-#[cfg(feature = "ingest")]
-mod ingest;
-#[cfg(feature = "ingest")]
-mod intake;
-mod io;
-mod origin;
-#[cfg(feature = "ingest")]
-mod pull;
-mod push;
-mod request;
+mod http;
+mod hub;
+mod relay;
+mod routes;
+mod sender;
 mod server;
-mod stats;
-mod stream;
-mod v1;
-mod viewers;
-mod websocket;
+mod transport;
+mod viewer;
 
+pub use camwire_frame::Backoff;
 pub use camwire_multipart::MediaType;
 
-pub use access::Credentials;
-pub use application::{Answer, Answered, Application, Exchange};
-pub use authorization::{Authorization, AuthorizationError};
-pub use body::{StreamBody, TooManyViewers};
 pub use config::{Config, Cors};
-pub use connection::Disconnect;
-pub use head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
-pub use http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
-pub use io::{Blocking, Sequential, Unflushed, WriteVectored};
+pub use http::application::{Answered, Application, Exchange};
+pub use http::authorization::{Authorization, AuthorizationError};
+pub use http::credentials::Credentials;
+pub use http::head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
+pub use http::response::Answer;
+pub use http::target::{Method, RequestError};
+pub use hub::{Hub, TooManyViewers};
+pub use relay::http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
 #[cfg(feature = "ingest")]
-pub use pull::{PullError, WebSocketSource};
-pub use push::{Backoff, Push, PushError};
-pub use request::{Method, Mode, Request, RequestError, Route, StreamOptions};
+pub use relay::pull::{PullError, WebSocketSource};
+pub use relay::push::{Push, PushError};
+pub use routes::request::{Request, Route};
+pub use sender::Disconnect;
 pub use server::Server;
-pub use viewers::ViewerSlot;
+pub use transport::{BlockingWriter, Sequential, Unflushed, WriteVectored};
+pub use viewer::body::StreamBody;
+pub use viewer::options::{Mode, StreamOptions};
+pub use viewer::slot::{Transport, Viewer, ViewerSlot};
+pub use viewer::stream::stream;
+pub use viewer::wire::{OutgoingFrame, Part, TimeBase, Wire, WireError};

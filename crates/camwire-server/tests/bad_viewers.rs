@@ -85,7 +85,7 @@ mod deadlines {
     fn other_times_can_be_set() {
         let mut world = Plan::configured(|config| {
             config.progress_timeout = ms(500);
-            config.picture_timeout = ms(2000);
+            config.frame_timeout = ms(2000);
         })
         .build();
         world.camera(every(33, 3000));

@@ -3,7 +3,9 @@
 
 mod harness;
 
-use camwire_server::{Blocking, Disconnect, RequestError, StreamOptions, TooManyViewers};
+use camwire_server::{
+    BlockingWriter, Disconnect, RequestError, StreamBody, StreamOptions, TooManyViewers,
+};
 use harness::http::{Response, Stream, boundary};
 use harness::time::Spawned;
 use harness::wire::{Broken, Fault, Peer, wire};
@@ -27,7 +29,7 @@ impl Mounted {
 
 fn mount(world: &mut World, query: &str) -> Mounted {
     let (_read, write, peer) = wire();
-    let body = world.server.stream_body(query.parse().unwrap(), None).unwrap();
+    let body = StreamBody::new(world.server.hub(), query.parse().unwrap(), None).unwrap();
     let content_type = body.content_type().to_string();
     let sent = world.sim.spawn(async move { body.send_to(write).await });
     world.sim.run();
@@ -84,20 +86,20 @@ fn its_viewers_are_counted_and_shown() {
     assert_eq!(viewer["sent"], mounted.stream().parts.len());
     let other = world.get("/stream");
     assert!(matches!(
-        world.server.stream_body(StreamOptions::default(), None),
+        StreamBody::new(world.server.hub(), StreamOptions::default(), None),
         Err(TooManyViewers)
     ));
     assert_eq!(world.get("/stream").response().status, 503);
     other.peer.close();
     world.sim.run();
-    assert!(world.server.stream_body(StreamOptions::default(), None).is_ok());
+    assert!(StreamBody::new(world.server.hub(), StreamOptions::default(), None).is_ok());
 }
 
 #[test]
 fn without_a_place_in_the_ring_there_is_none_among_the_viewers() {
     let world = Plan { viewers: 2, spare: 0, ..Plan::default() }.build();
     let readers = [(); 2].map(|()| world.ring.subscribe(camwire_capture::Follow::Live).unwrap());
-    let body = || world.server.stream_body(StreamOptions::default(), None);
+    let body = || StreamBody::new(world.server.hub(), StreamOptions::default(), None);
     for _ in 0..5 {
         assert!(matches!(body(), Err(TooManyViewers)));
     }
@@ -153,7 +155,7 @@ fn a_query_in_words() {
 fn sending_is_send() {
     fn send<T: Send + 'static>(_: &T) {}
     let world = World::new();
-    let body = world.server.stream_body(StreamOptions::default(), None).unwrap();
+    let body = StreamBody::new(world.server.hub(), StreamOptions::default(), None).unwrap();
     send(&body);
     let (_read, write, _peer) = wire();
     let sending = body.send_to(write);
@@ -187,10 +189,10 @@ fn a_writer_that_blocks_will_do() {
     let mut world = World::new();
     let camera = world.camera(harness::camera::Outcome::End);
     camera.first([every(40, 100), every(40, 200)]);
-    let body = world.server.stream_body(StreamOptions::default(), None).unwrap();
+    let body = StreamBody::new(world.server.hub(), StreamOptions::default(), None).unwrap();
     let content_type = body.content_type();
     let sent = world.sim.spawn(async move {
-        let mut to = Blocking(Plain(Vec::new(), 0));
+        let mut to = BlockingWriter(Plain(Vec::new(), 0));
         body.send_to(&mut to).await.map(|()| to.0)
     });
     world.sim.advance(secs(1));
@@ -218,7 +220,7 @@ mod pulled {
 
     /// The pieces of a body, and its content type.
     fn pieces(world: &World, query: &str) -> (Pieces, String) {
-        let body = world.server.stream_body(query.parse().unwrap(), None).unwrap();
+        let body = StreamBody::new(world.server.hub(), query.parse().unwrap(), None).unwrap();
         let content_type = body.content_type().to_string();
         (Box::pin(body.into_stream()), content_type)
     }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 
 use camwire_frame::Random;
-use camwire_server::{Config, Server, ViewerSlot};
+use camwire_server::{Config, Server, StreamBody, ViewerSlot};
 use harness::wire::wire;
 use harness::{Client, World, every, ms, request};
 
@@ -30,7 +30,7 @@ fn each_response_has_another_boundary() {
                 world.sim.run();
             }
             let query = target.split_once('?').map_or("", |(_, query)| query);
-            let body = world.server.stream_body(query.parse().unwrap(), None).unwrap();
+            let body = StreamBody::new(world.server.hub(), query.parse().unwrap(), None).unwrap();
             let content_type = body.content_type().to_string();
             assert!(seen.insert(harness::http::boundary(&content_type)), "a body for {target}");
         }

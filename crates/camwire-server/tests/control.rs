@@ -189,7 +189,7 @@ fn the_longest_status() {
 /// The page has a list of its own.
 #[test]
 fn the_page_offers_every_size() {
-    let page = include_str!("../src/page.html").replace("\" +\n    \"", "");
+    let page = include_str!("../src/routes/page.html").replace("\" +\n    \"", "");
     let sizes =
         Resolution::ALL.iter().map(|r| format!("{} {}x{}", r.name(), r.width(), r.height()));
     assert!(page.contains(&format!("\"{}\"", sizes.collect::<Vec<_>>().join(","))));

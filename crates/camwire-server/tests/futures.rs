@@ -56,7 +56,7 @@ fn pushing_is_send_and_static_where_the_parts_are() {
     drop(spawn(async move {
         let mut memory = [0; 512];
         let to = harness::relay::push_to("");
-        server.push(read, write, &to, &mut memory).await
+        to.run(server.hub(), read, write, &mut memory).await
     }));
 }
 

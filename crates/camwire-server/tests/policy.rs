@@ -5,7 +5,8 @@ mod harness;
 use std::collections::BTreeSet;
 
 use camwire_server::{
-    Answer, Answered, Application, Config, Cors, Disconnect, Exchange, Server, WriteVectored,
+    Answer, Answered, Application, Config, Cors, Disconnect, Exchange, Server, StreamBody,
+    WriteVectored,
 };
 use harness::camera::{Obedience, Outcome};
 use harness::http::policy;
@@ -198,7 +199,7 @@ fn every_answer_but_the_page_forbids_scripts() {
 #[test]
 fn body_for_another_server_comes_with_the_same_fields() {
     let world = World::new();
-    let body = world.server.stream_body(Default::default(), None).unwrap();
+    let body = StreamBody::new(world.server.hub(), Default::default(), None).unwrap();
     let fields = body.fields();
     assert!(fields.contains(&("Content-Security-Policy", SANDBOX)));
     assert_eq!(Answer::SANDBOX, SANDBOX);

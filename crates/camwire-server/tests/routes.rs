@@ -133,7 +133,7 @@ mod answers {
         assert_eq!((response.status, response.reason.as_str()), (200, "OK"));
         assert_eq!(response.field("Content-Type"), Some("text/html; charset=utf-8"));
         assert_eq!(response.number("Content-Length"), response.body.len() as u64);
-        assert_eq!(response.body, include_bytes!("../src/page.html"));
+        assert_eq!(response.body, include_bytes!("../src/routes/page.html"));
         let policy = response.field("Content-Security-Policy").unwrap();
         assert!(policy.starts_with("default-src 'none'"));
         for outside in ["http:", "https:", "//", "*"] {
@@ -144,7 +144,8 @@ mod answers {
     /// No request leaves the page's own server.
     #[test]
     fn the_page_names_no_other_server() {
-        let page = include_str!("../src/page.html").replace("http://www.w3.org/2000/svg", "");
+        let page =
+            include_str!("../src/routes/page.html").replace("http://www.w3.org/2000/svg", "");
         for outside in
             ["http:", "https:", "src=\"//", "href=\"//", "url(", "@import", "ws:", "wss:"]
         {
@@ -298,7 +299,7 @@ mod answers {
         }
         // When nothing comes, and when it is full.
         let mut world = Plan { viewers: 0, ..plan() }.build();
-        for (target, reason) in [("/stream", "too many viewers"), ("/capture", "no picture came")] {
+        for (target, reason) in [("/stream", "too many viewers"), ("/capture", "no frame came")] {
             let client = world.get(target);
             world.sim.advance(secs(12));
             let response = client.response();
@@ -514,7 +515,7 @@ mod capture {
         assert_eq!(client.peer.written(), 0);
         world.sim.advance(ms(1));
         let response = client.response();
-        assert_eq!((response.status, response.text()), (503, "no picture came"));
+        assert_eq!((response.status, response.text()), (503, "no frame came"));
         assert_eq!(response.number("Retry-After"), 5);
         assert_eq!(world.ring.readers(), 0, "its demand ends with the refusal, not a second later");
         world.sim.advance(secs(1));

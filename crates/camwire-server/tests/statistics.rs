@@ -400,7 +400,7 @@ mod health {
     }
 
     fn ill() -> (u16, String) {
-        (503, "somebody wants pictures and none come\n".into())
+        (503, "frames are wanted and none come\n".into())
     }
 
     #[test]

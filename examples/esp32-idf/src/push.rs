@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::thread::{self, sleep};
 
 use async_io_mini::Async;
-use camwire::server::{Authorization, Backoff, Push, PushError, Server};
+use camwire::server::{Authorization, Push, PushError, Server};
 use camwire::websocket::Uri;
 use futures_lite::future::block_on;
 
@@ -39,18 +39,18 @@ pub fn relay() -> Option<Push<'static>> {
 pub fn start(server: &'static Server<'static, Clock>, to: Push<'static>) -> io::Result<()> {
     let thread = thread::Builder::new().name("push".to_owned()).stack_size(STACK_BYTES);
     let run = move || {
-        let (mut backoff, mut memory) = (Backoff::new(), Box::new([0; MASKED_BYTES]));
+        let (mut backoff, mut memory) = (Push::BACKOFF, Box::new([0; MASKED_BYTES]));
         loop {
             let wait = match connect(server, &to) {
                 Err(error) => {
                     println!("push: {error}");
-                    backoff.failed(server.random().word())
+                    backoff.next(server.hub().random().word())
                 }
                 Ok(socket) => match block_on(push(server, to, &socket, &mut memory)) {
                     Ok(()) => return,
                     Err(error) => {
                         println!("push: {error}");
-                        backoff.after(&error, server.random().word())
+                        error.back_off(&mut backoff, server.hub().random().word())
                     }
                 },
             };
@@ -81,5 +81,5 @@ async fn push(
     memory: &mut [u8; MASKED_BYTES],
 ) -> Result<(), PushError<io::Error>> {
     to.peer = socket.get_ref().peer_addr().ok();
-    server.push(Half(socket), Half(socket), &to, memory).await
+    to.run(server.hub(), Half(socket), Half(socket), memory).await
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use camwire::frame::{Clock, FrameRate};
-use camwire::server::{Backoff, Push, PushError, Server};
+use camwire::server::{Push, PushError, Server};
 use camwire::websocket::Uri;
 use clap::Args;
 
@@ -97,21 +97,21 @@ impl Pusher {
     /// Pushes until the source has ended, and connects again and again.
     pub(crate) async fn run(mut self, server: &Server<'static, HostClock>, clock: HostClock) {
         let mut memory = Box::new([0; PIECE]);
-        let mut backoff = Backoff::new();
+        let mut backoff = Push::BACKOFF;
         log::info!("pushing to {}", self.to.uri.authority);
         loop {
             let wait = match dial(&self.to.uri).await {
                 Err(error) => {
                     self.tell(format!("cannot connect: {error}"));
-                    backoff.failed(server.random().word())
+                    backoff.next(server.hub().random().word())
                 }
                 Ok((read, write, peer)) => {
                     self.to.peer = Some(peer);
-                    match server.push(read, write, &self.to, &mut memory).await {
+                    match self.to.run(server.hub(), read, write, &mut memory).await {
                         Ok(()) => return,
                         Err(error) => {
                             self.tell(in_words(&error, self.login));
-                            backoff.after(&error, server.random().word())
+                            error.back_off(&mut backoff, server.hub().random().word())
                         }
                     }
                 }

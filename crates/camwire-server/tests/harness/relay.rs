@@ -39,7 +39,7 @@ impl World {
         let (read, write, peer) = wire();
         let server = self.server;
         let pushed =
-            self.sim.spawn(async move { server.push(read, write, &to, &mut [0; N]).await });
+            self.sim.spawn(async move { to.run(server.hub(), read, write, &mut [0; N]).await });
         Relay::new(peer, pushed)
     }
 

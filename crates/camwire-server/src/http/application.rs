@@ -1,0 +1,148 @@
+use camwire_frame::Clock;
+
+use crate::http::response::{Answer, ResponseWriter};
+use crate::http::target::Target;
+use crate::sender::Disconnect;
+use crate::transport::WriteVectored;
+
+/// What the program answers itself, beside the server's own routes: a robot's state, a lamp's
+/// switch, a page of its own. `()` answers nothing.
+///
+/// ```
+/// use camwire_frame::Clock;
+/// use camwire_server::{Answer, Answered, Application, Disconnect, Exchange, WriteVectored};
+/// use core::sync::atomic::{AtomicBool, Ordering};
+///
+/// struct Lamp(AtomicBool);
+///
+/// impl Application for Lamp {
+///     fn owns(&self, path: &str) -> bool {
+///         path == "/lamp"
+///     }
+///
+///     async fn answer<W: WriteVectored, C: Clock>(
+///         &self,
+///         exchange: Exchange<'_, W, C>,
+///     ) -> Result<Answered, Disconnect<W::Error>> {
+///         if let Some(value) = exchange.parameter("on") {
+///             self.0.store(value == "1", Ordering::Relaxed);
+///         }
+///         let body = if self.0.load(Ordering::Relaxed) { "it is on\n" } else { "it is off\n" };
+///         exchange.answer(&Answer { body: body.as_bytes(), ..Answer::default() }).await
+///     }
+/// }
+/// ```
+///
+/// [`Server::with_application`](crate::Server::with_application) takes it.
+#[allow(async_fn_in_trait)] // Whether the futures are `Send` is the application's to decide.
+pub trait Application {
+    /// Whether requests for this path are answered here, whatever their method. The path is
+    /// without its query and as it was sent: nothing in it is percent-decoded.
+    ///
+    /// It is asked before the server looks at its own routes, so that even `/` can be replaced.
+    fn owns(&self, path: &str) -> bool;
+
+    /// Answers a request for a path that is [owned](Self::owns). What it holds while it waits is
+    /// part of the connection's future.
+    ///
+    /// # Errors
+    ///
+    /// What [`Exchange::answer`] says.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when that of [`Server::serve`](crate::Server::serve) is, and not
+    /// before: a viewer that leaves is only noticed by what is sent to it.
+    async fn answer<W: WriteVectored, C: Clock>(
+        &self,
+        exchange: Exchange<'_, W, C>,
+    ) -> Result<Answered, Disconnect<W::Error>>;
+}
+
+impl Application for () {
+    fn owns(&self, _path: &str) -> bool {
+        false
+    }
+
+    async fn answer<W: WriteVectored, C: Clock>(
+        &self,
+        exchange: Exchange<'_, W, C>,
+    ) -> Result<Answered, Disconnect<W::Error>> {
+        exchange.answer(&Answer { status: "404 Not Found", ..Answer::default() }).await
+    }
+}
+
+impl<A: Application> Application for &A {
+    fn owns(&self, path: &str) -> bool {
+        (**self).owns(path)
+    }
+
+    async fn answer<W: WriteVectored, C: Clock>(
+        &self,
+        exchange: Exchange<'_, W, C>,
+    ) -> Result<Answered, Disconnect<W::Error>> {
+        (**self).answer(exchange).await
+    }
+}
+
+/// Says that an answer was sent: only [`Exchange::answer`] makes one.
+#[derive(Debug)]
+pub struct Answered(());
+
+/// A request for one of the application's own routes, to be answered once.
+///
+/// The body of a request is not read. What it has to say belongs into the query.
+#[derive(Debug)]
+pub struct Exchange<'x, W, C> {
+    pub(crate) target: Target<'x>,
+    pub(crate) out: ResponseWriter<'x, &'x mut W, C>,
+}
+
+impl<W: WriteVectored, C: Clock> Exchange<'_, W, C> {
+    /// The method, such as `GET`. After `HEAD` the answer's body is left out by itself.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.target.method
+    }
+
+    /// The path, without the query. Nothing in it is percent-decoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.target.path
+    }
+
+    /// What follows the question mark, perhaps nothing. Nothing in it is percent-decoded.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.target.query
+    }
+
+    /// The value of `name=value` in the query, the last one if there are several; empty for a
+    /// mere `name`.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.target.parameter(name)
+    }
+
+    /// Sends the answer. One that would make no proper head becomes a 500: with more than
+    /// [`Answer::HEAD_MAX`], without a status or content type, with line breaks in these or the policy,
+    /// or with fields of which the last has no line end.
+    ///
+    /// # Errors
+    ///
+    /// A [`Disconnect`] if it could not be completed: the peer has as long as for one frame.
+    /// Nothing more can be sent then, so pass it on.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: a part of the answer may have been sent.
+    pub async fn answer(mut self, answer: &Answer<'_>) -> Result<Answered, Disconnect<W::Error>> {
+        let improper = Answer {
+            status: "500 Internal Server Error",
+            body: b"the answer has no proper head\n",
+            ..Answer::default()
+        };
+        self.out.answer(if answer.is_proper() { answer } else { &improper }).await?;
+        Ok(Answered(()))
+    }
+}
