@@ -24,7 +24,7 @@ pub use camwire_multipart::MediaType;
 pub use config::{Config, Cors};
 pub use http::application::{Answered, Application, Exchange};
 pub use http::authorization::{Authorization, AuthorizationError};
-pub use http::credentials::Credentials;
+pub use http::credentials::{Credentials, Login};
 pub use http::head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
 pub use http::response::Answer;
 pub use http::target::{Method, RequestError};
