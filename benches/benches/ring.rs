@@ -6,7 +6,7 @@
 //! Peers that move or clone an item carry an `Arc` of the picture, which is how they are used for
 //! pictures; bbqueue has no choice but to copy, so it copies.
 
-#![allow(missing_docs)] // Of what criterion's macros make.
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
 use std::sync::Arc;

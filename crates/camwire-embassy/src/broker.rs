@@ -1,17 +1,16 @@
 use core::fmt;
 use core::net::Ipv4Addr;
 
+use camwire_minimq::Network;
 use embassy_net::Stack;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_time::Duration;
 use embedded_io_async::{ErrorType, Read, Write};
 
-use crate::MqttNetwork;
-
 /// How long the broker may leave unconfirmed what it was sent.
 const SILENCE: Duration = Duration::from_secs(8);
 
-/// The way to a broker over embassy-net: [`MqttCamera::run`](crate::MqttCamera::run) takes it.
+/// The way to a broker over embassy-net: [`CameraClient::run`](camwire_minimq::CameraClient::run) takes it.
 ///
 /// The stack needs room for one socket.
 pub struct Broker<'a> {
@@ -44,7 +43,7 @@ impl<'a> Broker<'a> {
     }
 }
 
-impl MqttNetwork for Broker<'_> {
+impl Network for Broker<'_> {
     type Transport<'t>
         = BrokerSocket<'t>
     where

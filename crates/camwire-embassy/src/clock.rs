@@ -1,8 +1,8 @@
-#[cfg(any(feature = "mqtt", feature = "net"))]
+#[cfg(feature = "net")]
 use core::{future::Future, time::Duration};
 
 use camwire_frame::{Clock, Instant};
-#[cfg(any(feature = "mqtt", feature = "net"))]
+#[cfg(feature = "net")]
 use embassy_futures::select::{Select, select};
 use embassy_time::{TICK_HZ, Timer};
 
@@ -23,7 +23,7 @@ impl Clock for EmbassyClock {
 
 /// What the future gives, unless a peer takes too long for it. Not an async fn, which would hold the future
 /// twice.
-#[cfg(any(feature = "mqtt", feature = "net"))]
+#[cfg(feature = "net")]
 pub(crate) fn in_time<C: Clock, F: Future>(
     clock: &C,
     limit: Duration,

@@ -6,28 +6,21 @@
 #[cfg(test)]
 extern crate std;
 
-#[cfg(all(feature = "mqtt", feature = "net"))]
+#[cfg(feature = "mqtt")]
 mod broker;
 mod clock;
 #[cfg(feature = "net")]
 mod link;
-#[cfg(feature = "mqtt")]
-mod mqtt;
 #[cfg(feature = "push")]
 mod push;
 #[cfg(feature = "net")]
 mod serve;
 
-#[cfg(all(feature = "mqtt", feature = "net"))]
+#[cfg(feature = "mqtt")]
 pub use broker::{Broker, BrokerSocket};
 pub use clock::EmbassyClock;
 #[cfg(feature = "net")]
 pub use link::{HeldLink, HeldReceive, HeldTransmit, Link, LinkClock};
-#[cfg(feature = "mqtt")]
-pub use mqtt::{
-    Layout, MqttCamera, MqttConfig, MqttConfigError, MqttEnd, MqttEvent, MqttHooks, MqttNetwork,
-    Publishing,
-};
 #[cfg(feature = "push")]
 pub use push::{PushEnd, PushMemory, push};
 #[cfg(feature = "net")]

@@ -12,13 +12,15 @@ use std::time::Duration;
 use camwire_capture::Settings;
 use camwire_capture::{Follow, FrameRing, Policy, SourceStatus};
 #[cfg(feature = "mqtt")]
-use camwire_embassy::{Broker, MqttCamera, MqttConfig};
+use camwire_embassy::Broker;
 use camwire_embassy::{EmbassyClock, HeldLink, Link, LinkClock, serve};
 #[cfg(feature = "push")]
 use camwire_embassy::{PushMemory, push};
 use camwire_frame::{Clock, Random};
 #[cfg(feature = "mqtt")]
-use camwire_mqtt::Prefix;
+use camwire_minimq::{CameraClient, ClientConfig};
+#[cfg(feature = "mqtt")]
+use camwire_mqtt::{Prefix, SessionConfig};
 #[cfg(feature = "push")]
 use camwire_server::Push;
 use camwire_server::{Config, Server, ViewerSlot};
@@ -554,8 +556,9 @@ fn camera_publishes_again_at_once_after_a_dropout() {
 #[cfg(feature = "mqtt")]
 async fn publish(ring: &'static FrameRing<'static>, link: &'static Link, stack: Stack<'static>) {
     let settings = Box::leak(Box::new(Settings::new()));
-    let config = MqttConfig::new(Prefix::new("camera").unwrap(), 1);
-    let camera = MqttCamera::new(ring, settings, link.clock(), config);
+    let mut config = SessionConfig::new(Prefix::new("camera").unwrap());
+    config.framed = Some(1);
+    let camera = CameraClient::new(ring, settings, link.clock(), ClientConfig::new(config));
     let (mut received, mut sent) = ([0; 512], [0; 5760]);
     let mut broker = Broker::new(stack, address_of(CLIENT), 1883, &mut received, &mut sent);
     camera.run(&mut broker, &mut (), &mut [0; 4096]).await.unwrap();

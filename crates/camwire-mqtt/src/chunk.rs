@@ -1,7 +1,7 @@
 use core::iter::FusedIterator;
 
 use crate::number::Text;
-use crate::{PartHeader, Prefix, Topic, checksum};
+use crate::{PartHeader, Prefix, Topic, Transmit, checksum};
 
 /// Bytes of a part in the indexed layout, all but the last.
 pub(crate) const INDEXED_PART: u32 = 8000;
@@ -391,6 +391,13 @@ impl<'t, 'p> Message<'t, 'p> {
     #[must_use]
     pub const fn payload_len(&self) -> usize {
         self.head.len.saturating_add(self.body.len())
+    }
+
+    /// The message as those that a session writes itself, with its topic written into `topic`.
+    #[must_use]
+    pub fn transmit<'b>(&'b self, topic: &'b mut [u8; Topic::MAX_LEN]) -> Transmit<'b> {
+        let topic = self.topic.encode(topic);
+        Transmit { topic, head: self.head(), body: self.body, retain: self.retain }
     }
 
     /// Copies the payload to the start of `memory`, for clients that want it in one piece; `None`

@@ -97,6 +97,7 @@ pub enum Dialect {
 /// | `set/led` | 0 to 100 percent | likewise; below 0 is off, above 100 is [`Led::BEYOND`] |
 /// | `set/`*setting* | CameraWebServer's names and numbers: [`SettingName`] | - |
 /// | `camera/shot`, `camera/stream/start`, `camera/stream/stop` | whatever the payload is | likewise |
+/// | `camera/stream/set` | `on` or `off`: start or stop in one topic, as switches want it | - |
 /// | `motor/speed/a`, `motor/speed/b` | -1 to 1 | likewise, clamped |
 /// | `motor/deadman/heartbeat` | whatever the payload is | likewise |
 ///
@@ -145,6 +146,9 @@ pub enum CommandError {
     /// It is no such number.
     #[error("speed is a number from -1 to 1")]
     Speed,
+    /// It is neither `on` nor `off`.
+    #[error("the stream is on or off")]
+    Stream,
     /// It is no value of that setting.
     #[error(transparent)]
     Value(#[from] ValueError),
@@ -158,7 +162,7 @@ impl<'t> ControlTopics<'t> {
     }
 
     /// The topics to subscribe to: those of all commands of the dialect, each once, without
-    /// wildcards. In [`Dialect::Camwire`] these are 35, else 10; the motors' come before the
+    /// wildcards. In [`Dialect::Camwire`] these are 36, else 10; the motors' come before the
     /// settings that only our dialect has. No two filters match the same message.
     ///
     /// As long as the prefixes of the cameras at a broker differ, none of these is a topic on which
@@ -167,13 +171,35 @@ impl<'t> ControlTopics<'t> {
     ///
     /// Some brokers take only 8 filters in one SUBSCRIBE packet.
     pub fn filters(&self) -> impl Iterator<Item = Topic<'t>> + Clone + use<'t> {
-        let Self { prefix, dialect } = *self;
+        let prefix = self.prefix;
+        self.names().map(move |(rest, name)| prefix.topic(rest).named(name))
+    }
+
+    /// The topics behind the prefix, in the order of the filters, in two pieces each.
+    fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> + Clone + use<'t> {
         let of_both = COMMON_SETTINGS.iter().chain(ACTIONS.iter().map(|(rest, _)| rest));
-        let settings = if dialect == Dialect::Camwire { SettingName::ALL } else { &[] };
+        let (switch, settings) = match self.dialect {
+            Dialect::Camwire => (Some(STREAM), SettingName::ALL),
+            Dialect::Esp32Cam => (None, &[][..]),
+        };
         // It is among the common ones.
         let settings = settings.iter().filter(|name| **name != SettingName::Quality);
-        let settings = settings.map(move |name| prefix.topic("set/").named(name.as_str()));
-        of_both.map(move |rest| prefix.topic(rest)).chain(settings)
+        let settings = settings.map(|name| ("set/", name.as_str()));
+        of_both.copied().chain(switch).map(|rest| (rest, "")).chain(settings)
+    }
+
+    /// The place of a topic among the filters; `None` if it is none of them.
+    pub(crate) fn index(&self, topic: &str) -> Option<u8> {
+        let rest = self.prefix.rest(topic)?;
+        let is_it = |(start, end): (&str, &str)| {
+            rest.strip_prefix(start.as_bytes()).is_some_and(|rest| rest == end.as_bytes())
+        };
+        self.names().zip(0..=u8::MAX).find(|(name, _)| is_it(*name)).map(|(_, index)| index)
+    }
+
+    /// The topic at that place among the filters.
+    pub(crate) fn topic(&self, index: u8) -> Option<Topic<'t>> {
+        self.filters().nth(index.into())
     }
 
     /// The command in a message; `None` if its topic is not among the [filters](Self::filters).
@@ -191,11 +217,22 @@ impl<'t> ControlTopics<'t> {
         if let Some(name) = rest.strip_prefix(b"set/") {
             return self.setting(name, payload.trim_ascii());
         }
-        let mut actions = ACTIONS.iter().filter(|(name, _)| name.as_bytes() == rest);
-        let Some((_, command)) = actions.next().copied() else { return Ok(None) };
+        let action = if self.dialect == Dialect::Camwire && rest == STREAM.as_bytes() {
+            None
+        } else {
+            let mut actions = ACTIONS.iter().filter(|(name, _)| name.as_bytes() == rest);
+            let Some((_, command)) = actions.next() else { return Ok(None) };
+            Some(*command)
+        };
         if delivery == Delivery::Retained {
             return Err(CommandError::Retained);
         }
+        let command = match action {
+            Some(command) => command,
+            None if payload.trim_ascii().eq_ignore_ascii_case(b"on") => Command::StartStream,
+            None if payload.trim_ascii().eq_ignore_ascii_case(b"off") => Command::StopStream,
+            None => return Err(CommandError::Stream),
+        };
         let Command::Motor(motor, _) = command else { return Ok(Some(command)) };
         let speed = decimal(payload.trim_ascii()).ok_or(CommandError::Speed)?;
         let speed = self.in_range(speed, -1000, 1000).ok_or(CommandError::Speed)?;
@@ -334,6 +371,9 @@ const PAYLOAD: usize = 12;
 
 /// The settings that both dialects have.
 const COMMON_SETTINGS: [&str; 4] = ["set/resolution", "set/quality", "set/fps", "set/led"];
+
+/// Start and stop in one topic. Only our dialect has it.
+pub(crate) const STREAM: &str = "camera/stream/set";
 
 /// Everything that is not a setting.
 const ACTIONS: [(&str, Command); 6] = [
@@ -539,8 +579,8 @@ mod tests {
         assert_eq!(error.to_string(), "vflip is a number from 0 to 1");
     }
 
-    /// What cameras publish, behind their prefix. The host program publishes its state.
-    const PUBLISHED: [&str; 8] = [
+    /// What cameras publish, behind their prefix.
+    const PUBLISHED: [&str; 10] = [
         "frame",
         "image",
         "image/part/0",
@@ -549,6 +589,8 @@ mod tests {
         "status",
         "refused",
         "state",
+        "source",
+        "stats",
     ];
 
     #[test]
@@ -566,7 +608,8 @@ mod tests {
             "motor/deadman/heartbeat",
         ];
         let other = SettingName::ALL.iter().map(|name| String::from("set/") + name.as_str());
-        let other: Vec<_> = other.filter(|name| name != "set/quality").collect();
+        let other = other.filter(|name| name != "set/quality");
+        let other: Vec<_> = [String::from(STREAM)].into_iter().chain(other).collect();
         for (topics, more) in [(OURS, &other[..]), (THEIRS, &[])] {
             let expected = common.iter().copied().chain(more.iter().map(String::as_str));
             let expected: Vec<_> =
@@ -578,7 +621,7 @@ mod tests {
             for filter in &filters {
                 assert!(!filter.contains(['+', '#']), "{filter}");
                 // With some value, each is a command.
-                let commands = ["1", "640x480"].map(|value| {
+                let commands = ["1", "640x480", "on"].map(|value| {
                     topics
                         .parse(filter, value.as_bytes(), Delivery::Live)
                         .is_ok_and(|c| c.is_some())
@@ -588,7 +631,7 @@ mod tests {
                 assert_ne!(topics.parse(filter, b"\xFF", Delivery::Live), Ok(None), "{filter}");
             }
         }
-        assert_eq!((OURS.filters().count(), THEIRS.filters().count()), (35, 10));
+        assert_eq!((OURS.filters().count(), THEIRS.filters().count()), (36, 10));
     }
 
     #[test]
@@ -730,6 +773,34 @@ mod tests {
                     let _ = command.map_err(|error| error.to_string());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn stream_is_a_switch_in_our_dialect() {
+        for (value, command) in [
+            ("on", Ok(Command::StartStream)),
+            (" OFF\n", Ok(Command::StopStream)),
+            ("1", Err(CommandError::Stream)),
+            ("", Err(CommandError::Stream)),
+        ] {
+            assert_eq!(ours(STREAM, value), command, "{value}");
+        }
+        assert_eq!(parse(&THEIRS, STREAM, "on"), Ok(None));
+        let retained = OURS.parse("cam/camera/stream/set", b"on", Delivery::Retained);
+        assert_eq!(retained, Err(CommandError::Retained));
+    }
+
+    #[test]
+    fn every_filter_has_an_index() {
+        for topics in [OURS, THEIRS] {
+            for (index, filter) in (0..).zip(topics.filters()) {
+                let filter = filter.to_string();
+                assert_eq!(topics.index(&filter), Some(index));
+                assert_eq!(topics.topic(index).unwrap().to_string(), filter);
+                assert_eq!(topics.index(&std::format!("{filter}x")), None);
+            }
+            assert_eq!(topics.topic(36), None);
         }
     }
 

@@ -14,6 +14,7 @@ mod header;
 mod motor;
 mod number;
 mod reassemble;
+mod session;
 mod topic;
 
 pub use checksum::checksum;
@@ -21,6 +22,10 @@ pub use chunk::{Chunker, ChunkerError, Message, Messages, Retain, SplitError, St
 pub use control::{Command, CommandError, CommandMessage, ControlTopics, Dialect, Led};
 pub use greeting::{Greeting, GreetingError};
 pub use header::{HeaderError, PartHeader};
-pub use motor::{Motor, Motors, NoHeartbeat, Outputs, Speed};
+pub use motor::{Motor, MotorWatchdog, NoHeartbeatError, Outputs, Speed};
 pub use reassemble::{Counts, Event, Lost, Patience, Picture, Reassembler, Refused};
+pub use session::{
+    CameraSession, Captured, Device, Discovery, FrameMessages, Outcome, Publishing, Refusal,
+    RefusalReason, SessionConfig, Stats, Transmit,
+};
 pub use topic::{Delivery, Prefix, PrefixError, Topic};

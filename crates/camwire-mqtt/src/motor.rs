@@ -40,7 +40,7 @@ impl Speed {
     }
 }
 
-/// What two motors are to do: see [`Motors::outputs`].
+/// What two motors are to do: see [`MotorWatchdog::outputs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outputs {
     /// How fast A and B are to turn.
@@ -52,12 +52,12 @@ pub struct Outputs {
 /// No heartbeat has come within the last second, so the motors stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no heartbeat, so the motors stand still")]
-pub struct NoHeartbeat;
+pub struct NoHeartbeatError;
 
-/// Two motors and their deadman: they stop a second after the last heartbeat, and they do not
+/// Two motors and their watchdog: they stop a second after the last heartbeat, and they do not
 /// start again by themselves.
 ///
-/// A speed is obeyed while heartbeats come, and forgotten when they stop. So who drives sends the
+/// A speed is applied while heartbeats come, and forgotten when they stop. So the driver sends the
 /// first heartbeat before the first speed, and then some each second.
 ///
 /// It has no clock and turns nothing: the caller gives both motors the speeds of
@@ -67,12 +67,12 @@ pub struct NoHeartbeat;
 ///
 /// ```
 /// use camwire_frame::Instant;
-/// use camwire_mqtt::{Motor, Motors, NoHeartbeat, Outputs, Speed};
+/// use camwire_mqtt::{Motor, MotorWatchdog, NoHeartbeatError, Outputs, Speed};
 ///
 /// let ms = |ms: u64| Instant::from_micros(ms * 1000);
 /// let half = Speed::from_thousandths(500).expect("in range");
-/// let mut motors = Motors::new();
-/// assert_eq!(motors.set(Motor::A, half, ms(0)), Err(NoHeartbeat));
+/// let mut motors = MotorWatchdog::new();
+/// assert_eq!(motors.set(Motor::A, half, ms(0)), Err(NoHeartbeatError));
 ///
 /// motors.heartbeat(ms(100));
 /// motors.set(Motor::A, half, ms(200))?;
@@ -83,18 +83,18 @@ pub struct NoHeartbeat;
 ///
 /// motors.heartbeat(ms(1100)); // too late: it has to be told again
 /// assert_eq!(motors.outputs(ms(1100)), standing);
-/// # Ok::<(), NoHeartbeat>(())
+/// # Ok::<(), NoHeartbeatError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Motors {
+pub struct MotorWatchdog {
     speeds: [Speed; 2],
     /// When the last heartbeat is too old.
     until: Option<Instant>,
 }
 
-impl Motors {
-    /// How long the motors turn after a heartbeat.
-    pub const DEADMAN: Duration = Duration::from_secs(1);
+impl MotorWatchdog {
+    /// How long the motors turn after a heartbeat: 1 s.
+    pub const TIMEOUT: Duration = Duration::from_secs(1);
 
     /// They stand still.
     #[must_use]
@@ -107,19 +107,24 @@ impl Motors {
         if !self.is_alive(now) {
             self.speeds = [Speed::STOP; 2];
         }
-        self.until = Some(now + Self::DEADMAN);
+        self.until = Some(now + Self::TIMEOUT);
     }
 
     /// Sets the speed of a motor. If the last heartbeat is too old, both motors stop.
     ///
     /// # Errors
     ///
-    /// [`NoHeartbeat`] if none has come within the last second. To stop is always allowed.
-    pub fn set(&mut self, motor: Motor, speed: Speed, now: Instant) -> Result<(), NoHeartbeat> {
+    /// [`NoHeartbeatError`] if none has come within the last second. To stop is always allowed.
+    pub fn set(
+        &mut self,
+        motor: Motor,
+        speed: Speed,
+        now: Instant,
+    ) -> Result<(), NoHeartbeatError> {
         if !self.is_alive(now) {
             self.speeds = [Speed::STOP; 2];
             if speed != Speed::STOP {
-                return Err(NoHeartbeat);
+                return Err(NoHeartbeatError);
             }
         }
         let [a, b] = &mut self.speeds;
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn to_stop_is_always_allowed() {
-        let mut motors = Motors::new();
+        let mut motors = MotorWatchdog::new();
         assert_eq!(motors.set(Motor::B, Speed::STOP, Instant::ZERO), Ok(()));
         let standing = Outputs { speeds: [Speed::STOP; 2], until: None };
         assert_eq!(motors.outputs(Instant::ZERO), standing);
@@ -175,7 +180,7 @@ mod tests {
         fn like_the_whole_history(
             steps in proptest::collection::vec((0u64..14, 0u8..3, -1000i16..=1000), 0..40),
         ) {
-            let mut motors = Motors::new();
+            let mut motors = MotorWatchdog::new();
             let mut history = std::vec::Vec::new();
             let mut ms = 0;
             for (wait, what, value) in steps {

@@ -1,14 +1,17 @@
 //! Decimal numbers, without floating point: `core` needs kilobytes of flash to read and write that.
 
+use core::fmt;
+
 /// Fills memory from its start. What does not fit is left out.
 pub(crate) struct Text<'m> {
     memory: &'m mut [u8],
     len: usize,
+    is_cut: bool,
 }
 
 impl<'m> Text<'m> {
     pub(crate) fn new(memory: &'m mut [u8]) -> Self {
-        Self { memory, len: 0 }
+        Self { memory, len: 0, is_cut: false }
     }
 
     pub(crate) fn push(&mut self, text: &[u8]) {
@@ -16,7 +19,25 @@ impl<'m> Text<'m> {
         if let Some(room) = room.get_mut(..text.len()) {
             room.copy_from_slice(text);
             self.len = self.len.saturating_add(text.len());
+        } else {
+            self.is_cut = true;
         }
+    }
+
+    /// A text as JSON has it between its quotation marks (RFC 8259, section 7).
+    pub(crate) fn push_json(&mut self, text: &str) {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => self.push(&[b'\\', byte]),
+                ..b' ' => self.push(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]),
+                _ => self.push(&[byte]),
+            }
+        }
+    }
+
+    /// How much was written, if all fitted.
+    pub(crate) fn whole(self) -> Option<usize> {
+        (!self.is_cut).then_some(self.len)
     }
 
     pub(crate) fn push_number(&mut self, number: u32) {
@@ -56,6 +77,19 @@ impl<'m> Text<'m> {
         let text = self.memory.get(..self.len).unwrap_or_default();
         core::str::from_utf8(text).unwrap_or_default()
     }
+}
+
+/// What does not fit makes the whole incomplete; writing goes on.
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// A digit from 0 to 15.
+pub(crate) const fn hex(digit: u8) -> u8 {
+    if digit < 10 { b'0' | digit } else { b'a'.wrapping_add(digit).wrapping_sub(10) }
 }
 
 /// The number that stands at the start of `text`, in thousandths, and what follows it. It is

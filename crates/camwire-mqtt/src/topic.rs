@@ -81,6 +81,25 @@ impl<'t> Prefix<'t> {
         self.topic("refused")
     }
 
+    /// `PREFIX/source`: whether frames can be had, `online` or `offline`, retained. A relay whose
+    /// camera is dead is there itself.
+    #[must_use]
+    pub const fn source(self) -> Topic<'t> {
+        self.topic("source")
+    }
+
+    /// `PREFIX/state`: JSON of what the camera is set to, retained.
+    #[must_use]
+    pub const fn state(self) -> Topic<'t> {
+        self.topic("state")
+    }
+
+    /// `PREFIX/stats`: JSON of figures that change all the time, not retained.
+    #[must_use]
+    pub const fn stats(self) -> Topic<'t> {
+        self.topic("stats")
+    }
+
     pub(crate) const fn topic(self, rest: &'static str) -> Topic<'t> {
         Topic { prefix: self, rest, tail: Tail::None }
     }

@@ -65,7 +65,6 @@ impl<'i> Events<'_, 'i> {
     /// Leaves the input where the last event ended. What comes back is to be fed later.
     #[must_use]
     #[inline]
-    #[must_use]
     pub fn rest(self) -> &'i [u8] {
         self.decoder.is_unfinished = false;
         self.rest

@@ -136,3 +136,36 @@ impl<const N: usize> Drop for Waiting<'_, N> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::{AtomicU32, model};
+    use loom::future::block_on;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// One task after the other waits in the one place, on two threads.
+    #[test]
+    fn place_is_used_by_one_task_after_the_other() {
+        model("wait list", (2, 4), || {
+            let shared = Arc::new((WaitList::<1>::new(), AtomicU32::new(0)));
+            let threads = [(), ()].map(|()| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (list, level) = &*shared;
+                    let check = || Some(level.load(Ordering::Relaxed)).filter(|level| *level > 0);
+                    while block_on(list.wait_until(check)).is_err() {
+                        thread::yield_now();
+                    }
+                })
+            });
+            let (list, level) = &*shared;
+            level.store(1, Ordering::Relaxed);
+            list.wake();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+}

@@ -23,6 +23,9 @@ pub use camwire_embassy as embassy;
 pub use camwire_esp32cam as esp32cam;
 #[doc(inline)]
 pub use camwire_frame as frame;
+#[cfg(feature = "minimq")]
+#[doc(inline)]
+pub use camwire_minimq as minimq;
 #[cfg(feature = "mqtt")]
 #[doc(inline)]
 pub use camwire_mqtt as mqtt;

@@ -21,7 +21,7 @@ SETTINGS = """
     ae_level aec_value agc agc_gain gainceiling bpc wpc raw_gma lenc hmirror vflip dcw colorbar
     led_intensity
 """.split()
-CAMWIRE = [*COMMON, *(f"set/{name}" for name in SETTINGS)]
+CAMWIRE = [*COMMON, "camera/stream/set", *(f"set/{name}" for name in SETTINGS)]
 
 # With the indexed layout come the commands of esp32_mqtt_livestream, which are fewer.
 LAYOUTS = ("framed,whole", "framed,indexed,whole")

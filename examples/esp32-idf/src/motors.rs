@@ -1,11 +1,11 @@
-//! Two motors and their deadman: a second after the last heartbeat they stop, whatever the network
-//! and the camera do.
+//! Two motors, which stop a second after the last heartbeat, whatever the network and the camera do.
+//! The session of the broker says how fast they turn and until when; a thread sees to the end.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use camwire::frame::{Clock as _, Instant};
-use camwire::mqtt::{Command, Motor, Motors, NoHeartbeat, Outputs, Speed};
+use camwire::mqtt::{Motor, Outputs, Speed};
 
 use crate::clock::Clock;
 
@@ -15,7 +15,7 @@ pub trait Drive {
     fn turn(&mut self, motor: Motor, speed: Speed);
 }
 
-/// Obeys commands, and sees to it that the motors stop.
+/// Turns the motors, and sees to it that they stop.
 #[derive(Debug)]
 pub struct Wheels<D> {
     shared: Arc<Shared<D>>,
@@ -31,10 +31,10 @@ struct Shared<D> {
 
 #[derive(Debug)]
 struct State<D> {
-    motors: Motors,
+    outputs: Outputs,
     drive: D,
-    /// What the drive was told last, of A and of B. Nothing yet at the start.
-    told: [Option<Speed>; 2],
+    /// How fast they turn, A and B. Unknown at the start.
+    present: [Option<Speed>; 2],
 }
 
 impl<D: Drive + Send + 'static> Wheels<D> {
@@ -44,26 +44,22 @@ impl<D: Drive + Send + 'static> Wheels<D> {
     ///
     /// If the thread cannot be had.
     pub fn new(drive: D, clock: Clock) -> io::Result<Self> {
-        let mut state = State { motors: Motors::new(), drive, told: [None; 2] };
+        let mut state = State::new(drive);
         state.turn(clock.now());
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let watched = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("deadman".to_owned()).stack_size(4096);
+        let thread = thread::Builder::new().name("watchdog".to_owned()).stack_size(4096);
         thread.spawn(move || watched.stop_in_time(clock))?;
         Ok(Self { shared, clock })
     }
 
-    /// Obeys a heartbeat, and a speed while there are heartbeats.
-    ///
-    /// # Errors
-    ///
-    /// If there are none.
-    pub fn obey(&self, command: Command) -> Result<(), NoHeartbeat> {
+    /// The motors turn like this from now on.
+    pub fn drive(&self, outputs: Outputs) {
         let mut state = self.shared.lock();
+        state.outputs = outputs;
         // Not before: the thread may have had the lock, and looked later than that.
-        let done = state.obey(command, self.clock.now());
+        state.turn(self.clock.now());
         self.shared.changed.notify_one();
-        done
     }
 }
 
@@ -88,30 +84,22 @@ impl<D: Drive> Shared<D> {
 }
 
 impl<D: Drive> State<D> {
-    fn obey(&mut self, command: Command, now: Instant) -> Result<(), NoHeartbeat> {
-        let done = match command {
-            Command::Heartbeat => {
-                self.motors.heartbeat(now);
-                Ok(())
-            }
-            Command::Motor(motor, speed) => self.motors.set(motor, speed, now),
-            _ => Ok(()),
-        };
-        // Whatever it was: if it came late, both motors stop.
-        self.turn(now);
-        done
+    fn new(drive: D) -> Self {
+        let outputs = Outputs { speeds: [Speed::STOP; 2], until: None };
+        Self { outputs, drive, present: [None; 2] }
     }
 
-    /// Has the motors do what they are to do now, and says when to look again. Nothing else tells
-    /// the drive anything.
+    /// Has the motors do what they are to do now, and says when to look again. Nothing else drives
+    /// them.
     fn turn(&mut self, now: Instant) -> Option<Instant> {
-        let Outputs { speeds, until } = self.motors.outputs(now);
-        for ((motor, speed), told) in
-            [Motor::A, Motor::B].into_iter().zip(speeds).zip(&mut self.told)
+        let until = self.outputs.until.filter(|until| now < *until);
+        let speeds = if until.is_some() { self.outputs.speeds } else { [Speed::STOP; 2] };
+        for ((motor, speed), present) in
+            [Motor::A, Motor::B].into_iter().zip(speeds).zip(&mut self.present)
         {
-            if *told != Some(speed) {
+            if *present != Some(speed) {
                 self.drive.turn(motor, speed);
-                *told = Some(speed);
+                *present = Some(speed);
             }
         }
         until
@@ -130,45 +118,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_motors_stop_without_heartbeats() {
-        let (drive, turned) = mpsc::channel();
-        let next = || turned.recv_timeout(Duration::from_secs(20)).expect("it turns, or stops");
-        let wheels = Wheels::new(drive, Clock::agreeing_with(Instant::ZERO)).unwrap();
-        assert_eq!([next(), next()], [(Motor::A, 0), (Motor::B, 0)]);
-
-        let half = Speed::from_thousandths(500).unwrap();
-        let forwards = Command::Motor(Motor::A, half);
-        assert_eq!(wheels.obey(forwards), Err(NoHeartbeat));
-        for _ in 0..2 {
-            assert_eq!(wheels.obey(Command::Heartbeat), Ok(()));
-            assert_eq!(wheels.obey(forwards), Ok(()));
-            assert_eq!(next(), (Motor::A, 500));
-            assert_eq!(next(), (Motor::A, 0), "nobody told it to");
-        }
-        assert_eq!(wheels.obey(forwards), Err(NoHeartbeat));
+    fn outputs(a: i16, b: i16, until: Instant) -> Outputs {
+        let speeds = [a, b].map(|speed| Speed::from_thousandths(speed).unwrap());
+        Outputs { speeds, until: Some(until) }
     }
 
-    /// Time passes without the thread having looked: its clock is another than that of the commands,
-    /// by which a second is over at once.
     #[test]
-    fn a_late_command_before_the_thread_has_looked() {
-        let half = Speed::from_thousandths(500).unwrap();
-        let [a, b] = [Motor::A, Motor::B].map(|motor| Command::Motor(motor, half));
-        for (late, done) in [(Command::Heartbeat, Ok(())), (a, Err(NoHeartbeat))] {
-            let (drive, turned) = mpsc::channel();
-            let next = || turned.recv_timeout(Duration::from_secs(20)).expect("it turns, or stops");
-            let mut wheels = Wheels::new(drive, Clock::agreeing_with(Instant::ZERO)).unwrap();
-            assert_eq!([next(), next()], [(Motor::A, 0), (Motor::B, 0)]);
-            for command in [Command::Heartbeat, a, b] {
-                assert_eq!(wheels.obey(command), Ok(()));
-            }
-            assert_eq!([next(), next()], [(Motor::A, 500), (Motor::B, 500)]);
-
-            wheels.clock = Clock::agreeing_with(wheels.clock.now() + Motors::DEADMAN);
-            assert_eq!(wheels.obey(late), done);
-            assert_eq!([next(), next()], [(Motor::A, 0), (Motor::B, 0)], "{late:?} stops both");
+    fn motors_stop_in_time_by_themselves() {
+        let (drive, turned) = mpsc::channel();
+        let next = || turned.recv_timeout(Duration::from_secs(20)).expect("it turns, or stops");
+        let clock = Clock::agreeing_with(Instant::ZERO);
+        let wheels = Wheels::new(drive, clock).unwrap();
+        assert_eq!([next(), next()], [(Motor::A, 0), (Motor::B, 0)]);
+        for _ in 0..2 {
+            wheels.drive(outputs(500, 0, clock.now() + Duration::from_millis(500)));
+            assert_eq!(next(), (Motor::A, 500));
+            assert_eq!(next(), (Motor::A, 0), "nothing asked for it");
         }
+        // A heartbeat that comes in time lets them go on.
+        let begun = clock.now();
+        for ms in [400, 800, 1200] {
+            wheels.drive(outputs(0, -300, begun + Duration::from_millis(ms)));
+        }
+        assert_eq!(next(), (Motor::B, -300));
+        assert_eq!(next(), (Motor::B, 0));
+        assert!(clock.now() >= begun + Duration::from_millis(1200));
+        // What comes late turns nothing.
+        wheels.drive(outputs(500, 500, begun));
+        wheels.drive(outputs(0, 100, clock.now() + Duration::from_secs(1)));
+        assert_eq!(next(), (Motor::B, 100));
     }
 
     /// What turned, and not what is to.
@@ -179,39 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_at_the_deadline_or_later_stops_both() {
-        let speed = |thousandths| Speed::from_thousandths(thousandths).unwrap();
-        let at = |us| Instant::from_micros(us);
-        let late = [
-            Some(Command::Heartbeat),
-            Some(Command::Motor(Motor::A, speed(100))),
-            Some(Command::Motor(Motor::B, Speed::STOP)),
-            None, // The thread looks.
-        ];
-        for command in late {
-            for (now, turned) in
-                [(999_999, true), (1_000_000, false), (1_000_001, false), (u64::MAX / 2, false)]
-            {
-                let drive = [i16::MAX; 2];
-                let mut state = State { motors: Motors::new(), drive, told: [None; 2] };
-                state.turn(at(0));
-                assert_eq!(state.drive, [0; 2]);
-                state.obey(Command::Heartbeat, at(0)).unwrap();
-                state.obey(Command::Motor(Motor::A, speed(500)), at(0)).unwrap();
-                state.obey(Command::Motor(Motor::B, speed(-500)), at(0)).unwrap();
-                assert_eq!(state.drive, [500, -500]);
-
-                match command {
-                    Some(command) => _ = state.obey(command, at(now)),
-                    None => _ = state.turn(at(now)),
-                }
-                if turned {
-                    assert_ne!(state.drive, [0; 2], "{command:?} after {now} us");
-                    continue;
-                }
-                assert_eq!(state.drive, [0; 2], "{command:?} after {now} us");
-                assert_eq!(state.turn(at(now)), None, "nothing turns");
-            }
+    fn both_motors_stand_still_from_the_deadline_on() {
+        let at = Instant::from_micros;
+        for (now, turns) in
+            [(999_999, true), (1_000_000, false), (1_000_001, false), (u64::MAX / 2, false)]
+        {
+            let mut state = State::new([i16::MAX; 2]);
+            state.turn(at(0));
+            assert_eq!(state.drive, [0; 2]);
+            state.outputs = outputs(500, -500, at(1_000_000));
+            assert_eq!(state.turn(at(0)), Some(at(1_000_000)));
+            assert_eq!(state.drive, [500, -500]);
+            assert_eq!(state.turn(at(now)).is_some(), turns);
+            assert_eq!(state.drive != [0; 2], turns, "after {now} us");
         }
     }
 }

@@ -5,15 +5,17 @@ use std::pin::pin;
 use std::{io, thread};
 
 use async_io_mini::Async;
-use camwire::capture::{FrameRing, Settings};
-use camwire::mqtt::{Command, Prefix, Retain};
-use camwire_embassy::{Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks, MqttNetwork};
+use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks, Network};
+use camwire::mqtt::{Device, Discovery, Outputs, Prefix, Retain, SessionConfig};
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use futures_lite::future::block_on;
 
 use crate::clock::Clock;
 use crate::motors::Wheels;
 use crate::platform::{self, Motors};
-use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
+use crate::settings::{
+    BOARD, MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_DISCOVERY, MQTT_LAYOUT, MQTT_PREFIX,
+};
 use crate::socket::Socket;
 
 /// The stack of the thread.
@@ -31,23 +33,31 @@ pub const fn broker() -> SocketAddrV4 {
     }
 }
 
-/// Publishes the pictures of the ring, which has a reader's place for it, and obeys, on a thread of
-/// its own.
+/// What the camera of this firmware is on its broker.
+pub struct Camera {
+    /// With a reader's place for it.
+    pub ring: &'static FrameRing<'static>,
+    pub settings: &'static Settings,
+    pub status: &'static SourceStatus,
+    pub clock: Clock,
+    pub motors: Option<Motors>,
+    /// The port of its page, if there is one.
+    pub web_port: Option<u16>,
+}
+
+/// Publishes the frames of the ring, and applies commands, on a thread of its own.
 ///
 /// # Errors
 ///
 /// If a thread cannot be had.
-pub fn start(
-    broker: SocketAddrV4,
-    ring: &'static FrameRing<'static>,
-    settings: &'static Settings,
-    clock: Clock,
-    motors: Option<Motors>,
-) -> io::Result<()> {
-    let mut firmware = Firmware { wheels: motors.map(|m| Wheels::new(m, clock)).transpose()? };
+pub fn start(broker: SocketAddrV4, camera: Camera) -> io::Result<()> {
+    let Camera { ring, settings, status, clock, motors, web_port } = camera;
+    let wheels = motors.map(|motors| Wheels::new(motors, clock)).transpose()?;
+    let config = config(web_port, wheels.is_some());
+    let mut firmware = Firmware { wheels, prefix: config.session.prefix };
     let mut packet = vec![0; packet_bytes(ring)];
     let run = move || {
-        let camera = MqttCamera::new(ring, settings, clock, config());
+        let camera = CameraClient::new(ring, settings, clock, config).with_status(status);
         // A board has no environment; a computer may have another broker each time.
         let other = std::env::var("CAMWIRE_MQTT").ok().and_then(|address| address.parse().ok());
         let mut broker = Broker(other.unwrap_or(broker));
@@ -60,7 +70,7 @@ pub fn start(
     thread.spawn(run).map(drop)
 }
 
-/// The largest packet: in the layout `whole` that is one with a picture in it.
+/// The largest packet: in the layout `whole` that is one with a frame in it.
 fn packet_bytes(ring: &FrameRing<'_>) -> usize {
     match MQTT_LAYOUT {
         "whole" => ring.slot_bytes() + 256,
@@ -68,17 +78,42 @@ fn packet_bytes(ring: &FrameRing<'_>) -> usize {
     }
 }
 
-fn config() -> MqttConfig<'static> {
+/// What the topics begin with, of frames and of commands. By default `camwire/` and the number of
+/// the chip, which no other chip has.
+pub fn prefixes() -> (Prefix<'static>, Prefix<'static>) {
     let prefix = |text| Prefix::new(text).expect("build.rs has looked at it");
-    let (pictures, control) = (prefix(MQTT_PREFIX), prefix(MQTT_CONTROL));
-    let mut config = match MQTT_LAYOUT {
-        "indexed" => MqttConfig::like_esp32cam(pictures, control),
-        _ => MqttConfig::new(pictures, platform::RANDOM.word()),
+    let own = || {
+        let digits: String =
+            platform::chip_number().iter().map(|byte| format!("{byte:02x}")).collect();
+        prefix(format!("camwire/{digits}").leak())
     };
-    if MQTT_LAYOUT == "whole" {
-        config.layout = Layout::Whole(Retain::No);
+    let frames = MQTT_PREFIX.map_or_else(own, prefix);
+    (frames, MQTT_CONTROL.map_or(frames, prefix))
+}
+
+fn config(web_port: Option<u16>, has_motors: bool) -> ClientConfig<'static> {
+    let (frames, control) = prefixes();
+    let mut config = match MQTT_LAYOUT {
+        "indexed" => SessionConfig::like_esp32cam(frames, control),
+        _ => SessionConfig::new(frames),
+    };
+    (config.control, config.has_motors) = (control, has_motors);
+    match MQTT_LAYOUT {
+        "framed" => config.framed = Some(platform::RANDOM.word()),
+        "whole" => config.whole = Some(Retain::No),
+        _ => {}
     }
-    config.control = control;
+    let home = |topic| Prefix::new(topic).expect("build.rs has looked at it");
+    config.discovery = match MQTT_DISCOVERY {
+        "off" => Discovery::Off,
+        "remove" => Discovery::Remove(home("homeassistant")),
+        topic => {
+            let mut device = Device::new(home(topic), frames);
+            (device.model, device.web_port) = (BOARD, web_port);
+            Discovery::Announce(device)
+        }
+    };
+    let mut config = ClientConfig::new(config);
     config.login = MQTT_AUTH;
     config
 }
@@ -86,7 +121,7 @@ fn config() -> MqttConfig<'static> {
 /// The way to the broker.
 struct Broker(SocketAddrV4);
 
-impl MqttNetwork for Broker {
+impl Network for Broker {
     type Transport<'t> = Socket;
 
     async fn connect(&mut self) -> Option<(Socket, Option<Ipv4Addr>)> {
@@ -103,25 +138,22 @@ impl MqttNetwork for Broker {
 /// What this firmware has besides its camera.
 struct Firmware {
     wheels: Option<Wheels<Motors>>,
+    prefix: Prefix<'static>,
 }
 
-impl MqttHooks for Firmware {
-    fn obey(&mut self, command: Command) -> Result<(), &'static str> {
-        match (&self.wheels, command) {
-            (Some(wheels), Command::Motor(..) | Command::Heartbeat) => {
-                wheels.obey(command).map_err(|_| "no heartbeat, so the motors stand still")
-            }
-            (None, Command::Motor(..) | Command::Heartbeat) => {
-                Err("this camera was built without motors")
-            }
-            _ => Err("this camera has nothing like that"),
+impl Hooks for Firmware {
+    fn drive(&mut self, outputs: Outputs) {
+        if let Some(wheels) = &self.wheels {
+            wheels.drive(outputs);
         }
     }
 
-    fn told(&mut self, event: MqttEvent) {
+    fn log(&mut self, event: ClientEvent) {
         match event {
-            MqttEvent::Connected => println!("mqtt: connected, topics {MQTT_PREFIX}/#"),
-            MqttEvent::Lost(why) => println!("mqtt: {why}"),
+            ClientEvent::Connected => {
+                println!("mqtt: connected, topics {}/#", self.prefix.as_str());
+            }
+            ClientEvent::Disconnected(error) => println!("mqtt: {error}"),
             event => println!("mqtt: {event:?}"),
         }
     }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use camwire::frame;
-use camwire::mqtt::{Delivery, Event, Prefix, Reassembler};
-use camwire_esp32_idf::settings::{BOARD, MOTORS, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
+use camwire::mqtt::{Delivery, Event, Reassembler};
+use camwire_esp32_idf::mqtt::prefixes;
+use camwire_esp32_idf::settings::{BOARD, MOTORS, MQTT_LAYOUT};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
@@ -89,7 +90,7 @@ impl Broker {
         let port = self.port.to_string();
         let mut command = Command::new("mosquitto_sub");
         command.args(["-p", &port, "-t", "#", "-F", "%r %t %x"]);
-        let prefix = Prefix::new(MQTT_PREFIX).unwrap();
+        let (prefix, _) = prefixes();
         let reassembler = match MQTT_LAYOUT {
             "framed" => Reassembler::framed(prefix),
             "indexed" => Reassembler::indexed(prefix),
@@ -109,7 +110,7 @@ impl Broker {
     }
 
     fn say(&self, topic: &str, payload: &str) {
-        let topic = format!("{MQTT_CONTROL}/{topic}");
+        let topic = format!("{}/{topic}", control());
         let port = self.port.to_string();
         let done = Command::new("mosquitto_pub")
             .args(["-p", &port, "-t", &topic, "-m", payload])
@@ -219,14 +220,18 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
 }
 
+fn control() -> &'static str {
+    prefixes().1.as_str()
+}
+
 fn status() -> String {
-    format!("{MQTT_PREFIX}/status")
+    prefixes().0.status().to_string()
 }
 
 /// What the existing camera does not do before it is told to.
 fn start_stream(broker: &Broker, listener: &mut Listener) {
     if MQTT_LAYOUT == "indexed" {
-        let greeting = format!("online on ip 127.0.0.1 topic: {MQTT_CONTROL}");
+        let greeting = format!("online on ip 127.0.0.1 topic: {}", control());
         listener.wait_for("esp32cam", &greeting);
         assert_eq!(listener.pictures_until_silence(), 0);
         broker.say("camera/stream/start", "");
@@ -245,9 +250,9 @@ fn pictures_and_commands() {
 
     broker.say("set/resolution", "320x240");
     listener.wait_for_size((320, 240));
-    let refused = format!("{MQTT_PREFIX}/refused");
+    let refused = prefixes().0.refused().to_string();
     broker.say("set/resolution", "enormous");
-    listener.wait_for(&refused, &format!("{MQTT_CONTROL}/set/resolution: no resolution"));
+    listener.wait_for(&refused, &format!("{}/set/resolution: no resolution", control()));
     assert_eq!(listener.size(), (320, 240), "it is as it was");
 
     if BOARD == "ai-thinker" {
@@ -259,7 +264,7 @@ fn pictures_and_commands() {
         assert_eq!(firmware.wait_for("lamp: "), "lamp: 0");
     }
     broker.say("motor/speed/a", "0.5");
-    listener.wait_for(&refused, if MOTORS { "no heartbeat" } else { "built without motors" });
+    listener.wait_for(&refused, if MOTORS { "no heartbeat" } else { "has no motors" });
     if MOTORS {
         broker.say("motor/deadman/heartbeat", "");
         broker.say("motor/speed/b", "-0.25");

@@ -1,14 +1,16 @@
 //! The camera on an MQTT broker, as the `CAMWIRE_MQTT` variables say.
 
 use crate::network::{LINK, RANDOM};
-use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_LAYOUT, MQTT_PREFIX};
-use camwire::capture::{FrameRing, Settings};
-use camwire::embassy::{Broker, Layout, MqttCamera, MqttConfig, MqttEvent, MqttHooks};
-use camwire::mqtt::{Prefix, Retain};
+use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_DISCOVERY, MQTT_LAYOUT, MQTT_PREFIX};
+use camwire::embassy::Broker;
+use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks};
+use camwire::mqtt::{Device, Discovery, Prefix, Retain, SessionConfig};
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use core::net::Ipv4Addr;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
 use esp_println::println;
+use static_cell::ConstStaticCell;
 
 /// Memory for the largest packet: in the layout `whole` that is one with a picture in it, for which
 /// there are `whole` bytes.
@@ -37,8 +39,19 @@ pub const fn broker() -> (Ipv4Addr, u16) {
     }
 }
 
-/// Publishes the pictures of the ring, which has a reader's place for it, and obeys. The stack has
-/// a socket for it, and `packet` is as large as [`packet_bytes`] says.
+/// What the camera of this firmware is on its broker.
+#[derive(Clone, Copy)]
+pub struct Camera {
+    /// With a reader's place for it.
+    pub ring: &'static FrameRing<'static>,
+    pub settings: &'static Settings,
+    pub status: &'static SourceStatus,
+    /// The port of its page, if there is one.
+    pub web_port: Option<u16>,
+}
+
+/// Publishes the frames of the ring, and applies commands. The stack has a socket for it, and
+/// `packet` is as large as [`packet_bytes`] says.
 ///
 /// # Panics
 ///
@@ -46,54 +59,79 @@ pub const fn broker() -> (Ipv4Addr, u16) {
 pub fn start(
     spawner: Spawner,
     broker: (Ipv4Addr, u16),
-    ring: &'static FrameRing<'static>,
-    settings: &'static Settings,
+    camera: Camera,
     stack: Stack<'static>,
     packet: &'static mut [u8],
 ) {
-    spawner.spawn(publish(broker, ring, settings, stack, packet).expect("it is spawned once"));
+    spawner.spawn(publish(broker, camera, stack, packet).expect("it is spawned once"));
 }
 
 #[embassy_executor::task]
 async fn publish(
     broker: (Ipv4Addr, u16),
-    ring: &'static FrameRing<'static>,
-    settings: &'static Settings,
+    camera: Camera,
     stack: Stack<'static>,
     packet: &'static mut [u8],
 ) {
     let (received, sent) = (&mut [0; RECEIVE_BYTES], &mut [0; SEND_BYTES]);
     let (address, port) = broker;
     let mut broker = Broker::new(stack, address, port, received, sent);
-    let camera = MqttCamera::new(ring, settings, LINK.clock(), config());
-    let Err(error) = camera.run(&mut broker, &mut Console, packet).await;
+    let config = config(camera.web_port);
+    let client = CameraClient::new(camera.ring, camera.settings, LINK.clock(), config);
+    let mut console = Console(config.session.prefix);
+    let Err(error) = client.with_status(camera.status).run(&mut broker, &mut console, packet).await;
     println!("mqtt: {error}");
 }
 
-fn config() -> MqttConfig<'static> {
+fn config(web_port: Option<u16>) -> ClientConfig<'static> {
     let prefix = |text| Prefix::new(text).expect("build.rs has looked at it");
-    let (pictures, control) = (prefix(MQTT_PREFIX), prefix(MQTT_CONTROL));
+    let frames = prefix(MQTT_PREFIX.unwrap_or_else(own_prefix));
+    let control = MQTT_CONTROL.map_or(frames, prefix);
     let mut config = match MQTT_LAYOUT {
-        "indexed" => MqttConfig::like_esp32cam(pictures, control),
-        // Random once Wi-Fi runs: the radio's noise feeds it.
-        _ => MqttConfig::new(pictures, RANDOM.word()),
+        "indexed" => SessionConfig::like_esp32cam(frames, control),
+        _ => SessionConfig::new(frames),
     };
-    if MQTT_LAYOUT == "whole" {
-        config.layout = Layout::Whole(Retain::No);
-    }
     config.control = control;
+    match MQTT_LAYOUT {
+        // Random once Wi-Fi runs: the radio's noise feeds it.
+        "framed" => config.framed = Some(RANDOM.word()),
+        "whole" => config.whole = Some(Retain::No),
+        _ => {}
+    }
+    config.discovery = match MQTT_DISCOVERY {
+        "off" => Discovery::Off,
+        "remove" => Discovery::Remove(prefix("homeassistant")),
+        topic => {
+            let mut device = Device::new(prefix(topic), frames);
+            (device.model, device.web_port) = ("ESP32", web_port);
+            Discovery::Announce(device)
+        }
+    };
+    let mut config = ClientConfig::new(config);
     config.login = MQTT_AUTH;
     config
 }
 
-/// Says how it goes. A board has no motors; if yours has, [`MqttHooks::obey`] is their place.
-struct Console;
+/// `camwire/` and the chip's number, which no other chip has.
+fn own_prefix() -> &'static str {
+    static TEXT: ConstStaticCell<[u8; 20]> = ConstStaticCell::new(*b"camwire/............");
+    let text = TEXT.take();
+    let number = esp_hal::efuse::base_mac_address();
+    for (digits, byte) in text[8..].chunks_exact_mut(2).zip(number.as_bytes()) {
+        let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
+        digits.copy_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
+    }
+    str::from_utf8(text).expect("it is ASCII")
+}
 
-impl MqttHooks for Console {
-    fn told(&mut self, event: MqttEvent) {
+/// Logs what happens. A board has no motors; if yours has, [`Hooks::drive`] is their place.
+struct Console(Prefix<'static>);
+
+impl Hooks for Console {
+    fn log(&mut self, event: ClientEvent) {
         match event {
-            MqttEvent::Connected => println!("mqtt: connected, topics {MQTT_PREFIX}/#"),
-            MqttEvent::Lost(why) => println!("mqtt: {why}"),
+            ClientEvent::Connected => println!("mqtt: connected, topics {}/#", self.0.as_str()),
+            ClientEvent::Disconnected(error) => println!("mqtt: {error}"),
             event => println!("mqtt: {event:?}"),
         }
     }

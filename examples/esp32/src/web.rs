@@ -7,7 +7,7 @@ use crate::delivery::{self, CONNECTIONS, SLOTS, VIEWERS};
 use crate::settings::{AUTH, ORIGINS, SOURCE, TOKEN};
 use crate::{network, push};
 use camwire::capture::{
-    CaptureConfig, FrameRing, FrameRingMemory, Settings, SourceStatus, capture_loop,
+    CaptureConfig, FrameRing, Settings, SourceStatus, StaticFrameRing, capture_loop,
     capture_loop_with_settings,
 };
 use camwire::embassy::{EmbassyClock, LinkClock};
@@ -16,7 +16,7 @@ use embassy_executor::Spawner;
 use embassy_net::{Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
 use esp_println::println;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::StaticCell;
 
 /// How long to wait before a camera is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -41,10 +41,8 @@ pub struct Web {
 ///
 /// If it has been called before.
 pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
-    static MEMORY: ConstStaticCell<
-        FrameRingMemory<SLOTS, { camera::SLOT_BYTES }, { CONNECTIONS + EXTRAS }>,
-    > = ConstStaticCell::new(FrameRingMemory::new());
-    static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
+    static RING: StaticFrameRing<SLOTS, { camera::SLOT_BYTES }, { CONNECTIONS + EXTRAS }> =
+        StaticFrameRing::new();
     static STATUS: SourceStatus = SourceStatus::new(SOURCE);
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
@@ -56,7 +54,7 @@ pub fn start(spawner: Spawner, ports: &'static [u16]) -> Web {
     board::start_watchdog(spawner, board.watchdog);
 
     // The camera, the ring it fills, and the server of what is in it.
-    let ring = &*RING.init(MEMORY.take().ring(delivery::POLICY));
+    let ring = RING.take(delivery::POLICY).expect("this runs once");
     spawner.spawn(capture(board.camera, ring, &STATUS, &SETTINGS).expect("it is spawned once"));
     let server =
         Server::new(ring, &STATUS, &PLACES, network::LINK.clock(), network::RANDOM, config());

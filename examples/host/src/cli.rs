@@ -220,7 +220,7 @@ impl FromStr for SourceArg {
                 Ok(Self::Http(uri, login))
             }
             Some(("https", _)) => Err("TLS is not supported; use http://".into()),
-            Some(("mqtt" | "mqtts", _)) => text.parse().map(Self::Mqtt),
+            Some(("mqtt" | "mqtts" | "tcp" | "ssl", _)) => text.parse().map(Self::Mqtt),
             _ => Err(KINDS.into()),
         }
     }

@@ -132,7 +132,10 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         })
     });
 
-    let mqtt = mqtt::open(&args.mqtt, &args.source, mqtt::Host { ring, settings, clock })?;
+    let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    let web_port = mqtt::web_port(addresses);
+    let host = mqtt::Host { ring, settings, status, clock, web_port };
+    let mqtt = mqtt::open(&args.mqtt, &args.options.mqtt.tls, &args.source, host)?;
 
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);

@@ -15,7 +15,7 @@ mod robot;
 use arguments::Arguments;
 use board::{Board, RANDOM, println};
 use camwire::capture::{
-    CaptureConfig, FrameRing, FrameRingMemory, Policy, Settings, SourceStatus,
+    CaptureConfig, FrameRing, Policy, Settings, SourceStatus, StaticFrameRing,
     capture_loop_with_settings,
 };
 use camwire::embassy::{EmbassyClock, HeldLink, Link, LinkClock, PushEnd, PushMemory, push, serve};
@@ -30,7 +30,7 @@ use embassy_net::{Stack, StackResources};
 use embassy_time::Timer;
 use pictures::Pictures;
 use robot::Robot;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::StaticCell;
 
 /// How many can watch at once.
 const VIEWERS: usize = 10;
@@ -60,9 +60,7 @@ fn main(_hart: usize, device_tree: usize) -> ! {
 
 #[embassy_executor::task]
 async fn firmware(spawner: Spawner, board: Board) {
-    static MEMORY: ConstStaticCell<FrameRingMemory<SLOTS, SLOT_BYTES, { SOCKETS + 1 }>> =
-        ConstStaticCell::new(FrameRingMemory::new());
-    static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
+    static RING: StaticFrameRing<SLOTS, SLOT_BYTES, { SOCKETS + 1 }> = StaticFrameRing::new();
     static STATUS: SourceStatus = SourceStatus::new("qemu");
     static SETTINGS: Settings = Settings::new();
     static PLACES: [ViewerSlot; VIEWERS] = [const { ViewerSlot::new() }; VIEWERS];
@@ -75,7 +73,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     spawner.spawn(robot::walk().expect("one task"));
 
     // The camera, the ring it fills, and the server of what is in it.
-    let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
+    let ring = RING.take(Policy::DropOldest).expect("this runs once");
     spawner.spawn(
         camera(ring, &STATUS, &SETTINGS, arguments.rate, arguments.pictures).expect("one task"),
     );
@@ -94,7 +92,7 @@ async fn firmware(spawner: Spawner, board: Board) {
     stack.wait_config_up().await;
     if arguments.mqtt.broker.is_some() {
         let (clock, stream) = (link.clock(), RANDOM.word());
-        let publish = mqtt::publish(ring, &SETTINGS, stack, clock, arguments.mqtt, stream);
+        let publish = mqtt::publish(ring, &SETTINGS, &STATUS, stack, clock, arguments.mqtt, stream);
         spawner.spawn(publish.expect("one task"));
     }
     println!("serve: {} bytes of state per connection", bytes_of_serve(server, stack));

@@ -1,13 +1,10 @@
 //! The camera on an MQTT broker, if there is said to be one.
 
 use crate::board::println;
-use camwire::capture::{FrameRing, Settings};
-use camwire::embassy::{
-    Broker, EmbassyClock, Layout, LinkClock, MqttCamera, MqttConfig, MqttEvent, MqttHooks,
-    Publishing,
-};
-use camwire::frame::Clock;
-use camwire::mqtt::{Command, Dialect, Motors, Prefix, Retain, Speed};
+use camwire::embassy::{Broker, LinkClock};
+use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks};
+use camwire::mqtt::{Device, Discovery, Outputs, Prefix, Publishing, Retain, SessionConfig, Speed};
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
@@ -30,8 +27,10 @@ pub struct Mqtt {
     login: Option<(&'static str, &'static str)>,
     /// `mqtt-packet=N`: bytes of the largest packet
     packet: usize,
-    /// `mqtt-start=off`: nothing is published before somebody asks
+    /// `mqtt-start=off`: nothing is published before it is requested
     start: Publishing,
+    /// `mqtt-discovery=TOPIC`: where Home Assistant looks for cameras
+    discovery: Option<&'static str>,
 }
 
 impl Default for Mqtt {
@@ -44,6 +43,7 @@ impl Default for Mqtt {
             login: None,
             packet: 8448,
             start: Publishing::On,
+            discovery: None,
         }
     }
 }
@@ -66,37 +66,46 @@ impl Mqtt {
                 bytes.parse().map(|n| self.packet = PACKET_BYTES.min(n)).is_ok()
             }
             ("mqtt-start", "on" | "off") => {
-                self.start = if value == "on" { Publishing::On } else { Publishing::Off };
+                self.start = Publishing::from_on(value == "on");
                 true
+            }
+            ("mqtt-discovery", topic) => {
+                Prefix::new(topic).map(|_| self.discovery = Some(topic)).is_ok()
             }
             _ => false,
         }
     }
 
     /// `stream` is a number that is another after each start.
-    fn config(&self, stream: u32) -> MqttConfig<'static> {
+    fn config(&self, stream: u32) -> ClientConfig<'static> {
         let prefix = |text| Prefix::new(text).expect("it was looked at");
         let (data, control) = (prefix(self.prefix), prefix(self.control.unwrap_or(self.prefix)));
-        let mut config = MqttConfig::new(data, stream);
+        let mut config = SessionConfig::new(data);
+        config.publishing = self.start;
         match self.layout {
-            "indexed" => config = MqttConfig::like_esp32cam(data, control),
-            "whole" => config.layout = Layout::Whole(Retain::No),
-            _ => {}
+            "indexed" => config = SessionConfig::like_esp32cam(data, control),
+            "whole" => config.whole = Some(Retain::No),
+            _ => config.framed = Some(stream),
         }
         config.control = control;
-        config.login = self.login;
-        if config.dialect == Dialect::Camwire {
-            config.at_start = self.start;
+        config.has_motors = true;
+        if let Some(home) = self.discovery {
+            let mut device = Device::new(prefix(home), data);
+            device.model = "QEMU";
+            config.discovery = Discovery::Announce(device);
         }
+        let mut config = ClientConfig::new(config);
+        config.login = self.login;
         config
     }
 }
 
-/// Publishes the pictures, and obeys.
+/// Publishes the frames, and applies commands.
 #[embassy_executor::task]
 pub async fn publish(
     ring: &'static FrameRing<'static>,
     settings: &'static Settings,
+    status: &'static SourceStatus,
     stack: Stack<'static>,
     clock: LinkClock<'static>,
     mqtt: Mqtt,
@@ -108,43 +117,28 @@ pub async fn publish(
     let (address, port): (Ipv4Addr, u16) = (*broker.ip(), broker.port());
     let (mut received, mut sent) = ([0; 512], [0; 4096]);
     let mut broker = Broker::new(stack, address, port, &mut received, &mut sent);
-    let camera = MqttCamera::new(ring, settings, clock, mqtt.config(stream));
+    let camera = CameraClient::new(ring, settings, clock, mqtt.config(stream)).with_status(status);
     let Err(error) = camera.run(&mut broker, &mut Wheels::default(), packet).await;
     panic!("{error}");
 }
 
-/// Two motors that only tell what they would do when something is said. Whoever turns real ones has
-/// a task besides, which stops them in time: see `motors.rs` of `examples/esp32-idf`.
+/// Two motors that only print what they would do. Real ones need something that stops them at
+/// [`Outputs::until`] even if the network is stuck: see `motors.rs` of `examples/esp32-idf`.
 #[derive(Default)]
-struct Wheels {
-    motors: Motors,
-    told: [Speed; 2],
-}
+struct Wheels([Speed; 2]);
 
-impl MqttHooks for Wheels {
-    fn obey(&mut self, command: Command) -> Result<(), &'static str> {
-        let now = EmbassyClock.now();
-        let done = match command {
-            Command::Heartbeat => {
-                self.motors.heartbeat(now);
-                Ok(())
-            }
-            Command::Motor(motor, speed) => self.motors.set(motor, speed, now),
-            _ => return Err("this camera has nothing like that"),
-        };
-        // Whatever it was: if it came late, both motors stop.
-        let speeds = self.motors.outputs(now).speeds;
-        if speeds != self.told {
-            self.told = speeds;
-            println!("motors: {:?}", speeds.map(Speed::as_thousandths));
+impl Hooks for Wheels {
+    fn drive(&mut self, outputs: Outputs) {
+        if outputs.speeds != self.0 {
+            self.0 = outputs.speeds;
+            println!("motors: {:?}", self.0.map(Speed::as_thousandths));
         }
-        done.map_err(|_| "no heartbeat, so the motors stand")
     }
 
-    fn told(&mut self, event: MqttEvent) {
+    fn log(&mut self, event: ClientEvent) {
         match event {
-            MqttEvent::Connected => println!("mqtt: connected"),
-            MqttEvent::Lost(why) => println!("mqtt: {why}"),
+            ClientEvent::Connected => println!("mqtt: connected"),
+            ClientEvent::Disconnected(error) => println!("mqtt: {error}"),
             event => println!("mqtt: {event:?}"),
         }
     }

@@ -356,12 +356,18 @@ fn mqtt(env: &dyn Variables) -> Setting {
         None => "None".to_owned(),
         Some((address, port)) => format!("Some(({}, {port}))", constant(address)),
     };
-    // Those that the existing camera has.
+    // Those that the existing camera has. Every other has its own, by the number of its chip.
     let theirs = layout == "indexed" && prefix.is_none();
-    let prefix = prefix.unwrap_or(if theirs { "esp32cam/50" } else { "camwire/camera" }.to_owned());
-    let control =
-        control.unwrap_or(if theirs { "esp32auto/50".to_owned() } else { prefix.clone() });
-    for (name, text) in [("PREFIX", &prefix), ("CONTROL", &control)] {
+    let prefix = prefix.or(theirs.then(|| "esp32cam/50".to_owned()));
+    let control = control.or(theirs.then(|| "esp32auto/50".to_owned()));
+    let discovery = env.get("CAMWIRE_MQTT_DISCOVERY")?;
+    if discovery.is_some() && layout != "whole" {
+        return Err("CAMWIRE_MQTT_DISCOVERY belongs to CAMWIRE_MQTT_LAYOUT=whole: Home Assistant \
+                    shows whole frames"
+            .to_owned());
+    }
+    for (name, text) in [("PREFIX", &prefix), ("CONTROL", &control), ("DISCOVERY", &discovery)] {
+        let Some(text) = text else { continue };
         let forbidden = |c: char| matches!(c, '+' | '#') || c.is_control();
         if !(1..=64).contains(&text.len())
             || text.contains(forbidden)
@@ -374,6 +380,14 @@ fn mqtt(env: &dyn Variables) -> Setting {
             ));
         }
     }
+    let discovery = discovery.unwrap_or("homeassistant".to_owned());
+    if prefix.as_ref() == Some(&discovery) {
+        return Err(
+            "CAMWIRE_MQTT_PREFIX and CAMWIRE_MQTT_DISCOVERY are the same: so would be the \
+                    status topics of the camera and of Home Assistant"
+                .to_owned(),
+        );
+    }
     let auth = match auth.as_deref().map(|text| text.split_once(':')) {
         None => None,
         Some(Some((user, word))) if !user.is_empty() => Some((user, word)),
@@ -385,9 +399,13 @@ fn mqtt(env: &dyn Variables) -> Setting {
     };
     Ok(format!(
         "/// The MQTT broker.\npub const MQTT: Option<(Ipv4Addr, u16)> = {value};\n\
-         /// How pictures become messages.\npub const MQTT_LAYOUT: &str = {layout:?};\n\
-         /// What the topics of pictures begin with.\npub const MQTT_PREFIX: &str = {prefix:?};\n\
-         /// And those of commands.\npub const MQTT_CONTROL: &str = {control:?};\n\
+         /// How frames become messages.\npub const MQTT_LAYOUT: &str = {layout:?};\n\
+         /// What the topics of frames begin with; by default `camwire/` and the chip's number.\n\
+         pub const MQTT_PREFIX: Option<&str> = {prefix:?};\n\
+         /// And those of commands, if that is something else.\n\
+         pub const MQTT_CONTROL: Option<&str> = {control:?};\n\
+         /// Where Home Assistant looks for cameras; or `off` or `remove`.\n\
+         pub const MQTT_DISCOVERY: &str = {discovery:?};\n\
          /// User and password.\npub const MQTT_AUTH: Option<(&str, &str)> = {auth:?};\n"
     ))
 }

@@ -1,7 +1,7 @@
 use crate::surroundings::opaque;
 use camwire_frame::Instant;
 use camwire_mqtt::{
-    Chunker, Command, ControlTopics, Delivery, Dialect, Motors, Prefix, Reassembler, Retain, Speed,
+    Chunker, Command, ControlTopics, Delivery, Dialect, MotorWatchdog, Prefix, Reassembler, Retain, Speed,
     Stamp, Topic,
 };
 
@@ -60,7 +60,7 @@ pub fn receive() {
 pub fn obey() {
     let Some(prefix) = prefix() else { return };
     let topics = ControlTopics::new(prefix, Dialect::Camwire);
-    let mut motors = Motors::new();
+    let mut motors = MotorWatchdog::new();
     let delivery = Delivery::from_retain_flag(opaque(false));
     match topics.parse(opaque(""), opaque(b""), delivery) {
         Ok(Some(Command::Heartbeat)) => motors.heartbeat(now()),

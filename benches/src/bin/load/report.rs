@@ -30,7 +30,7 @@ pub(crate) fn tables(scenario: Scenario, runs: &[Run]) -> String {
             "client us",
             "other cores",
         ],
-        &groups.iter().map(|group| group.row()).collect::<Vec<_>>(),
+        &groups.iter().map(Group::row).collect::<Vec<_>>(),
     );
     text += &ratios(&groups);
     if groups.iter().any(|group| group.setup.slow > 0) {

@@ -168,7 +168,8 @@ fn micros(duration: Duration) -> u64 {
 /// meanwhile. One that is set while the link is down comes later by the rest of that outage. Times and
 /// other waits are those of the clock inside.
 ///
-/// Give it to [`Server::new`](camwire_server::Server::new) and to `MqttCamera::new`.
+/// Give it to [`Server::new`](camwire_server::Server::new) and to `CameraClient::new` of
+/// camwire-minimq.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkClock<'l, C = EmbassyClock> {
     clock: C,

@@ -1,5 +1,6 @@
 //! Answers of other cameras and servers over HTTP, taken as browsers and ffmpeg take them.
 
+use core::cell::Cell;
 use core::time::Duration;
 
 use camwire_frame::{Backoff, Instant};
@@ -182,7 +183,7 @@ impl<R: Read, const N: usize> HttpResponse<R, N> {
                 return Ok(kind);
             }
             if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
+                move_down(&mut self.buffer, self.start, self.end, 0);
                 (self.start, self.end) = (0, self.end.saturating_sub(self.start));
             }
             let is_ended = self.is_ended();
@@ -419,9 +420,7 @@ impl Chunks {
                 let rest = bytes.len().saturating_sub(at);
                 let left = usize::try_from(self.left).unwrap_or(usize::MAX);
                 let count = rest.min(left);
-                if payload < at {
-                    bytes.copy_within(at..at.saturating_add(count), payload);
-                }
+                move_down(bytes, at, at.saturating_add(count), payload);
                 payload = payload.saturating_add(count);
                 at = at.saturating_add(count);
                 self.left = self.left.saturating_sub(count as u64);
@@ -459,6 +458,16 @@ impl Chunks {
             (state, _, _) => state,
         };
         Ok(())
+    }
+}
+
+/// Moves the bytes from `start` to `end` down to `to`. `copy_within` can panic, for all that the
+/// compiler knows.
+fn move_down(bytes: &mut [u8], start: usize, end: usize, to: usize) {
+    let bytes = Cell::from_mut(bytes.get_mut(to..end).unwrap_or_default()).as_slice_of_cells();
+    let moved = bytes.get(start.saturating_sub(to)..).unwrap_or_default();
+    for (to, from) in bytes.iter().zip(moved) {
+        to.set(from.get());
     }
 }
 

@@ -28,7 +28,12 @@ const TIME: Register<u32> = unsafe { Register::at(0x0200_bff8) };
 // SAFETY: as above.
 const ALARM: [Register<u32>; 2] = unsafe { [Register::at(0x0200_4000), Register::at(0x0200_4004)] };
 
+/// `msip`: there is a software interrupt for as long as it is 1.
+// SAFETY: as above.
+const SOFTWARE: Register<u32> = unsafe { Register::at(0x0200_0000) };
+
 static HANDLER: Mutex<Cell<Option<fn()>>> = Mutex::new(Cell::new(None));
+static SOFTWARE_HANDLER: Mutex<Cell<Option<fn()>>> = Mutex::new(Cell::new(None));
 
 /// What QEMU was told.
 pub fn argument() -> usize {
@@ -42,15 +47,20 @@ pub fn ticks() -> u32 {
 
 /// Calls `handler` in an interrupt, once, so many ticks from now.
 pub fn interrupt_in(ticks: u32, handler: fn()) {
-    critical_section::with(|cs| HANDLER.borrow(cs).set(Some(handler)));
-    let [low, high] = ALARM;
-    low.write(TIME.read() + ticks); // Not the other way round: the old one is in the past.
-    high.write(0);
+    interrupt_again_in(ticks, handler);
     // SAFETY: no critical section is under way in a test, and the handler is there.
     unsafe {
         mie::set_mtimer();
         mstatus::set_mie();
     }
+}
+
+/// The same for a handler, which must not be interrupted itself.
+pub fn interrupt_again_in(ticks: u32, handler: fn()) {
+    critical_section::with(|cs| HANDLER.borrow(cs).set(Some(handler)));
+    let [low, high] = ALARM;
+    low.write(TIME.read() + ticks); // Not the other way round: the old one is in the past.
+    high.write(0);
 }
 
 /// Whether the interrupt has been.
@@ -64,6 +74,28 @@ fn timer() {
     high.write(u32::MAX);
     let handler = critical_section::with(|cs| HANDLER.borrow(cs).take());
     handler.expect("an interrupt that was asked for")();
+}
+
+/// From now on calls `handler` in an interrupt after each [`pend`].
+pub fn on_software_interrupt(handler: fn()) {
+    critical_section::with(|cs| SOFTWARE_HANDLER.borrow(cs).set(Some(handler)));
+    // SAFETY: no critical section is under way in a test, and the handler is there.
+    unsafe {
+        mie::set_msoft();
+        mstatus::set_mie();
+    }
+}
+
+/// Makes a software interrupt: at once, or as soon as interrupts are allowed.
+pub fn pend() {
+    SOFTWARE.write(1);
+}
+
+#[riscv_rt::core_interrupt(Interrupt::MachineSoft)]
+fn software() {
+    SOFTWARE.write(0);
+    let handler = critical_section::with(|cs| SOFTWARE_HANDLER.borrow(cs).get());
+    handler.expect("nobody pends it before")();
 }
 
 /// A trap that nobody expects: a stray pointer, or an instruction that the CPU does not have.

@@ -10,6 +10,7 @@
 #![deny(dead_code)]
 
 mod board;
+mod executors;
 mod frame;
 mod multipart;
 mod ring;
@@ -21,6 +22,8 @@ macro_rules! tests {
 }
 
 const TESTS: &[(&str, fn())] = tests![
+    executors::reader_above_publisher,
+    executors::publisher_above_reader,
     frame::the_test_pattern_is_that_of_the_computer,
     frame::pictures_are_found_however_they_are_cut,
     frame::time_goes_on_after_32_bits,

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::net::SocketAddrV4;
 
 use camwire_esp32_idf::settings::PORTS;
+use camwire_esp32_idf::web::Web;
 use camwire_esp32_idf::{mqtt, network, platform, web};
 
 /// Without one, this is not compiled.
@@ -19,6 +20,8 @@ fn main() {
 
 fn run() -> Result<Infallible, Box<dyn Error>> {
     let mut web = web::start(PORTS.unwrap_or(&[80]))?;
-    mqtt::start(BROKER, web.ring, web.settings, web.clock, web.motors)?;
+    let web_port = web.ports.first().copied();
+    let Web { ring, settings, status, clock, motors, .. } = web;
+    mqtt::start(BROKER, mqtt::Camera { ring, settings, status, clock, motors, web_port })?;
     network::stay(&mut web.station, &web.ports)
 }

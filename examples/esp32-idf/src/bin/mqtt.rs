@@ -43,6 +43,7 @@ fn run() -> Result<Infallible, Box<dyn Error>> {
     let source = WithLamp::new(plan.camera(), board.lamp.take());
     camera::capture(source, ring, clock, &STATUS, &SETTINGS)?;
 
-    mqtt::start(BROKER, ring, &SETTINGS, clock, board.motors)?;
+    let (settings, status, motors) = (&SETTINGS, &STATUS, board.motors);
+    mqtt::start(BROKER, mqtt::Camera { ring, settings, status, clock, motors, web_port: None })?;
     network::stay(&mut board.station, &[])
 }

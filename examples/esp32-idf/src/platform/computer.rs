@@ -61,6 +61,11 @@ pub fn restart() -> ! {
 /// The system's generator.
 pub const RANDOM: Random = Random::new(|| getrandom::u32().expect("the system has random numbers"));
 
+/// Stands for the number of the chip.
+pub fn chip_number() -> [u8; 6] {
+    [2, 0, 0, 0, 0, 1]
+}
+
 /// It is always in the network: its own.
 pub struct Station;
 

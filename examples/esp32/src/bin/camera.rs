@@ -25,7 +25,9 @@ esp_bootloader_esp_idf::esp_app_desc!();
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
     static PACKET: ConstStaticCell<[u8; PACKET_BYTES]> = ConstStaticCell::new([0; PACKET_BYTES]);
-    let Web { ring, settings, stack, .. } = web::start(spawner, settings::PORTS.unwrap_or(&[80]));
-    mqtt::start(spawner, BROKER, ring, settings, stack, PACKET.take());
+    let ports = settings::PORTS.unwrap_or(&[80]);
+    let Web { ring, settings, status, stack } = web::start(spawner, ports);
+    let camera = mqtt::Camera { ring, settings, status, web_port: ports.first().copied() };
+    mqtt::start(spawner, BROKER, camera, stack, PACKET.take());
     pending().await // What your firmware is really for can go here.
 }

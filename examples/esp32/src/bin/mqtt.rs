@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 
-use camwire::capture::{FrameRing, FrameRingMemory, Policy, Settings, SourceStatus};
+use camwire::capture::{Policy, Settings, SourceStatus, StaticFrameRing};
 use camwire_esp32::{board, camera, mqtt, network, settings, web};
 use core::future::pending;
 use core::net::Ipv4Addr;
@@ -30,9 +30,7 @@ esp_bootloader_esp_idf::esp_app_desc!();
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
-    static MEMORY: ConstStaticCell<FrameRingMemory<SLOTS, { camera::SLOT_BYTES }, 1>> =
-        ConstStaticCell::new(FrameRingMemory::new());
-    static RING: StaticCell<FrameRing<'static>> = StaticCell::new();
+    static RING: StaticFrameRing<SLOTS, { camera::SLOT_BYTES }, 1> = StaticFrameRing::new();
     static STATUS: SourceStatus = SourceStatus::new(settings::SOURCE);
     static SETTINGS: Settings = Settings::new();
     static PACKET: ConstStaticCell<[u8; PACKET_BYTES]> = ConstStaticCell::new([0; PACKET_BYTES]);
@@ -43,10 +41,11 @@ async fn main(spawner: Spawner) -> ! {
     board::start_watchdog(spawner, board.watchdog);
 
     // The camera, the ring it fills, and the broker that gets what is in it.
-    let ring = &*RING.init(MEMORY.take().ring(Policy::DropOldest));
+    let ring = RING.take(Policy::DropOldest).expect("this runs once");
     let capture = web::capture(board.camera, ring, &STATUS, &SETTINGS);
     spawner.spawn(capture.expect("it is spawned once"));
     let stack = network::start(spawner, board.wifi, RESOURCES.init(StackResources::new()), &[]);
-    mqtt::start(spawner, BROKER, ring, &SETTINGS, stack, PACKET.take());
+    let camera = mqtt::Camera { ring, settings: &SETTINGS, status: &STATUS, web_port: None };
+    mqtt::start(spawner, BROKER, camera, stack, PACKET.take());
     pending().await // What your firmware is really for can go here.
 }

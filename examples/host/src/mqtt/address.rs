@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::dial::Trust;
 use crate::login::{Login, percent_decode};
 
 /// A broker, and who one is there.
@@ -13,6 +14,8 @@ pub(crate) struct Broker {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) login: Option<Login>,
+    /// Whom to trust, if the connection is encrypted.
+    pub(crate) tls: Option<Trust>,
 }
 
 /// For messages: without the password.
@@ -23,10 +26,19 @@ impl fmt::Display for Broker {
 }
 
 impl Broker {
+    /// The host without brackets.
+    pub(crate) fn plain_host(&self) -> &str {
+        without_brackets(&self.host).unwrap_or(&self.host)
+    }
+
     /// Whether this is at the same place, as far as that can be told without asking a name server.
     pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
         self.port == port && Host::of(&self.host) == Host::of(host)
     }
+}
+
+fn without_brackets(host: &str) -> Option<&str> {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']'))
 }
 
 /// What a host is told apart by.
@@ -40,8 +52,11 @@ enum Host {
 
 impl Host {
     fn of(host: &str) -> Self {
-        let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        match plain.unwrap_or(host).parse().map(|address: IpAddr| address.to_canonical()) {
+        match without_brackets(host)
+            .unwrap_or(host)
+            .parse()
+            .map(|address: IpAddr| address.to_canonical())
+        {
             // Who connects to no address at all comes to this computer.
             Ok(address) if address.is_loopback() || address.is_unspecified() => Self::Here,
             Ok(address) => Self::At(address),
@@ -53,7 +68,8 @@ impl Host {
     }
 }
 
-/// `mqtt://[USER:PASSWORD@]HOST[:PORT][/PATH][?NAME=VALUE&...]`
+/// `mqtt://[USER:PASSWORD@]HOST[:PORT][/PATH][?NAME=VALUE&...]`, or `mqtts://` with TLS. Other
+/// programs call them `tcp://` and `ssl://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MqttUrl {
     pub(crate) broker: Broker,
@@ -64,19 +80,22 @@ pub(crate) struct MqttUrl {
 
 const NO_URL: &str = "not a URL like mqtt://[USER:PASSWORD@]HOST[:PORT]";
 
-/// Of MQTT without TLS, as registered with IANA.
-const PORT: u16 = 1883;
+/// As registered with IANA: without TLS, and with it.
+const PORTS: [u16; 2] = [1883, 8883];
 
 impl FromStr for MqttUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("mqtts://") {
-            return Err("TLS is not supported; use mqtt://".to_owned());
-        }
         let (text, login) = Login::split(text).map_err(|error| error.to_string())?;
         let decode = |text: &str| percent_decode(text).map_err(|error| error.to_string());
-        let rest = text.strip_prefix("mqtt://").ok_or(NO_URL)?;
+        let (scheme, rest) = text.split_once("://").ok_or(NO_URL)?;
+        let is_tls = match scheme {
+            "mqtt" | "tcp" => false,
+            "mqtts" | "ssl" if cfg!(feature = "tls") => true,
+            "mqtts" | "ssl" => return Err("this program was built without TLS".to_owned()),
+            _ => return Err(NO_URL.to_owned()),
+        };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = match address.rsplit_once(':') {
@@ -85,15 +104,15 @@ impl FromStr for MqttUrl {
             _ => (address, None),
         };
         let port = match port.map(str::parse) {
-            None => PORT,
+            None => PORTS[usize::from(is_tls)],
             Some(Ok(port @ 1..)) => port,
             Some(_) => return Err("a port is a number from 1 to 65535".to_owned()),
         };
-        let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        if host.is_empty() || plain.is_none() && host.contains([':', '[', ']']) {
+        if host.is_empty() || without_brackets(host).is_none() && host.contains([':', '[', ']']) {
             return Err(NO_URL.to_owned());
         }
-        let broker = Broker { host: host.to_owned(), port, login };
+        let tls = is_tls.then(Trust::default);
+        let broker = Broker { host: host.to_owned(), port, login, tls };
         let mut pairs = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -109,7 +128,7 @@ mod tests {
 
     #[test]
     fn places() {
-        let broker = |host: &str| Broker { host: host.to_owned(), port: 1, login: None };
+        let broker = |host: &str| Broker { host: host.to_owned(), port: 1, login: None, tls: None };
         let here = ["localhost", "LocalHost.", "127.0.0.1", "127.1.2.3", "[::1]", "0.0.0.0"];
         for host in here {
             for other in here {
@@ -126,13 +145,19 @@ mod tests {
     fn urls() {
         let parse = |text: &str| text.parse::<MqttUrl>();
         let plain = parse("mqtt://broker").unwrap();
-        assert_eq!(plain.broker, Broker { host: "broker".into(), port: 1883, login: None });
+        assert_eq!(
+            plain.broker,
+            Broker { host: "broker".into(), port: 1883, login: None, tls: None }
+        );
         assert_eq!((plain.path.as_str(), plain.query.len()), ("", 0));
 
         let full = parse("mqtt://an%40na:se:c%2Fret@[::1]:99/a/b%20c?layout=whole&control=x%2Fy");
         let full = full.unwrap();
         let login = Login { user: "an@na".into(), password: "se:c/ret".into() };
-        assert_eq!(full.broker, Broker { host: "[::1]".into(), port: 99, login: Some(login) });
+        assert_eq!(
+            full.broker,
+            Broker { host: "[::1]".into(), port: 99, login: Some(login), tls: None }
+        );
         assert_eq!(full.path, "a/b c");
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(full.query, [pair("layout", "whole"), pair("control", "x/y")]);
@@ -141,7 +166,14 @@ mod tests {
             assert!(!format!("{full:?}").contains(secret), "a login in a debug text");
         }
         assert_eq!(parse("mqtt://@broker").unwrap().broker, plain.broker);
-        assert_eq!(parse("mqtt://[::1]").unwrap().broker.host, "[::1]");
+        let v6 = parse("mqtt://[::1]").unwrap().broker;
+        assert_eq!((v6.host.as_str(), v6.plain_host()), ("[::1]", "::1"));
+        assert_eq!(parse("tcp://broker").unwrap().broker, plain.broker);
+        for text in ["mqtts://broker", "ssl://broker"] {
+            let encrypted = parse(text).map(|url| (url.broker.port, url.broker.tls.is_some()));
+            assert_eq!(encrypted.is_ok(), cfg!(feature = "tls"));
+            assert!(encrypted.is_err() || encrypted == Ok((8883, true)));
+        }
 
         for text in [
             "",
@@ -159,7 +191,6 @@ mod tests {
             "mqtt://a/%ff",
             "mqtt://anna:12/34@a/cam",
             "mqtt://anna:%0a@a/cam",
-            "mqtts://a",
             "http://a",
         ] {
             assert!(parse(text).is_err(), "{text}");

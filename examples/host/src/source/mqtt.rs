@@ -9,15 +9,12 @@ use camwire::mqtt::{
     Reassembler, Refused,
 };
 use clap::Args;
-use rumqttc::{
-    Disconnect, Event, EventLoop, Outgoing, Packet, Publish, QoS, Request, Subscribe,
-    SubscribeFilter, Unsubscribe,
-};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::HostClock;
 use crate::mqtt::{
-    Broker, BrokerArg, BrokerError, Layout, MqttUrl, ended, network, options, refuses,
+    Broker, BrokerArg, BrokerError, ClientOptions, Connection, Connector, Layout, LogThrottle,
+    MqttTlsArgs, MqttUrl, Packet,
 };
 
 /// How long a camera may be silent.
@@ -58,6 +55,9 @@ pub(crate) struct MqttSourceArgs {
     /// found out unless said
     #[arg(long, value_name = "TOPIC", value_parser = crate::mqtt::prefix)]
     pub(crate) source_control_prefix: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) tls: MqttTlsArgs,
 }
 
 /// A camera at a broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX[?layout=L][&control=TOPIC]`.
@@ -121,6 +121,7 @@ impl MqttCamera {
         if args.no_control {
             self.control = ControlArg::Off;
         }
+        args.tls.apply(&mut self.broker);
         self
     }
 
@@ -185,32 +186,33 @@ pub(crate) struct MqttSource {
     /// As long as the program.
     prefix: Prefix<'static>,
     clock: HostClock,
+    connector: Connector,
     link: Option<Link>,
     /// Of former connections.
     counts: SourceCounts,
     /// Where the camera takes commands.
     controls: Vec<String>,
-    will: Will,
-    /// It has been told that pictures come.
+    started_by: StartedBy,
+    /// That frames come has been logged.
     announced: bool,
+    throttle: LogThrottle,
 }
 
-/// By whose will the camera publishes. Only what was silent before is for this program to stop:
-/// others may be looking at the rest.
+/// Who has started the camera. Only what was silent before is for this program to stop: others may
+/// be watching the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Will {
+enum StartedBy {
     Others,
-    /// It was silent and has been told to start; nothing has come since.
-    Asked,
-    Ours,
+    /// It was silent and was requested to start; nothing has come since.
+    Pending,
+    Us,
 }
 
 type Buffers = Reassembler<'static, Vec<u8>>;
 
 /// One connection, with what comes over it.
 struct Link {
-    events: EventLoop,
-    connected: bool,
+    connection: Connection,
     /// Those that may still turn out to be the camera's.
     layouts: Vec<(Layout, Buffers)>,
     /// When the camera is to be told to start, unless it is heard before.
@@ -225,10 +227,21 @@ impl MqttSource {
     pub(crate) fn new(camera: MqttCamera, clock: HostClock) -> Self {
         let prefix: &'static str = camera.prefix.clone().leak();
         let prefix = Prefix::new(prefix).expect("checked when it was parsed");
-        let controls = camera.controls();
-        let counts = SourceCounts::default();
-        let will = Will::Others;
-        Self { camera, prefix, clock, link: None, counts, controls, will, announced: false }
+        // There is no last will: the broker would stop the camera for everybody else, too.
+        let largest = super::LARGEST_PICTURE + BESIDES;
+        let options = ClientOptions { broker: camera.broker.clone(), will: None, largest };
+        Self {
+            controls: camera.controls(),
+            camera,
+            prefix,
+            clock,
+            connector: Connector::new(options),
+            link: None,
+            counts: SourceCounts::default(),
+            started_by: StartedBy::Others,
+            announced: false,
+            throttle: LogThrottle::default(),
+        }
     }
 
     /// Up to now.
@@ -252,75 +265,73 @@ impl MqttSource {
                 self.give_back(buffer);
                 return fits.map(|()| info).ok_or(CaptureError::TooLarge { needed: info.len });
             }
-            let now = self.clock.now();
-            let link = match &mut self.link {
-                Some(link) => link,
-                none => none.insert(Link::open(&self.camera, self.prefix)),
-            };
-            let mut wake = until;
-            if link.connected {
-                wake = wake.min(link.nudge);
-                let deadlines = link.layouts.iter().filter_map(|(_, layout)| layout.deadline());
-                if let Some(deadline) = deadlines.min() {
-                    wake = wake.min(Instant::now() + deadline.saturating_since(now));
+            if self.link.is_none() {
+                // No longer than the camera may be silent.
+                match timeout_at(until, self.connector.connect()).await {
+                    Ok(connection) => {
+                        let connection = connection.map_err(MqttError::from)?;
+                        self.link = Some(Link::open(connection, self.camera.layout, self.prefix));
+                        self.with_link(Self::welcome);
+                    }
+                    Err(_elapsed) => return Err(self.silent().into()),
                 }
             }
-            match timeout_at(wake, link.events.poll()).await {
-                Ok(Ok(event)) => {
-                    self.take(event)?;
+            let now = self.clock.now();
+            let Some(link) = &mut self.link else { continue };
+            let mut wake = until.min(link.nudge);
+            let deadlines = link.layouts.iter().filter_map(|(_, layout)| layout.deadline());
+            if let Some(deadline) = deadlines.min() {
+                wake = wake.min(Instant::now() + deadline.saturating_since(now));
+            }
+            match timeout_at(wake, link.connection.wait()).await {
+                Ok(come) => {
+                    let handled = come
+                        .map_err(MqttError::from)
+                        .and_then(|()| self.with_link(Self::handle_input).unwrap_or(Ok(())));
+                    if let Err(error) = handled {
+                        self.hang_up();
+                        return Err(error.into());
+                    }
                     let repeated = self.link.as_mut().map(|link| &mut link.repeated);
                     if repeated.is_some_and(core::mem::take) {
                         return Err(CaptureError::Repeat);
                     }
                 }
-                Ok(Err(error)) => {
-                    let connected = link.connected;
-                    self.hang_up();
-                    let error = ended(&self.camera.broker, connected, error);
-                    return Err(MqttError::Broker(error).into());
-                }
-                Err(_elapsed) if Instant::now() >= until => {
-                    let connected = self.link.as_ref().is_some_and(|link| link.connected);
-                    if !connected {
-                        self.hang_up();
-                    }
-                    return Err(MqttError::Silent(self.camera.to_string(), PATIENCE).into());
-                }
+                Err(_elapsed) if Instant::now() >= until => return Err(self.silent().into()),
                 Err(_elapsed) => {
                     if self.link.as_ref().is_some_and(|link| link.nudge <= Instant::now()) {
-                        self.start();
+                        self.with_link(Self::start);
                     }
                 }
             }
         }
     }
 
+    fn silent(&self) -> MqttError {
+        MqttError::Silent(self.camera.to_string(), PATIENCE)
+    }
+
     /// What the broker has sent waits here, so while there is a connection it must be taken.
     pub(crate) fn flow(&self) -> Flow {
         match &self.link {
-            Some(link) if link.connected => Flow::Stream,
-            _ => Flow::OnDemand,
+            Some(_) => Flow::Stream,
+            None => Flow::OnDemand,
         }
     }
 
     /// Stops the camera, if it was started from here, and disconnects.
     pub(crate) async fn pause(&mut self) {
-        if self.will != Will::Others && self.tell(Command::StopStream) {
-            self.will = Will::Others;
-        }
-        if let Some(link) = &mut self.link
-            && link.connected
-        {
-            link.events.pending.push_back(Request::Disconnect(Disconnect));
-            let gone = async {
-                while !matches!(
-                    link.events.poll().await,
-                    Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_)
-                ) {}
+        if self.started_by != StartedBy::Others {
+            let stop = |source: &mut Self, link: &mut Link| {
+                source.request(link, Command::StopStream);
+                source.started_by = StartedBy::Others;
             };
-            let _ = tokio::time::timeout(FAREWELL, gone).await;
+            self.with_link(stop);
         }
-        self.hang_up();
+        self.counts = self.counts();
+        if let Some(link) = self.link.take() {
+            let _ = tokio::time::timeout(FAREWELL, link.connection.close()).await;
+        }
     }
 
     fn hang_up(&mut self) {
@@ -328,113 +339,143 @@ impl MqttSource {
         self.link = None;
     }
 
-    /// Tells the camera to start. It was silent, so it is for us to stop, unless it says that it
-    /// publishes already: then its pictures are rare.
-    fn start(&mut self) {
-        let says = self.link.as_ref().and_then(|link| link.says);
-        if self.tell(Command::StartStream) && says != Some(true) && self.will == Will::Others {
-            self.will = Will::Asked;
+    /// Does something with the connection, if there is one. It is in its place again afterwards.
+    fn with_link<R>(&mut self, action: impl FnOnce(&mut Self, &mut Link) -> R) -> Option<R> {
+        let mut link = self.link.take()?;
+        let result = action(self, &mut link);
+        self.link = Some(link);
+        Some(result)
+    }
+
+    /// Requests the camera to start. It was silent, so it is for us to stop, unless it reports that
+    /// it publishes already: then its frames are rare.
+    fn start(&mut self, link: &mut Link) {
+        if link.says != Some(true) && self.started_by == StartedBy::Others {
+            self.started_by = StartedBy::Pending;
         }
-        if let Some(link) = &mut self.link {
-            link.nudge = Instant::now() + NUDGE;
-        }
+        self.request(link, Command::StartStream);
+        link.nudge = Instant::now() + NUDGE;
     }
 
     /// The camera has come. Whether it publishes from the start is not known yet.
-    fn welcome(&mut self) {
-        if self.will == Will::Asked {
-            self.will = Will::Others; // There was nobody to ask.
+    fn welcome(&mut self, link: &mut Link) {
+        if self.started_by == StartedBy::Pending {
+            self.started_by = StartedBy::Others; // It was not there to start.
         }
-        if let Some(link) = &mut self.link {
-            link.says = None;
-            link.nudge = Instant::now() + LISTEN;
-        }
-        if self.will == Will::Ours {
-            self.start();
+        link.says = None;
+        link.nudge = Instant::now() + LISTEN;
+        if self.started_by == StartedBy::Us {
+            self.start(link);
         }
     }
 
-    /// Says something to the camera, if that is wanted. Whether there is a connection.
-    fn tell(&mut self, command: Command) -> bool {
-        let Some(link) = self.link.as_mut().filter(|link| link.connected) else { return false };
+    /// Sends a command to the camera, if that is allowed.
+    fn request(&self, link: &mut Link, command: Command) {
         for prefix in &self.controls {
             if let Some((topic, payload)) = words(prefix, command) {
-                let message = Publish::new(topic, QoS::AtMostOnce, payload);
-                link.events.pending.push_back(Request::Publish(message));
+                link.connection.publish(&topic, &payload);
             }
         }
-        true
     }
 
-    fn take(&mut self, event: Event) -> Result<(), MqttError> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
-                link.connected = true;
-                link.events.set_network_options(network(true));
-                let filters = link.layouts.iter().flat_map(|(_, layout)| layout.filters());
-                let filters = filters.map(|filter| filter.to_string());
-                let status = self.prefix.status().to_string();
-                let others = [status, state_topic(self.prefix), Greeting::TOPIC.to_owned()];
-                let filters = filters.chain(others);
-                let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtMostOnce));
-                let subscribe = Request::Subscribe(Subscribe::new_many(filters));
-                link.events.pending.push_back(subscribe);
-                self.welcome();
+    /// Handles all packets that have come.
+    fn handle_input(&mut self, link: &mut Link) -> Result<(), MqttError> {
+        while let Some(packet) = link.connection.next()? {
+            let news = match packet {
+                Packet::Publish { topic, payload, retain } => {
+                    self.read(&mut link.layouts, topic, payload, retain)
+                }
+                Packet::SubAck { id, codes } => {
+                    let codes = codes.to_vec();
+                    let confirmed = link.connection.confirmed(id, &codes);
+                    self.confirmed(confirmed.unwrap_or_default().0, codes.len())?;
+                    News::None
+                }
+                Packet::Skipped { topic, bytes } => {
+                    let text = format!("skipped a message of {bytes} bytes on {topic}");
+                    self.throttle.warn(text);
+                    News::None
+                }
+                _ => News::None,
+            };
+            match news {
+                News::None => {}
+                News::Frames => {
+                    link.nudge = Instant::now() + NUDGE;
+                    if self.started_by == StartedBy::Pending {
+                        self.started_by = StartedBy::Us;
+                    }
+                }
+                News::Repeated => {
+                    link.nudge = Instant::now() + NUDGE;
+                    link.repeated = true;
+                }
+                News::Online(control) => {
+                    self.controls = control.map_or(self.controls.clone(), |control| vec![control]);
+                    self.welcome(link);
+                }
+                News::State(says) if says != link.says => {
+                    link.says = says;
+                    match says {
+                        Some(true) => link.nudge = Instant::now() + NUDGE,
+                        Some(false) => self.start(link),
+                        None => {}
+                    }
+                }
+                News::State(_) => {}
             }
-            Event::Incoming(Packet::SubAck(answer)) if refuses(&answer.return_codes) => {
-                self.hang_up();
-                return Err(BrokerError::NotAllowed(self.camera.broker.to_string()).into());
-            }
-            Event::Incoming(Packet::Publish(message)) => self.receive(&message),
-            _ => {}
         }
         Ok(())
     }
 
-    fn receive(&mut self, message: &Publish) {
-        if message.topic == Greeting::TOPIC {
-            match Greeting::parse(&message.payload) {
+    /// What a message says. A part of a frame goes to the layouts.
+    fn read(
+        &self,
+        layouts: &mut [(Layout, Buffers)],
+        topic: &str,
+        payload: &[u8],
+        retain: bool,
+    ) -> News {
+        if topic == Greeting::TOPIC {
+            return match Greeting::parse(payload) {
                 Ok(greeting) if self.camera.is_greeted_by(greeting.control) => {
-                    self.controls = vec![greeting.control.as_str().to_owned()];
-                    self.welcome();
+                    News::Online(Some(greeting.control.as_str().to_owned()))
                 }
-                _ => {}
-            }
-        } else if message.topic == self.prefix.status().to_string() {
-            if !message.retain && &message.payload[..] == b"online" {
-                self.welcome();
-            }
-        } else if message.topic == state_topic(self.prefix) {
-            let says = publishing(&message.payload);
-            let Some(link) = self.link.as_mut().filter(|link| link.says != says) else { return };
-            link.says = says;
-            match says {
-                Some(true) => link.nudge = Instant::now() + NUDGE,
-                Some(false) => self.start(),
-                None => {}
-            }
-        } else if let Some(link) = &mut self.link {
-            let delivery = Delivery::from_retain_flag(message.retain);
-            let now = self.clock.now();
-            for (_, layout) in &mut link.layouts {
-                match layout.push(&message.topic, &message.payload, delivery, now) {
-                    Ok(()) if !message.retain => {
-                        link.nudge = Instant::now() + NUDGE;
-                        if self.will == Will::Asked {
-                            self.will = Will::Ours;
-                        }
-                    }
-                    Ok(()) => {}
-                    Err(Refused::Late) => {
-                        link.nudge = Instant::now() + NUDGE;
-                        link.repeated = true;
-                    }
-                    Err(Refused::OtherTopic | Refused::Retained) => {}
-                    Err(refused) => log::debug!("{}: {refused}", message.topic),
-                }
+                _ => News::None,
+            };
+        }
+        if topic == self.prefix.status().to_string() {
+            let is_news = !retain && payload == b"online";
+            return if is_news { News::Online(None) } else { News::None };
+        }
+        if topic == self.prefix.state().to_string() {
+            return News::State(publishing(payload));
+        }
+        let mut news = News::None;
+        let (delivery, now) = (Delivery::from_retain_flag(retain), self.clock.now());
+        for (_, layout) in layouts {
+            match layout.push(topic, payload, delivery, now) {
+                Ok(()) if !retain => news = News::Frames,
+                Err(Refused::Late) => news = News::Repeated,
+                Ok(()) | Err(Refused::OtherTopic | Refused::Retained) => {}
+                Err(refused) => log::debug!("{topic}: {refused}"),
             }
         }
+        news
+    }
+
+    /// The broker has confirmed so many filters, but for those that it refuses.
+    fn confirmed(&mut self, refused: Vec<String>, all: usize) -> Result<(), MqttError> {
+        let broker = &self.camera.broker;
+        if refused.len() == all {
+            return Err(BrokerError::NotAllowed(broker.to_string()).into());
+        }
+        if !refused.is_empty() {
+            let topics = refused.join(", ");
+            let text = format!("the broker {broker} does not allow to subscribe to {topics}");
+            self.throttle.warn(text);
+        }
+        Ok(())
     }
 
     /// The next picture that is whole. The first one tells the layout.
@@ -457,8 +498,7 @@ impl MqttSource {
         for (_, other) in link.layouts.extract_if(.., |(name, _)| *name != layout) {
             self.counts.add(other.counts());
             for filter in other.filters() {
-                let unsubscribe = Unsubscribe::new(filter.to_string());
-                link.events.pending.push_back(Request::Unsubscribe(unsubscribe));
+                link.connection.unsubscribe(&[filter.to_string()]);
             }
         }
         if !self.announced {
@@ -476,13 +516,9 @@ impl MqttSource {
 }
 
 impl Link {
-    /// Connects with the first poll. There is no last will: the broker would stop the camera for
-    /// everybody else, too.
-    fn open(camera: &MqttCamera, prefix: Prefix<'static>) -> Self {
-        let options = options(&camera.broker, super::LARGEST_PICTURE + BESIDES, BESIDES);
-        let mut events = EventLoop::new(options, 1);
-        events.set_network_options(network(false));
-        let layouts = match camera.layout {
+    /// Subscribes to the topics of the camera: of one layout, or of all until a frame tells which.
+    fn open(mut connection: Connection, layout: Option<Layout>, prefix: Prefix<'static>) -> Self {
+        let layouts = match layout {
             Some(layout) => vec![layout],
             None => vec![Layout::Framed, Layout::Indexed, Layout::Whole],
         };
@@ -500,15 +536,28 @@ impl Link {
             }
             (layout, buffers)
         };
-        let layouts = layouts.into_iter().map(buffers).collect();
+        let layouts: Vec<_> = layouts.into_iter().map(buffers).collect();
+        let filters = layouts.iter().flat_map(|(_, layout)| layout.filters());
+        let filters = filters.map(|filter| filter.to_string());
+        let others = [prefix.status().to_string(), prefix.state().to_string()];
+        let filters = filters.chain(others).chain([Greeting::TOPIC.to_owned()]);
+        connection.subscribe(&filters.collect::<Vec<_>>());
         let nudge = Instant::now() + NUDGE;
-        Self { events, connected: false, layouts, nudge, says: None, repeated: false }
+        Self { connection, layouts, nudge, says: None, repeated: false }
     }
 }
 
-/// Where a camera of ours says what it is set to.
-fn state_topic(prefix: Prefix<'_>) -> String {
-    format!("{}/state", prefix.as_str())
+/// What a message says of the camera.
+enum News {
+    None,
+    /// Frames come.
+    Frames,
+    /// Its last frame comes again, or an older one.
+    Repeated,
+    /// It is there, and may have said where it takes commands.
+    Online(Option<String>),
+    /// Whether it publishes, if it reports that.
+    State(Option<bool>),
 }
 
 /// Whether a camera's state says that it publishes.
@@ -584,6 +633,7 @@ mod tests {
         let args = |no_control, prefix: Option<&str>| MqttSourceArgs {
             no_control,
             source_control_prefix: prefix.map(str::to_owned),
+            tls: MqttTlsArgs::default(),
         };
         assert_eq!(theirs.clone().with(&args(false, Some("a"))).controls(), ["a"]);
         assert!(theirs.clone().with(&args(true, Some("a"))).controls().is_empty());

@@ -1,0 +1,276 @@
+"""Defects put into the ring, one at a time, each of which a test must find: see README.md."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+TARGET = Path(os.environ.get("CAMWIRE_TARGET", ROOT / "target")) / "ring-mutations"
+
+LOOM = "--release --lib --test loom --features alloc"
+TESTS = "--tests --all-features"
+
+# The file in crates/camwire-ring/src, what stands there once, what takes its place, the tests to run,
+# and one that has to fail.
+MUTATIONS = {
+    "dropped grant wakes nobody": (
+        "publisher.rs",
+        "        self.slot.abort();\n        self.ring.wake_publisher(Event::SLOT);\n    }\n}\n\nimpl<M: Copy> Deref",
+        "        self.slot.abort();\n    }\n}\n\nimpl<M: Copy> Deref",
+        LOOM,
+        "grant_dropped_by_another_thread_makes_room",
+    ),
+    "abort is relaxed": (
+        "slot.rs",
+        "self.state.store(0, Ordering::Release);",
+        "self.state.store(0, Ordering::Relaxed);",
+        LOOM,
+        "grant_dropped_by_another_thread_makes_room",
+    ),
+    "a publisher leaves without Release": (
+        "life.rs",
+        "self.0.fetch_and(!HAS_PUBLISHER, Ordering::Release);",
+        "self.0.fetch_and(!HAS_PUBLISHER, Ordering::Relaxed);",
+        LOOM,
+        "next_publisher_goes_on_where_the_last_has_stopped",
+    ),
+    "a publisher comes without Acquire": (
+        "life.rs",
+        "self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, claim)",
+        "self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim)",
+        LOOM,
+        "next_publisher_goes_on_where_the_last_has_stopped",
+    ),
+    "a publisher that sleeps does not look again": (
+        "publisher.rs",
+        "        match attempt(self) {\n            Some(done) => Poll::Ready(done),\n            None => Poll::Pending,\n        }",
+        "        Poll::Pending",
+        LOOM,
+        "keep_all_keeps_all",
+    ),
+    "a reader that sleeps does not look again": (
+        "reader.rs",
+        "            taken = self.take(which);\n        }\n        match taken",
+        "        }\n        match taken",
+        LOOM,
+        "no_wake_is_lost",
+    ),
+    "publish is relaxed": (
+        "slot.rs",
+        "self.state.store(HELD | tag, Ordering::Release);",
+        "self.state.store(HELD | tag, Ordering::Relaxed);",
+        LOOM,
+        "latest_is_whole",
+    ),
+    "a lease is taken without Acquire": (
+        "slot.rs",
+        "                Ordering::Acquire,\n                Ordering::Relaxed,\n            ) {\n                Ok(_) => break,",
+        "                Ordering::Relaxed,\n                Ordering::Relaxed,\n            ) {\n                Ok(_) => break,",
+        LOOM,
+        "latest_is_whole",
+    ),
+    "a lease ends without Release": (
+        "slot.rs",
+        "self.state.fetch_sub(1, Ordering::Release)",
+        "self.state.fetch_sub(1, Ordering::Relaxed)",
+        LOOM,
+        "latest_is_whole",
+    ),
+    "a slot is taken without Acquire": (
+        "slot.rs",
+        "let free = self.state.load(Ordering::Acquire) & (LEASES | HELD | GRANT) == 0;",
+        "let free = self.state.load(Ordering::Relaxed) & (LEASES | HELD | GRANT) == 0;",
+        LOOM,
+        "latest_is_whole",
+    ),
+    "an item is withdrawn without Acquire": (
+        "slot.rs",
+        "self.state.fetch_and(!HELD, Ordering::AcqRel)",
+        "self.state.fetch_and(!HELD, Ordering::Release)",
+        LOOM,
+        "latest_is_whole",
+    ),
+    "there is no second look for a slot": (
+        "publisher.rs",
+        "            .or_else(|| self.take_free());\n        let (number",
+        ";\n        let (number",
+        LOOM,
+        "a_lease_and_two_more_slots_are_enough",
+    ),
+    "readers are woken without a fence": (
+        "ring.rs",
+        "    pub(crate) fn wake_readers(&self, event: Event) {\n        fence(Ordering::SeqCst);",
+        "    pub(crate) fn wake_readers(&self, event: Event) {",
+        LOOM,
+        "no_wake_is_lost",
+    ),
+    "the publisher is woken without a fence": (
+        "ring.rs",
+        "    pub(crate) fn wake_publisher(&self, event: Event) {\n        fence(Ordering::SeqCst);",
+        "    pub(crate) fn wake_publisher(&self, event: Event) {",
+        LOOM,
+        "keep_all_keeps_all",
+    ),
+    "a task registers without a fence": (
+        "waker.rs",
+        "        fence(Ordering::SeqCst);\n        // At the very end",
+        "        // At the very end",
+        LOOM,
+        "an_event_is_seen_or_wakes_the_task",
+    ),
+    "an item wakes nobody": (
+        "publisher.rs",
+        "        ring.wake_readers(Event::ITEM);\n        Ok(sequence)",
+        "        Ok(sequence)",
+        LOOM,
+        "no_wake_is_lost",
+    ),
+    "the end of the stream wakes nobody": (
+        "publisher.rs",
+        "        self.ring.life.end();\n        self.ring.wake_readers(Event::ITEM);",
+        "        self.ring.life.end();",
+        LOOM,
+        "no_wake_is_lost",
+    ),
+    "the end of the ring wakes nobody": (
+        "ring.rs",
+        "        self.life.close();\n        self.wake_readers(Event::ITEM);",
+        "        self.life.close();",
+        LOOM,
+        "a_third_thread_closes_the_ring",
+    ),
+    "items passed by wake nobody": (
+        "reader.rs",
+        "        if has_passed_others {",
+        "        if false && has_passed_others {",
+        LOOM,
+        "items_passed_by_make_room_on_a_ring_that_keeps_all",
+    ),
+    "a lease that ends wakes nobody": (
+        "ring.rs",
+        "Released::Held | Released::Free => self.wake_publisher(Event::SLOT),",
+        "Released::Held | Released::Free => {}",
+        LOOM,
+        "keep_all_keeps_all",
+    ),
+    "a lease of an item that the ring offers is asked back": (
+        "slot.rs",
+        "let leases = |state: &u32| state & (HELD | GRANT) == 0 && state & LEASES != 0;",
+        "let leases = |state: &u32| state & LEASES != 0;",
+        LOOM,
+        "the_newest_item_is_not_asked_back_in_place_of_another",
+    ),
+    "the mark of leases asked back stays": (
+        "slot.rs",
+        "self.state.store(HELD | tag, Ordering::Release);",
+        "self.state.store(HELD | tag | self.state.load(Ordering::Relaxed) & REVOKED, Ordering::Release);",
+        TESTS,
+        None,
+    ),
+    "the age of leases is not reset": (
+        "slot.rs",
+        "        self.wanted_since.store(0);\n        self.state.store(HELD",
+        "        self.state.store(HELD",
+        TESTS,
+        "revocation",
+    ),
+    "a reader holds back with the place of the one before": (
+        "reader.rs",
+        ".compare_exchange(VACANT, LIVE, Ordering::Acquire, Ordering::Relaxed)",
+        ".compare_exchange(VACANT, kind, Ordering::Acquire, Ordering::Relaxed)",
+        LOOM,
+        "keep_all",
+    ),
+    "a stream ends without Release": (
+        "life.rs",
+        "self.0.fetch_or(ENDED, Ordering::Release);",
+        "self.0.fetch_or(ENDED, Ordering::Relaxed);",
+        LOOM,
+        "no_wake_is_lost",
+    ),
+    "the head is stored relaxed": (
+        "publisher.rs",
+        "ring.head.store(position.wrapping_add(1), Ordering::Release);",
+        "ring.head.store(position.wrapping_add(1), Ordering::Relaxed);",
+        LOOM,
+        "no_wake_is_lost",
+    ),
+    "a reader whose stream has ended holds back": (
+        "reader.rs",
+        "        self.entry.kind.store(LIVE, Ordering::Relaxed);\n        self.ring.wake_publisher(Event::SLOT);",
+        "        self.ring.wake_publisher(Event::SLOT);",
+        TESTS,
+        "model",
+    ),
+    "rewound items count as missed": (
+        "reader.rs",
+        "        self.highest = self.highest.max(sequence);",
+        "        self.highest = sequence;",
+        TESTS,
+        "model",
+    ),
+    "a place of a list is left without Release": (
+        "wait.rs",
+        "place.is_taken.store(false, Ordering::Release);",
+        "place.is_taken.store(false, Ordering::Relaxed);",
+        LOOM,
+        "place_is_used_by_one_task_after_the_other",
+    ),
+    "a list wakes without a fence": (
+        "wait.rs",
+        "        fence(Ordering::SeqCst);\n        for place",
+        "        for place",
+        LOOM,
+        "place_is_used_by_one_task_after_the_other",
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def copy():
+    """A copy of the workspace, in which the ring may be broken."""
+    folder = TARGET / "workspace"
+    shutil.rmtree(folder, ignore_errors=True)
+    ignored = shutil.ignore_patterns("target", ".git", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    return folder
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutation_is_found(copy, name):
+    file, old, new, tests, finder = MUTATIONS[name]
+    source = copy / "crates/camwire-ring/src" / file
+    original = source.read_text()
+    assert original.count(old) == 1, f"{file} has changed: bring this list up to date"
+    source.write_text(original.replace(old, new))
+    try:
+        failed = failed_tests(copy, tests, finder)
+    finally:
+        source.write_text(original)
+    print(f"{name}: {', '.join(failed)}")
+    assert failed, "no test finds it"
+
+
+def failed_tests(folder, tests, finder):
+    loom = {"RUSTFLAGS": "--cfg loom"} if tests is LOOM else {"CAMWIRE_RING_SECONDS": "3"}
+    target = TARGET / ("loom" if loom.get("RUSTFLAGS") else "tests")
+    command = ["cargo", "test", "--package", "camwire-ring", *tests.split(), "--no-fail-fast"]
+    command += ["--target-dir", target, "--"] + ([finder] if finder else [])
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **loom},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+    except subprocess.TimeoutExpired:
+        return ["(it hangs)"]
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("test result:") for line in lines), done.stdout
+    return [line.split()[1] for line in lines if line.endswith("... FAILED")]
