@@ -10,7 +10,8 @@ use embedded_io_async::Read;
 
 use crate::config::Config;
 use crate::http::access::{Access, Denial};
-use crate::http::application::{Application, Exchange};
+use crate::http::application::{Application, Exchange, Parts};
+use crate::http::body::Incoming;
 use crate::http::head::{HeadError, RequestLine};
 use crate::http::receive::{Fields, receive_head};
 use crate::http::response::{Connection, ResponseWriter};
@@ -157,7 +158,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let (clock, config) = (self.hub.clock(), self.hub.config());
         let mut line = RequestLine::new();
         let head = receive_head(&mut connection.read, clock, config, PROTOCOLS, &mut line).await?;
-        let Fields { upgraded, access } = match head {
+        let Fields { upgraded, access, body } = match head {
             Ok(fields) => fields,
             Err(error) => return Ok(Received::Refused(Refusal::Head(error))),
         };
@@ -166,11 +167,15 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Routed::Server(received) => return Ok(received),
             Routed::Application(target) => target,
         };
-        let has_body = !matches!(target.method, "GET" | "HEAD");
-        let exchange = Exchange { target, out: connection.out.reborrow() };
-        self.application.answer(exchange).await?;
-        if has_body {
-            connection.drain().await;
+        let may_have_body = !matches!(target.method, "GET" | "HEAD");
+        {
+            let Connection { read, out, .. } = &mut *connection;
+            let incoming = Incoming { read, early: line.early(), fields: body };
+            let parts = &mut Parts { target, incoming, out: out.reborrow() };
+            self.application.answer(Exchange { parts }).await?;
+        }
+        if may_have_body {
+            connection.drain().await; // It need not have been read.
         }
         Ok(Received::Answered)
     }

@@ -130,7 +130,9 @@ impl Credentials {
     }
 
     pub(crate) fn allow_token(&self, given: &[u8]) -> bool {
-        self.token.is_some_and(|token| is_secret(given.iter().copied(), given.len(), token.bytes(), token.len()))
+        self.token.is_some_and(|token| {
+            is_secret(given.iter().copied(), given.len(), token.bytes(), token.len())
+        })
     }
 }
 
