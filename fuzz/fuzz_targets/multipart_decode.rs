@@ -34,10 +34,9 @@ fuzz_target!(|input: Input<'_>| {
         blank_line_before_head: g,
         junk_in_head: h,
         glued_delimiter: i,
-        wrong_length: match input.wrong_length % 4 {
+        wrong_length: match input.wrong_length % 3 {
             0 => WrongLength::Refuse,
-            1 => WrongLength::Resynchronise,
-            2 => WrongLength::Continue,
+            1 => WrongLength::Continue,
             _ => WrongLength::Ignore,
         },
     };

@@ -64,9 +64,6 @@ pub enum WrongLength {
     /// The first part whose length is wrong ends the stream with
     /// [`DecodeErrorKind::LengthMismatch`](crate::DecodeErrorKind::LengthMismatch).
     Refuse,
-    /// A part whose length is wrong is dropped, and the next delimiter is searched for. Parts
-    /// whose length is right cost nothing per byte.
-    Resynchronise,
     /// A part whose length is too small goes on to the next delimiter, as browsers have it, and so
     /// does one whose length is no number, or beyond [`Limits::part_bytes`]. Parts whose length is
     /// right cost nothing per byte. A length that is too large takes what follows along, unless the caller notices:
@@ -121,8 +118,8 @@ pub struct Limits {
     pub head_bytes: u32,
     /// Fields in one head. Beyond, the part is dropped.
     pub head_fields: u16,
-    /// Bytes of one part without its head: declared ones before any is taken, and arrived ones
-    /// where none were declared, or with [`WrongLength::Continue`]. Beyond, the part is dropped.
+    /// Bytes of one part without its head: arrived ones, and with [`WrongLength::Refuse`] declared
+    /// ones, before any is taken. Beyond, the part is dropped.
     pub part_bytes: u32,
     /// Bytes before the first delimiter. Beyond, the stream is given up.
     pub preamble_bytes: u32,

@@ -15,10 +15,11 @@ pub struct Decoder {
     delimiter: Delimiter,
     finder: Finder,
     state: State,
-    /// A delimiter that has begun. Its bytes are used up and not part of any event yet.
+    /// A delimiter that has begun. Its bytes are used up, and held in the line.
     partial: Partial,
     /// The line of a head that has begun, or bytes of which it is not known yet what they are. In
-    /// [`State::Scanned`], those that turned out to be payload and are still to be told.
+    /// [`State::Scanned`], those that may be a delimiter, or, if none has begun, that turned out to be
+    /// payload and are still to be told.
     line: Line,
     head: Head,
     /// `PartStart` has been told.
@@ -398,7 +399,8 @@ impl Decoder {
     }
 
     /// So many bytes of `input` are payload of a part that a delimiter ends, or that was dropped.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn frame_may_end(&mut self, input: &[u8], bytes: usize) {
         if self.delimiter.may_follow(input.get(..bytes).unwrap_or_default()) {
             self.partial = Partial::LINE_START;
@@ -427,33 +429,19 @@ impl Decoder {
     }
 
     fn length_mismatch(&mut self) -> Progress {
-        let declared = self.head.head.content_length.unwrap_or_default();
-        match self.config.quirks.wrong_length {
-            WrongLength::Refuse => {
-                return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
-            }
-            WrongLength::Continue => {
-                self.state = State::Scanned;
-                return self.no_delimiter();
-            }
-            _ => {}
+        if self.config.quirks.wrong_length == WrongLength::Refuse {
+            let declared = self.head.head.content_length.unwrap_or_default();
+            return self.fail(DecodeErrorKind::LengthMismatch { declared }, self.offset);
         }
-        self.partial = Partial::default();
-        self.drop_part(DropReason::LengthMismatch { declared })
-    }
-
-    /// What looked like a delimiter is payload.
-    fn no_delimiter(&mut self) -> Progress {
-        for piece in self.delimiter.matched(&self.partial) {
-            self.line.push(piece);
-        }
+        self.state = State::Scanned;
         self.partial = Partial::default();
         Progress::Again
     }
 
     fn scanned(&mut self, input: &mut &[u8]) -> Progress {
-        if self.line.left() > 0 {
-            return self.payload(self.line.left());
+        let held = self.line.left();
+        if held > 0 && self.partial.is_none() {
+            return self.payload(held);
         }
         if input.is_empty() {
             return Progress::Hungry;
@@ -469,7 +457,10 @@ impl Decoder {
             }
         }
         match self.step(input) {
-            Step::Mismatch => self.no_delimiter(),
+            Step::Mismatch => {
+                self.partial = Partial::default();
+                Progress::Again
+            }
             step => self.part_end(step),
         }
     }
@@ -650,30 +641,26 @@ impl Decoder {
         if self.head.junk && !quirks.junk_in_head {
             return self.drop_line(DropReason::BadHead);
         }
-        let length = match quirks.wrong_length {
-            WrongLength::Ignore => None,
-            WrongLength::Continue if self.head.bad_length => {
-                self.head.head.content_length = None;
-                None
+        let refuses = quirks.wrong_length == WrongLength::Refuse;
+        if self.head.bad_length {
+            if refuses {
+                return self.drop_line(DropReason::BadLength);
             }
-            // Not believed: beyond the limit the part is dropped anyway.
-            WrongLength::Continue => {
-                let limit = u64::from(limits.part_bytes);
-                self.head.head.content_length.filter(|&length| length <= limit)
-            }
-            _ if self.head.bad_length => return self.drop_line(DropReason::BadLength),
-            _ => self.head.head.content_length,
-        };
-        match length {
-            Some(needed) if needed > u64::from(limits.part_bytes) => {
-                let limit = limits.part_bytes;
-                return self.drop_line(DropReason::TooLarge { needed, limit });
-            }
-            Some(left) => {
+            self.head.head.content_length = None;
+        }
+        // What is longer than it may be is dropped, whether its length is believed or not.
+        let limit = limits.part_bytes;
+        match self.head.head.content_length {
+            Some(left)
+                if left <= u64::from(limit) && quirks.wrong_length != WrongLength::Ignore =>
+            {
                 self.state = State::Counted;
                 self.left = left as usize; // within the limit, which has 32 bits
             }
-            None => {
+            Some(needed) if refuses => {
+                return self.drop_line(DropReason::TooLarge { needed, limit });
+            }
+            _ => {
                 self.state = State::Scanned;
                 self.partial = Partial::LINE_START;
             }
@@ -770,7 +757,8 @@ impl Decoder {
                 if step == Step::Unknown {
                     self.state = State::Learn;
                 }
-                let bytes = self.partial.len();
+                let bytes = self.line.left();
+                self.line.clear();
                 self.partial = Partial::default();
                 return self.discard(bytes);
             }
@@ -826,16 +814,18 @@ impl Decoder {
 
     // --- Input ---
 
-    /// Goes on with a delimiter as far as the input goes.
+    /// Goes on with a delimiter as far as the input goes. What is used up is kept: it may be payload.
     fn step(&mut self, input: &mut &[u8]) -> Step {
         let leap = self.delimiter.leap(&mut self.partial, input);
-        self.consume(input, leap);
+        let piece = self.consume(input, leap);
+        self.line.push(piece);
         while let Some(&byte) = input.first() {
             let step = self.delimiter.step(&mut self.partial, byte);
             if matches!(step, Step::Mismatch | Step::Delimiter) {
                 return step;
             }
-            self.consume(input, 1);
+            let piece = self.consume(input, 1);
+            self.line.push(piece);
             if step != Step::More {
                 return step;
             }

@@ -21,9 +21,6 @@ pub(crate) struct Delimiter {
 /// How much of the delimiter the bytes up to now may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Partial {
-    /// Where the match began: 0 at the CR, 1 at the LF, 2 at the dashes, with the line end
-    /// already gone.
-    start: u8,
     /// Where in the delimiter it stands; 0 for no match under way.
     at: u8,
     /// It is without the first two dashes.
@@ -32,16 +29,10 @@ pub(crate) struct Partial {
 
 impl Partial {
     /// The next byte is the first of a line.
-    pub(crate) const LINE_START: Self = Self { start: 2, at: 2, short: false };
+    pub(crate) const LINE_START: Self = Self { at: 2, short: false };
 
     pub(crate) const fn is_none(&self) -> bool {
         self.at == 0
-    }
-
-    /// How many bytes have matched, besides a line end that was already gone.
-    pub(crate) fn len(&self) -> usize {
-        let missing = if self.short { 2 } else { 0 };
-        usize::from(self.at.saturating_sub(self.start).saturating_sub(missing))
     }
 }
 
@@ -107,13 +98,6 @@ impl Delimiter {
         self.bytes.get(usize::from(from)..usize::from(to)).unwrap_or_default()
     }
 
-    /// The bytes that have matched, in two pieces.
-    pub(crate) fn matched(&self, partial: &Partial) -> [&[u8]; 2] {
-        let &Partial { start, at, short } = partial;
-        let (end, from) = if short { (2, 4) } else { (at, at) };
-        [self.bytes(start, end), self.bytes(from, at)]
-    }
-
     /// Whether a delimiter whose end is still out has all of its boundary.
     pub(crate) const fn is_whole(&self, partial: &Partial) -> bool {
         partial.at >= self.len
@@ -125,8 +109,8 @@ impl Delimiter {
         let at = partial.at;
         if at == 0 {
             *partial = match byte {
-                b'\r' => Partial { start: 0, at: 1, short: false },
-                b'\n' if self.lf => Partial { start: 1, at: 2, short: false },
+                b'\r' => Partial { at: 1, short: false },
+                b'\n' if self.lf => Partial { at: 2, short: false },
                 _ => return Step::Mismatch,
             };
             return Step::More;
@@ -142,8 +126,7 @@ impl Delimiter {
             }
             let skipped = at.wrapping_add(2);
             if at == self.short_at && !partial.short && expected(skipped) == Some(byte) {
-                *partial =
-                    Partial { start: partial.start, at: skipped.wrapping_add(1), short: true };
+                *partial = Partial { at: skipped.wrapping_add(1), short: true };
                 return Step::More;
             }
             return Step::Mismatch;
@@ -175,8 +158,7 @@ impl Delimiter {
         if rest.is_empty() || !self.is_known() || !input.starts_with(rest) {
             return 0;
         }
-        let start = if partial.at == 0 { from } else { partial.start };
-        *partial = Partial { start, at: self.len, short: partial.short };
+        *partial = Partial { at: self.len, short: partial.short };
         rest.len()
     }
 

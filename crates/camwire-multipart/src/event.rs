@@ -59,24 +59,16 @@ pub enum DropReason {
     #[error("its head has no end")]
     HeadUnfinished,
     /// The `Content-Length` is no number, or there are two that differ, and
-    /// [`WrongLength::Continue`](crate::WrongLength::Continue) is not set.
+    /// [`WrongLength::Refuse`](crate::WrongLength::Refuse) is set.
     #[error("its Content-Length is no number")]
     BadLength,
     /// [`Limits::part_bytes`](crate::Limits::part_bytes)
     #[error("it has {needed} bytes or more, the limit is {limit}")]
     TooLarge {
-        /// The declared length; without one, one more than the limit.
+        /// The declared length, if it is believed; else one more than the limit.
         needed: u64,
         /// The limit.
         limit: u32,
-    },
-    /// No delimiter follows after as many bytes as were declared, and
-    /// [`WrongLength::Resynchronise`](crate::WrongLength::Resynchronise) is set. The part may have
-    /// been shorter or longer. If shorter, the next one, which began inside of it, is lost, too.
-    #[error("its Content-Length of {declared} is wrong")]
-    LengthMismatch {
-        /// The `Content-Length`.
-        declared: u64,
     },
     /// The input ended inside of it.
     #[error("the stream ended inside of it")]

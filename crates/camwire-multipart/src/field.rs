@@ -21,10 +21,10 @@ enum Name {
 pub enum ContentType {
     /// `image/jpeg`, or `image/jpg` or `image/pjpeg`, which are not registered but sent.
     Jpeg,
-    /// Text, sound, or anything else that is no JPEG frame.
+    /// Text or sound.
     Other,
-    /// There is none, or one that JPEG frames are sent with, too: `application/octet-stream`, and
-    /// other types of images and videos.
+    /// There is none, or another. JPEG frames are sent with many types, such as
+    /// `application/octet-stream`.
     #[default]
     Unknown,
 }
@@ -117,21 +117,15 @@ fn known(name: &[u8]) -> Name {
 }
 
 fn content_type(value: &[u8]) -> ContentType {
-    if same(value, b"image/jpeg") {
-        return ContentType::Jpeg; // As all but a few say it.
-    }
     let end = find_byte(b';', value).unwrap_or(value.len());
     let media = trim(value.get(..end).unwrap_or_default());
-    let is = |text: &[u8]| same(media, text);
-    let begins = |text: &[u8]| media.get(..text.len()).is_some_and(|start| same(start, text));
-    match media {
-        [] => ContentType::Unknown,
-        _ if is(b"image/jpeg") || is(b"image/jpg") || is(b"image/pjpeg") => ContentType::Jpeg,
-        _ if is(b"application/octet-stream") || begins(b"image/") || begins(b"video/") => {
-            ContentType::Unknown
-        }
-        _ => ContentType::Other,
+    let start = media.get(..5).unwrap_or_default();
+    if same(start, b"text/") || same(start, b"audio") {
+        return ContentType::Other;
     }
+    let is_jpeg =
+        [&b"image/jpeg"[..], b"image/jpg", b"image/pjpeg"].iter().any(|jpeg| same(media, jpeg));
+    if is_jpeg { ContentType::Jpeg } else { ContentType::Unknown }
 }
 
 /// The number that has these digits, one or more, behind those of `n`, if 64 bits are enough.
@@ -225,7 +219,7 @@ mod tests {
             ("Application/Octet-Stream", ContentType::Unknown),
             ("", ContentType::Unknown),
             ("; a=b", ContentType::Unknown),
-            ("image", ContentType::Other),
+            ("image", ContentType::Unknown),
             ("text/plain", ContentType::Other),
             ("audio/basic", ContentType::Other),
         ] {

@@ -693,9 +693,6 @@ impl<const N: usize> Intake<N> {
     }
 
     fn part_dropped(&mut self, reason: DropReason) -> Option<Captured> {
-        if matches!(reason, DropReason::LengthMismatch { .. }) {
-            self.counts.wrong_length = self.counts.wrong_length.saturating_add(1);
-        }
         let result = match (&self.phase, reason) {
             // Told already, or of no interest.
             (Phase::Ignoring, _) => None,

@@ -2,7 +2,7 @@ use crate::surroundings::{AnyCamera, AnyClock, opaque, run};
 use camwire_capture::{
     CaptureConfig, Follow, FrameRing, FrameRingMemory, Policy, SourceStatus, capture_loop,
 };
-use camwire_frame::{FrameInfo, Instant};
+use camwire_frame::FrameInfo;
 use core::time::Duration;
 
 /// Any policy, and everything that a publisher and readers can do.

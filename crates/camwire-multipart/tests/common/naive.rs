@@ -310,8 +310,11 @@ impl Naive<'_> {
                     let media = value.split(';').next().unwrap().to_ascii_lowercase();
                     let media = media.trim_matches([' ', '\t', '\r', '\n', '\x0C']);
                     content_type = match media {
-                        "image/jpeg" | "image/jpg" => ContentType::Jpeg,
-                        _ => ContentType::Other,
+                        "image/jpeg" | "image/jpg" | "image/pjpeg" => ContentType::Jpeg,
+                        _ if media.starts_with("text/") || media.starts_with("audio") => {
+                            ContentType::Other
+                        }
+                        _ => ContentType::Unknown,
                     };
                 }
                 "content-length" => {
@@ -335,7 +338,7 @@ impl Naive<'_> {
                 _ => {}
             }
         }
-        if bad_length && quirks.wrong_length == WrongLength::Continue {
+        if bad_length && quirks.wrong_length != WrongLength::Refuse {
             head.content_length = None;
         }
         let reason = if fields == 0 {
@@ -359,18 +362,13 @@ impl Naive<'_> {
             return self.scanned(at, at, None, true);
         } else if junk && !quirks.junk_in_head {
             Some(DropReason::BadHead)
-        } else if bad_length
-            && !matches!(quirks.wrong_length, WrongLength::Ignore | WrongLength::Continue)
-        {
+        } else if bad_length && quirks.wrong_length == WrongLength::Refuse {
             Some(DropReason::BadLength)
         } else {
             head.content_length
                 .filter(|&needed| {
                     needed > u64::from(limits.part_bytes)
-                        && !matches!(
-                            quirks.wrong_length,
-                            WrongLength::Ignore | WrongLength::Continue
-                        )
+                        && quirks.wrong_length == WrongLength::Refuse
                 })
                 .map(|needed| DropReason::TooLarge { needed, limit: limits.part_bytes })
         };
@@ -460,12 +458,8 @@ impl Naive<'_> {
                 if self.config.quirks.wrong_length == WrongLength::Continue {
                     return self.scanned_on(start, at);
                 }
-                if self.config.quirks.wrong_length == WrongLength::Refuse {
-                    let kind = DecodeErrorKind::LengthMismatch { declared };
-                    return Err(DecodeError { kind, offset: at as u64 });
-                }
-                self.drop(DropReason::LengthMismatch { declared }, at);
-                self.search(at, false, at, false)
+                let kind = DecodeErrorKind::LengthMismatch { declared };
+                Err(DecodeError { kind, offset: at as u64 })
             }
         }
     }

@@ -85,7 +85,6 @@ pub fn config() -> Config {
         junk_in_head: flag(),
         wrong_length: one_of([
             WrongLength::Refuse,
-            WrongLength::Resynchronise,
             WrongLength::Continue,
             WrongLength::Ignore,
         ]),

@@ -34,7 +34,7 @@ pub fn lengths_beyond_32_bits() {
     // Whoever cuts these to 32 bits believes that 4 bytes follow, and all is well.
     for length in [1 << 32 | 4, 1 << 63 | 4] {
         let head = PartHead { content_length: Some(length), ..PartHead::default() };
-        let quirks = Quirks { wrong_length: WrongLength::Resynchronise, ..Quirks::CAMERAS };
+        let quirks = Quirks { wrong_length: WrongLength::Refuse, ..Quirks::CAMERAS };
         let mut decoder = decoder_by(Config { quirks, ..Config::default() });
         let limit = Config::default().limits.part_bytes;
         assert_eq!(decoder.feed(ENCODER.opening()).next(), Ok(None));
