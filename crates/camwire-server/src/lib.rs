@@ -30,7 +30,7 @@ pub use http::credentials::{Credentials, Login};
 pub use http::head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
 pub use http::response::Answer;
 pub use http::target::{Method, RequestError};
-pub use hub::{Hub, TooManyViewers};
+pub use hub::{CameraName, Hub, TooManyViewers};
 pub use relay::http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
 #[cfg(feature = "ingest")]
 pub use relay::pull::{PullError, WebSocketSource};
