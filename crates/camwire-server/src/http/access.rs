@@ -70,10 +70,10 @@ impl<'c> Access<'c> {
     /// A field line. Those of other names do not matter.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
-            self.is_authorized |= self.config.credentials.allow(value);
+            self.is_authorized |= self.config.credentials.allow_authorization(value);
             #[cfg(feature = "ingest")]
             {
-                self.is_pusher |= self.pushers().allow(value);
+                self.is_pusher |= self.pushers().allow_authorization(value);
             }
         } else if name.eq_ignore_ascii_case(b"host") {
             let hosts = self.config.hosts;
