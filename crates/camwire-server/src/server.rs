@@ -91,9 +91,9 @@ impl<'s, C: Clock> Server<'s, C> {
     /// with every path of a server of one. `/` shows all of them, and `/stats`, `/healthz` and
     /// `/metrics` are about all.
     ///
-    /// Logins, `hosts`, `origins` and `cors` are those of the first camera's [`Config`]; so is the
-    /// `ingest_token`, with which cameras may push to those that have one. The rest of the
-    /// configuration is each camera's own, and so are the places for viewers.
+    /// Logins, `hosts`, `origins` and `cors` are those of the first camera's [`Config`]. Cameras may push
+    /// to those that have an `ingest_token`, all with the token of the first that has one. The rest of
+    /// the configuration is each camera's own, and so are the places for viewers.
     ///
     /// `None` if there are none, or not all of them have a name of their own.
     #[must_use]
@@ -221,7 +221,11 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     {
         let (clock, config) = (self.hub().clock(), self.config());
         let mut line = RequestLine::new();
-        let head = receive_head(&mut connection.read, clock, config, PROTOCOLS, &mut line).await?;
+        let access = Access::new(config);
+        #[cfg(feature = "ingest")]
+        let access = access.with_ingest_token(self.ingest_token());
+        let (read, rules) = (&mut connection.read, (config, access));
+        let head = receive_head(read, clock, rules, PROTOCOLS, &mut line).await?;
         let Fields { upgraded, access, body } = match head {
             Ok(fields) => fields,
             Err(error) => return Ok(Received::Refused(Refusal::Head(error))),
@@ -242,6 +246,12 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             connection.drain().await; // It need not have been read.
         }
         Ok(Received::Answered)
+    }
+
+    /// The token of cameras that push, which they share.
+    #[cfg(feature = "ingest")]
+    fn ingest_token(&self) -> Option<&'static str> {
+        self.hubs().iter().find_map(|hub| hub.config().ingest_token)
     }
 
     /// Decides what becomes of a request whose head has come.

@@ -255,3 +255,21 @@ fn cameras_push_to_their_names() {
     assert_eq!(status(&push("/front/ingest", "wrong")), "401");
     assert_eq!(status(&push("/ingest", "P")), "404");
 }
+
+#[cfg(feature = "ingest")]
+#[test]
+fn only_cameras_with_a_token_take_pushes() {
+    let world = World::new();
+    let mut config = Config::default();
+    let captured = hub(Some("captured"), world.clock, &config);
+    config.ingest_token = Some("P");
+    let hubs = vec![captured, hub(Some("pushed"), world.clock, &config)];
+    let server = leak(Server::of_cameras(hubs.leak()).unwrap());
+    let mut several = Several { world, server, publishers: Vec::new() };
+    let mut ingest = |name: &str| {
+        let head = "Host: a\r\nAuthorization: Bearer P\r\n\r\n";
+        several.send(format!("GET /{name}/ingest HTTP/1.1\r\n{head}")).response().status
+    };
+    assert_eq!((ingest("captured"), ingest("pushed")), (404, 426), "no Upgrade");
+    assert_eq!(several.fetch("/pushed/ingest").status, 401);
+}

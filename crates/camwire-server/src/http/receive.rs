@@ -24,14 +24,13 @@ pub(crate) struct Fields<'c> {
 pub(crate) async fn receive_head<'c, R: Read>(
     read: &mut R,
     clock: &impl Clock,
-    config: &'c Config,
+    (config, mut access): (&'c Config, Access<'c>),
     protocols: &'static [&'static str],
     line: &mut RequestLine,
 ) -> Result<Result<Fields<'c>, HeadError>, Disconnect<R::Error>> {
     let deadline = clock.now() + config.head_timeout;
     let mut head = HeadReader::new(line);
     let mut upgrade = Upgrade::new(config, protocols);
-    let mut access = Access::new(config);
     let mut body = BodyFields::new();
     let mut buffer = [0; 128];
     loop {
