@@ -27,7 +27,7 @@ use crate::routes::control::{control, status};
 use crate::routes::health::health;
 #[cfg(feature = "cameras")]
 use crate::routes::overview::{Overview, directory, overview};
-use crate::routes::page::PAGE;
+use crate::routes::page::{PAGE, page};
 use crate::routes::request::{Request, Route};
 use crate::routes::stats::stats;
 use crate::routes::stream::stream;
@@ -192,7 +192,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         // Only with the fields of a handshake is there anything to accept.
         let upgraded = upgraded.unwrap_or(Err(UpgradeRefusal::NoUpgrade));
         match (request.route, upgraded) {
-            (Route::Page, _) => connection.out.answer(&PAGE).await,
+            (Route::Page, _) => page(&mut connection.out, &PAGE).await,
             (Route::Stream(options), _) => stream(hub, &mut connection, options).await,
             (Route::WebSocket(options), Ok(acceptance)) => {
                 websocket(hub, &mut connection, options, &acceptance).await

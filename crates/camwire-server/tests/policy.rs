@@ -195,6 +195,42 @@ fn every_answer_but_the_page_forbids_scripts() {
     assert_eq!(answers.0, all);
 }
 
+#[test]
+fn page_runs_its_own_script_only_and_is_framed_by_allowed_origins_only() {
+    for (origins, ancestors) in [
+        (&[][..], "'self'"),
+        (&["https://a.example:8443"], "'self' https://a.example:8443"),
+        (
+            &["http://b.example", "null", "http://c; x", "http://d"],
+            "'self' http://b.example http://d",
+        ),
+    ] {
+        for cors in [Cors::SameOrigin, Cors::AnyOrigin] {
+            let mut world = Plan::configured(|config| {
+                config.origins = origins;
+                config.cors = cors;
+            })
+            .build();
+            for method in ["GET", "HEAD"] {
+                let page = world.ask(method, "/").response();
+                let policy = page.field("Content-Security-Policy").unwrap();
+                assert!(!policy.contains("unsafe"), "{policy}");
+                let directives = policy.split("; ").map(|one| one.split_once(' ').unwrap());
+                let directives: std::collections::BTreeMap<_, _> = directives.collect();
+                assert_eq!(directives["default-src"], "'none'");
+                assert_eq!(directives["base-uri"], "'none'");
+                assert_eq!(directives["form-action"], "'none'");
+                assert_eq!(directives["frame-ancestors"], ancestors);
+                assert!(directives["script-src"].starts_with("'sha256-"));
+                assert!(directives["style-src"].starts_with("'sha256-"));
+                assert_eq!(page.field("Referrer-Policy"), Some("no-referrer"));
+                let body = if method == "GET" { page.number("Content-Length") } else { 0 };
+                assert_eq!(page.body.len() as u64, body);
+            }
+        }
+    }
+}
+
 /// The words are those of an application's answer, and of the body for another server.
 #[test]
 fn body_for_another_server_comes_with_the_same_fields() {

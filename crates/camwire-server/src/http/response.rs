@@ -153,13 +153,30 @@ impl<W: WriteVectored, C: Clock> ResponseWriter<'_, W, C> {
         self.sender.send(&mut [text.as_bytes()]).await
     }
 
-    /// The head of an answer, with its `Content-Security-Policy`. Every head is written here, so no
-    /// route can forget it.
+    /// The head of an answer, with its `Content-Security-Policy`. Every head but a page's is written here,
+    /// so no route can forget it.
     pub(crate) fn head(
         &self,
         status: &str,
         content_type: &str,
         policy: &str,
+        fields: fmt::Arguments<'_>,
+    ) -> Text {
+        let policy = format_args!("Content-Security-Policy: {policy}\r\n");
+        self.open_head(status, content_type, policy, format_args!("{fields}\r\n"))
+    }
+
+    /// The head of a page, but for its `Content-Security-Policy` and the blank line, which the page
+    /// sends.
+    pub(crate) fn page_head(&self, fields: fmt::Arguments<'_>) -> Text {
+        self.open_head("200 OK", "text/html; charset=utf-8", format_args!(""), fields)
+    }
+
+    fn open_head(
+        &self,
+        status: &str,
+        content_type: &str,
+        policy: fmt::Arguments<'_>,
         fields: fmt::Arguments<'_>,
     ) -> Text {
         let mut head = Text::new();
@@ -181,8 +198,7 @@ impl<W: WriteVectored, C: Clock> ResponseWriter<'_, W, C> {
              Cache-Control: no-store\r\n\
              Connection: {upgrade}close\r\n\
              X-Content-Type-Options: nosniff\r\n\
-             Content-Security-Policy: {policy}\r\n\
-             {cors}{fields}\r\n"
+             {policy}{cors}{fields}"
         );
         head
     }

@@ -7,7 +7,7 @@ use camwire_frame::Clock;
 use crate::http::response::{Answer, ResponseWriter, Text};
 use crate::http::target::Target;
 use crate::hub::{CameraName, Hub};
-use crate::routes::page;
+use crate::routes::page::{Page, page};
 use crate::routes::stats::{Millihertz, state, stats_of_all};
 use crate::sender::Disconnect;
 use crate::transport::WriteVectored;
@@ -38,7 +38,11 @@ impl Overview {
     }
 }
 
-const PAGE: Answer<'_> = Answer { body: include_bytes!("cameras.html"), ..page::PAGE };
+pub(crate) const PAGE: Page = Page {
+    html: include_bytes!("cameras.html"),
+    style: "YbQz8y/B6zIggnUxB3jPB6j5rYh4sV052emTwQOeLsk=",
+    script: "G5/uS0ca1emMqVd48m4Ka/bb8ceSPHGIOf+xMkElvws=",
+};
 
 pub(crate) async fn overview<W: WriteVectored, C: Clock>(
     hubs: &[Hub<'_, C>],
@@ -46,7 +50,7 @@ pub(crate) async fn overview<W: WriteVectored, C: Clock>(
     route: Overview,
 ) -> Result<(), Disconnect<W::Error>> {
     match route {
-        Overview::Page => out.answer(&PAGE).await,
+        Overview::Page => page(out, &PAGE).await,
         Overview::Stats => stats_of_all(hubs, out).await,
         Overview::Health => health(hubs, out).await,
         Overview::Metrics => metrics(hubs, out).await,
