@@ -6,10 +6,11 @@ use crate::viewer::options::Mode;
 /// Whether pages of other origins may read what the server sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cors {
-    /// They may show the pictures, as any page may, but not read them.
+    /// They may show the frames, as any page may, but not read them.
     #[default]
     SameOrigin,
-    /// `Access-Control-Allow-Origin: *` with every answer.
+    /// `Access-Control-Allow-Origin: *` with every answer. WebSockets and `/control` stay closed to
+    /// pages of other origins: those are for [`Config::origins`].
     AnyOrigin,
 }
 
@@ -44,9 +45,14 @@ pub struct Config {
     pub capture_timeout: Duration,
     /// How long `/control` waits for the source, which obeys between two captures.
     pub control_timeout: Duration,
-    /// Pages of these origins may open WebSockets, each written as browsers do: `https://a.example`.
-    /// Besides them those may that come from the server's own host, at any port, and whoever is no
-    /// page. With [`Cors::AnyOrigin`] all may.
+    /// Whether `/control` takes a GET of a browser that does not show for which page it asks. By default
+    /// it does not: an image in any page could change settings then. Clients that are no browsers, the
+    /// server's own page, those of [`origins`](Self::origins), and requests with the token or with a
+    /// field `X-Camwire` need no permission; pages of other origins get none.
+    pub control_get: bool,
+    /// Pages of these origins may open WebSockets, change settings and frame the server's page, each
+    /// written as browsers do: `https://a.example`. Besides them those of the server's own origin may,
+    /// which is that in `Host`, and clients that are no pages.
     pub origins: &'static [&'static str],
     /// After this long without a new picture `/stream` gets the last one again, so that browsers
     /// draw it and dead viewers are found.
@@ -83,6 +89,7 @@ impl Default for Config {
             frame_timeout: Duration::from_secs(30),
             capture_timeout: Duration::from_secs(10),
             control_timeout: Duration::from_secs(10),
+            control_get: false,
             origins: &[],
             repeat_after: Duration::from_millis(950),
             ping_interval: Duration::from_secs(5),

@@ -15,7 +15,7 @@ use crate::http::body::Incoming;
 use crate::http::head::{HeadError, RequestLine};
 use crate::http::receive::{Fields, receive_head};
 use crate::http::response::{Connection, ResponseWriter};
-use crate::http::target::{RequestError, Target};
+use crate::http::target::{Method, RequestError, Target};
 use crate::http::upgrade::Upgraded;
 #[cfg(feature = "cameras")]
 use crate::hub::CameraName;
@@ -206,7 +206,13 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             (Route::Stats, _) => stats(hub, &mut connection.out).await,
             (Route::Health, _) => health(hub, &mut connection.out).await,
             (Route::Status, _) => status(hub, &mut connection.out).await,
-            (Route::Control(setting), _) => control(hub, &mut connection, setting).await,
+            (Route::Control(setting), _) => {
+                control(hub, &mut connection, setting).await?;
+                if request.method == Method::Post {
+                    connection.drain().await; // It may have a body.
+                }
+                Ok(())
+            }
         }
     }
 
@@ -278,6 +284,9 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         #[cfg(feature = "cameras")]
         if let Some(route) = Overview::of(target, found.is_none()) {
             return Routed::Server(match target.method() {
+                _ if upgraded.is_some() => {
+                    Received::Refused(Refusal::Request(RequestError::Upgrade))
+                }
                 Ok(_) => Received::Overview(route),
                 Err(error) => Received::Refused(Refusal::Request(error)),
             });
@@ -294,7 +303,7 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         let request = request.and_then(|(hub, target)| Ok((hub, understand(target)?)));
         Routed::Server(match request {
             Err(error) => Received::Refused(Refusal::Request(error)),
-            Ok((hub, request)) => match (request.route, access.check_change()) {
+            Ok((hub, request)) => match (request.route, access.check_change(token)) {
                 (Route::Control(_), Err(denial)) => Received::Refused(Refusal::Access(denial)),
                 _ => Received::Request(hub, request, upgraded),
             },
@@ -339,6 +348,9 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Refusal::Request(RequestError::NotFound) => ("404 Not Found", ""),
             Refusal::Request(RequestError::Method) => {
                 ("405 Method Not Allowed", "Allow: GET, HEAD\r\n")
+            }
+            Refusal::Request(RequestError::ChangeMethod) => {
+                ("405 Method Not Allowed", "Allow: GET, POST\r\n")
             }
             Refusal::Request(RequestError::ControlMethod) => {
                 ("405 Method Not Allowed", "Allow: GET\r\n")

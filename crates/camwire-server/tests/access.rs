@@ -58,19 +58,101 @@ fn status(world: &mut World, target: &str, fields: &[&str]) -> u16 {
     head.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap()
 }
 
+/// Answers `/control` with these fields, by GET.
+fn set(world: &mut World, fields: &[&str]) -> u16 {
+    status(world, "/control?var=quality&val=20", fields)
+}
+
 #[test]
-fn no_page_of_another_site_sets_the_camera() {
-    let set = "/control?var=quality&val=20";
-    let mut world = world(None, None);
-    for site in ["same-origin", "same-site", "none"] {
-        assert_eq!(status(&mut world, set, &[&format!("Sec-Fetch-Site: {site}")]), 200, "{site}");
+fn only_the_servers_own_pages_set_the_camera() {
+    let own = "Origin: http://camera.local";
+    for (fields, expected) in [
+        (&[own][..], 200),
+        (&["Origin: http://evil.example"], 403),
+        (&["origin: null"], 403),
+        (&["Origin: http://camera.local.evil.example"], 403),
+        (&["Referer: http://camera.local/page?a=b"], 200),
+        (&["Referer: http://camera.local@evil.example/"], 403),
+        (&["referer: https://evil.example/http://camera.local/"], 403),
+        (&["Sec-Fetch-Site: same-origin"], 200),
+        (&["sec-fetch-site: cross-site"], 403),
+        (&["Sec-Fetch-Site: same-site"], 403),
+        (&["Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"], 403),
+        (&["Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-origin"], 403),
+        (&["Sec-Fetch-Site: of-the-future"], 403),
+        // Each counts more than those behind it.
+        (&[own, "Sec-Fetch-Site: cross-site", "Referer: http://evil.example/"], 200),
+        (&["Origin: null", "Sec-Fetch-Site: same-origin", "X-Camwire: 1"], 403),
+        (&["Referer: http://camera.local/", "Sec-Fetch-Site: same-site"], 403),
+        (&["Referer: http://evil.example/", "Sec-Fetch-Site: same-origin"], 200),
+        (&["Referer: http://evil.example/", "Sec-Fetch-Site: none"], 403),
+    ] {
+        for cors in [camwire_server::Cors::SameOrigin, camwire_server::Cors::AnyOrigin] {
+            for control_get in [false, true] {
+                let plan = Plan::configured(|config| {
+                    config.cors = cors;
+                    config.control_get = control_get;
+                });
+                let mut world = plan.build();
+                world.camera(every(40, 100));
+                assert_eq!(set(&mut world, fields), expected, "{fields:?} {cors:?}");
+                let browser = [fields, &["User-Agent: Mozilla/5.0", "Accept: text/html"]].concat();
+                assert_eq!(set(&mut world, &browser), expected, "{browser:?} {cors:?}");
+            }
+        }
     }
-    assert_eq!(status(&mut world, set, &["sec-fetch-site: cross-site"]), 403);
-    assert_eq!(status(&mut world, "/capture", &["Sec-Fetch-Site: cross-site"]), 200);
-    let plan = Plan::configured(|config| config.cors = camwire_server::Cors::AnyOrigin);
-    let mut open = plan.build();
-    open.camera(every(40, 100));
-    assert_eq!(status(&mut open, set, &["Sec-Fetch-Site: cross-site"]), 200);
+    let mut world = Plan::configured(|config| config.origins = &["https://a.example"]).build();
+    world.camera(every(40, 100));
+    assert_eq!(set(&mut world, &["Origin: https://a.example"]), 200);
+    assert_eq!(set(&mut world, &["Referer: https://a.example/b"]), 200);
+    assert_eq!(set(&mut world, &["Origin: https://a.example:81"]), 403);
+}
+
+#[test]
+fn browser_that_hides_its_page_does_not_set_the_camera() {
+    let mut plain = world(None, None);
+    let mut lifted = Plan::configured(|config| config.control_get = true).build();
+    lifted.camera(every(40, 100));
+    let mut locked = world(Some("user:pass"), Some("secret"));
+    for browser in [
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "user-agent: Opera/9.80 mozilla/",
+        "Accept-Language: de-CH",
+        "accept: image/avif,image/webp,*/*;q=0.8",
+        "Accept: text/HTML",
+    ] {
+        assert_eq!(set(&mut plain, &[browser]), 403, "{browser}");
+        assert_eq!(set(&mut plain, &[browser, "Sec-Fetch-Site: none"]), 403, "{browser}");
+        assert_eq!(set(&mut plain, &[browser, "X-Camwire: 1"]), 200, "{browser}");
+        assert_eq!(set(&mut lifted, &[browser]), 200, "{browser}");
+        // A browser adds a password by itself, and no token.
+        assert_eq!(set(&mut locked, &[browser, BASIC]), 403, "{browser}");
+        assert_eq!(set(&mut locked, &[browser, BEARER]), 200, "{browser}");
+        let by_token = "/control?var=quality&val=20&token=secret";
+        assert_eq!(status(&mut locked, by_token, &[browser]), 200, "{browser}");
+        let wrong = "/control?var=quality&val=20&token=wrong";
+        assert_eq!(status(&mut locked, wrong, &[browser, BASIC]), 403, "{browser}");
+        // Frames are for every page.
+        assert_eq!(status(&mut plain, "/capture", &[browser, "Origin: http://b.example"]), 200);
+    }
+    for script in ["User-Agent: curl/8.5.0", "User-Agent: okhttp/4.9", "Accept: */*"] {
+        assert_eq!(set(&mut plain, &[script]), 200, "{script}");
+        assert_eq!(set(&mut locked, &[script, BASIC]), 200, "{script}");
+    }
+}
+
+#[test]
+fn web_socket_elsewhere_than_at_its_paths_is_refused() {
+    let upgrade = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"];
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let mut world = world(None, None);
+    for path in ["/control?var=quality&val=20", "/stream", "/capture", "/stats", "/status"] {
+        assert_eq!(status(&mut world, path, &upgrade), 400, "{path}");
+        assert_eq!(status(&mut world, path, &[&upgrade[..], &[key]].concat()), 400, "{path}");
+    }
+    assert_eq!(status(&mut world, "/ws", &[&upgrade[..], &[key]].concat()), 101);
+    assert_eq!(status(&mut world, "/", &[&upgrade[..], &[key]].concat()), 101);
+    assert_eq!(status(&mut world, "/nothing", &upgrade), 404);
 }
 
 #[test]

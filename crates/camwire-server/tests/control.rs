@@ -91,13 +91,19 @@ fn what_this_camera_has_not_is_refused() {
 }
 
 #[test]
-fn only_get_changes_anything() {
+fn only_get_and_post_change_anything() {
     let (mut world, camera) = world();
-    for method in ["HEAD", "POST"] {
+    for method in ["HEAD", "PUT", "OPTIONS"] {
         let response = world.ask(method, "/control?var=vflip&val=1").response();
-        assert_eq!((response.status, response.field("Allow")), (405, Some("GET")));
+        assert_eq!((response.status, response.field("Allow")), (405, Some("GET, POST")));
     }
     assert_eq!(told(&camera), []);
+    let client = world.ask("POST", "/control?var=vflip&val=1");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(told(&camera), [("vflip", 1)]);
+    client.peer.close();
+    world.sim.run();
+    assert!(client.is_served());
     assert_eq!(world.ask("HEAD", "/status").response().body, b"");
 }
 

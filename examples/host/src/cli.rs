@@ -131,14 +131,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=50_000))]
     pub(crate) max_viewers: u16,
 
-    /// Let pages of other origins read the pictures (Access-Control-Allow-Origin: *)
+    /// Let pages of other origins read the frames (Access-Control-Allow-Origin: *), but neither open
+    /// WebSockets nor change settings
     #[arg(long)]
     pub(crate) cors: bool,
 
-    /// Let pages of this origin open WebSockets, besides those of this computer; may be given
+    /// Let pages of this origin open WebSockets, change settings and frame the page; may be given
     /// several times
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
+
+    /// Let browsers change settings by a plain GET of /control that does not show which page sends it.
+    /// An image in any page can do so then
+    #[arg(long)]
+    pub(crate) control_get: bool,
 
     /// Answer to this name, too, while listening on this computer only; may be given several times
     #[arg(long, value_name = "NAME")]

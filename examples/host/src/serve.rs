@@ -235,6 +235,7 @@ fn configuration(
     let mut config = Config::default();
     config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
     config.origins = args.allow_origin.iter().map(text).collect::<Vec<_>>().leak();
+    config.control_get = args.control_get;
     config.credentials.basic = args.auth.as_ref().map(|auth| text(&auth.0));
     config.credentials.token = args.token.as_ref().map(|token| text(&token.0));
     if cameras.iter().any(|camera| matches!(camera.source, SourceArg::Ingest)) {

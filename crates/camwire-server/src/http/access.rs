@@ -1,10 +1,10 @@
 //! Whether a client may do what it requests.
 
-use crate::config::{Config, Cors};
+use crate::config::Config;
 #[cfg(feature = "ingest")]
 use crate::http::credentials::BEARER;
 use crate::http::credentials::Credentials;
-use crate::http::origin::host;
+use crate::http::origin::{Page, host};
 
 /// What is known of a client while the head of its request is read.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +12,18 @@ pub(crate) struct Access<'c> {
     config: &'c Config,
     is_authorized: bool,
     is_host_allowed: bool,
-    /// The request is from a page of another site (Fetch Metadata).
-    is_cross_site: bool,
+    /// A secret that browsers do not add by themselves is right.
+    has_secret: bool,
+    /// What `Origin` says.
+    origin: Page,
+    /// What `Sec-Fetch-Site` says.
+    site: Page,
+    /// What `Referer` says.
+    referer: Page,
+    /// It has the field that neither a form nor an image sends.
+    is_scripted: bool,
+    /// It looks like a browser's.
+    is_browser: bool,
     /// What a camera that pushes must send.
     #[cfg(feature = "ingest")]
     ingest_token: Option<&'static str>,
@@ -26,8 +36,10 @@ pub(crate) struct Access<'c> {
 pub(crate) enum Denial {
     /// The server is called by a name that it does not have: 403.
     Host,
-    /// A page of another site tries to set the camera: 403.
+    /// A page of another origin tries to set the camera: 403.
     CrossSite,
+    /// A browser tries to, and does not say for which page: 403.
+    UnknownPage,
     /// The credentials are wrong or missing: 401.
     Credentials,
     /// Those of a camera that pushes are wrong or missing: 401.
@@ -41,6 +53,7 @@ impl Denial {
         match self {
             Self::Host => "not a name of this server",
             Self::CrossSite => "not from a page elsewhere",
+            Self::UnknownPage => "not from a browser without X-Camwire: 1",
             Self::Credentials => credentials.explanation(),
             #[cfg(feature = "ingest")]
             Self::Pusher => "not without the right token",
@@ -50,7 +63,7 @@ impl Denial {
     /// Status line and fields of the answer.
     pub(crate) const fn status(self, credentials: &Credentials) -> (&'static str, &'static str) {
         match self {
-            Self::Host | Self::CrossSite => ("403 Forbidden", ""),
+            Self::Host | Self::CrossSite | Self::UnknownPage => ("403 Forbidden", ""),
             Self::Credentials => ("401 Unauthorized", credentials.challenge()),
             #[cfg(feature = "ingest")]
             Self::Pusher => ("401 Unauthorized", BEARER),
@@ -64,7 +77,12 @@ impl<'c> Access<'c> {
             config,
             is_authorized: false,
             is_host_allowed: true,
-            is_cross_site: false,
+            has_secret: false,
+            origin: Page::Unknown,
+            site: Page::Unknown,
+            referer: Page::Unknown,
+            is_scripted: false,
+            is_browser: false,
             #[cfg(feature = "ingest")]
             ingest_token: None,
             #[cfg(feature = "ingest")]
@@ -81,7 +99,10 @@ impl<'c> Access<'c> {
     /// A field line. Those of other names do not matter.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
-            self.is_authorized |= self.config.credentials.allow_authorization(value);
+            let is_right = self.config.credentials.allow_authorization(value);
+            self.is_authorized |= is_right;
+            let is_bearer = value.get(..7).is_some_and(|it| it.eq_ignore_ascii_case(b"bearer "));
+            self.has_secret |= is_right && is_bearer;
             #[cfg(feature = "ingest")]
             {
                 self.is_pusher |= self.pushers().allow_authorization(value);
@@ -94,19 +115,46 @@ impl<'c> Access<'c> {
             }
             self.is_host_allowed &= is_allowed;
         } else if name.eq_ignore_ascii_case(b"sec-fetch-site") {
-            self.is_cross_site |= value.trim_ascii() == b"cross-site";
+            self.site = match value {
+                b"same-origin" if self.site != Page::Foreign => Page::Own,
+                // Somebody has typed it, or an application has opened it.
+                b"none" => self.site,
+                _ => Page::Foreign,
+            };
+        } else if name.eq_ignore_ascii_case(b"x-camwire") {
+            self.is_scripted = true;
+        } else if name.eq_ignore_ascii_case(b"accept-language") {
+            self.is_browser = true;
+        } else if name.eq_ignore_ascii_case(b"user-agent") {
+            self.is_browser |= contains(value, b"mozilla/");
+        } else if name.eq_ignore_ascii_case(b"accept") {
+            self.is_browser |= contains(value, b"html") || contains(value, b"image");
         }
     }
 
-    /// Whether the client may change something. An image in any page can request any address. Where
-    /// the request says that (browsers say it to servers on their own computer, and by TLS), the
-    /// page must be of the same site.
-    pub(crate) fn check_change(&self) -> Result<(), Denial> {
-        if self.is_cross_site && self.config.cors == Cors::SameOrigin {
-            Err(Denial::CrossSite)
-        } else {
-            Ok(())
+    /// The fields have all come, and this is what `Origin` and `Referer` say.
+    pub(crate) const fn pages(&mut self, origin: Page, referer: Page) {
+        (self.origin, self.referer) = (origin, referer);
+    }
+
+    /// Whether the client may change something. An image in any page can request any address, and
+    /// browsers do not always say which page that is: to a server elsewhere in the network they send no
+    /// `Sec-Fetch-Site` without TLS, and a page can keep them from sending `Referer`. So a browser must
+    /// show that the page is the server's own, and scripts and applications, which are no browsers,
+    /// need not. `token` is in the query.
+    pub(crate) fn check_change(&self, token: Option<&str>) -> Result<(), Denial> {
+        for page in [self.origin, self.site, self.referer] {
+            match page {
+                Page::Own => return Ok(()),
+                Page::Foreign => return Err(Denial::CrossSite),
+                Page::Unknown => {}
+            }
         }
+        let credentials = &self.config.credentials;
+        let by_token = token.is_some_and(|token| credentials.allow_token(token.as_bytes()));
+        // Only a script can add a field, and one of another origin would have to ask before.
+        let is_shown = self.is_scripted || self.has_secret || by_token || !self.is_browser;
+        if is_shown || self.config.control_get { Ok(()) } else { Err(Denial::UnknownPage) }
     }
 
     /// What a camera that pushes must send.
@@ -134,4 +182,9 @@ impl<'c> Access<'c> {
         }
         Ok(())
     }
+}
+
+/// Whether `text` contains `word`, in letters of either case.
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
 }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::http::access::Access;
 use crate::http::body::BodyFields;
 use crate::http::head::{HeadError, HeadReader, RequestLine};
+use crate::http::origin::OriginCheck;
 use crate::http::upgrade::{Upgrade, Upgraded};
 use crate::sender::Disconnect;
 
@@ -30,7 +31,8 @@ pub(crate) async fn receive_head<'c, R: Read>(
 ) -> Result<Result<Fields<'c>, HeadError>, Disconnect<R::Error>> {
     let deadline = clock.now() + config.head_timeout;
     let mut head = HeadReader::new(line);
-    let mut upgrade = Upgrade::new(config, protocols);
+    let mut upgrade = Upgrade::new(protocols);
+    let mut origin = OriginCheck::new(config);
     let mut body = BodyFields::new();
     let mut buffer = [0; 128];
     loop {
@@ -47,6 +49,7 @@ pub(crate) async fn receive_head<'c, R: Read>(
         }
         let mut field = |name: &[u8], value: &[u8]| {
             upgrade.field(name, value);
+            origin.field(name, value);
             access.field(name, value);
             body.field(name, value);
         };
@@ -54,7 +57,8 @@ pub(crate) async fn receive_head<'c, R: Read>(
             Ok(None) => {}
             Ok(Some(used)) => {
                 let early = input.get(used..).unwrap_or_default();
-                let upgraded = upgrade.finish(line.as_bytes(), early.len());
+                let upgraded = upgrade.finish(line.as_bytes(), early.len(), origin.origin());
+                access.pages(origin.origin(), origin.referer());
                 line.keep_early(early);
                 return Ok(Ok(Fields { upgraded, access, body }));
             }

@@ -9,6 +9,8 @@ pub enum Method {
     Get,
     /// Only its head.
     Head,
+    /// The whole answer, and something is changed.
+    Post,
 }
 
 /// Why a request is refused.
@@ -24,6 +26,12 @@ pub enum RequestError {
     /// The path allows GET and HEAD only: 405.
     #[error("only GET and HEAD")]
     Method,
+    /// The path allows GET and POST only: 405.
+    #[error("only GET and POST")]
+    ChangeMethod,
+    /// A WebSocket is asked for where there is none: 400.
+    #[error("no WebSocket is here")]
+    Upgrade,
     /// The path allows GET only: 405.
     #[error("only GET")]
     ControlMethod,

@@ -19,7 +19,7 @@ pub(crate) struct Page {
 pub(crate) const PAGE: Page = Page {
     html: include_bytes!("page.html"),
     style: "/qKC1bjvTcMVIVT2sU3TlMVhKXEyuYQH6O4V+Bc3xRY=",
-    script: "Y5yyR/N/jzLTXhLEw9Xl0Ivy4mL2X6EK3+IXCsVOZsI=",
+    script: "OTGIDfr4bBjYsPqkoq5Cii644OUsl6sLQfnZWCgySEI=",
 };
 
 /// Sends the page. It loads nothing but its own frames and figures, and only pages of the server's own

@@ -88,22 +88,28 @@ impl Request {
     pub(crate) fn of_upgrade(target: Target<'_>) -> Result<Self, RequestError> {
         let request = Self::of(target)?;
         match request.route {
+            Route::WebSocket(_) => Ok(request),
+            #[cfg(feature = "ingest")]
+            Route::Ingest => Ok(request),
             Route::Page => Ok(Self { route: Route::WebSocket(target.query.parse()?), ..request }),
-            _ => Ok(request),
+            // A page elsewhere can open WebSockets to any address.
+            _ => Err(RequestError::Upgrade),
         }
     }
 
     fn control(target: Target<'_>) -> Result<Self, RequestError> {
         // HEAD must change nothing (RFC 9110, section 9.2.1). GET should not either, but that is
-        // the interface.
-        if target.method != "GET" {
-            return Err(RequestError::ControlMethod);
-        }
+        // CameraWebServer's interface.
+        let method = match target.method {
+            "GET" => Method::Get,
+            "POST" => Method::Post,
+            _ => return Err(RequestError::ChangeMethod),
+        };
         let name = target.parameter("var").and_then(|name| name.parse::<SettingName>().ok());
         let name = name.ok_or(RequestError::SettingName)?;
         let value = target.parameter("val").unwrap_or_default();
         let setting = name.with_text(value).map_err(RequestError::Value)?;
-        Ok(Self { method: Method::Get, route: Route::Control(setting) })
+        Ok(Self { method, route: Route::Control(setting) })
     }
 }
 
