@@ -115,6 +115,7 @@ fn every_answer_but_the_page_forbids_scripts() {
                 assert!(page.field("Content-Security-Policy").unwrap().contains("script-src"));
             }
             for target in ["/?mode=some", "/"] {
+                answers.check(&mut world, target, UPGRADE);
                 answers.check(&mut world, target, &UPGRADE.replace("Host", "X-Host"));
             }
         }
@@ -181,7 +182,7 @@ fn every_answer_but_the_page_forbids_scripts() {
         for request in ["GET /own", "POST /own", "HEAD /own", "GET /own/improper", "GET /status"] {
             let (read, write, peer) = wire();
             sim.spawn(async move { server.serve(read, write, None).await });
-            peer.send(format!("{request} HTTP/1.1\r\n\r\n"));
+            peer.send(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n"));
             sim.advance(ms(10));
             answers.look_at(&peer.answer(), request);
         }

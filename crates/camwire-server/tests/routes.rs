@@ -94,7 +94,7 @@ mod heads {
 
     #[test]
     fn line_feeds_alone_and_the_absolute_form_will_do() {
-        let usual = answer_to(Config::default(), &[b"GET /healthz HTTP/1.1\r\n\r\n"]);
+        let usual = answer_to(Config::default(), &[b"GET /healthz HTTP/1.1\r\nHost: b\r\n\r\n"]);
         for head in [
             "GET /healthz HTTP/1.0\n\n",
             "GET /healthz?cache=no HTTP/1.1\nHost: a\n\n",
@@ -106,7 +106,7 @@ mod heads {
 
     #[test]
     fn the_largest_head_is_taken_and_a_larger_one_refused() {
-        let line = "GET /healthz HTTP/1.1\r\n";
+        let line = "GET /healthz HTTP/1.1\r\nHost: a\r\n";
         let fill = |len: usize| format!("{line}A: {}\r\n\r\n", "b".repeat(len - line.len() - 7));
         let most = fill(HEAD_MAX);
         assert_eq!(most.len(), HEAD_MAX);
@@ -117,7 +117,7 @@ mod heads {
         assert_eq!((response.status, response.text()), (431, "the request's head is too large"));
         let longest = format!("GET /healthz?{} HTTP/1.1\r\n", "a".repeat(LINE_MAX - 24));
         assert_eq!(longest.len(), LINE_MAX);
-        let head = format!("{longest}\r\n");
+        let head = format!("{longest}Host: a\r\n\r\n");
         assert_eq!(Response::parse(&answer_to(Config::default(), &[head.as_bytes()])).status, 200);
         let head = format!("{}\r\n", longest.replace("/healthz?", "/healthz?a"));
         assert_eq!(Response::parse(&answer_to(Config::default(), &[head.as_bytes()])).status, 431);
@@ -401,7 +401,7 @@ mod refusals {
     fn after_a_refusal_the_rest_is_read_until_the_peer_closes() {
         let mut world = World::new();
         let client = world.connect();
-        client.peer.send("POST /stream HTTP/1.1\r\nContent-Length: 5000\r\n\r\n");
+        client.peer.send("POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n");
         world.sim.advance(ms(500));
         client.peer.send([b'x'; 5000]);
         world.sim.advance(ms(100));

@@ -134,7 +134,7 @@ def test_a_thousand_connections_leave_nothing_behind(serve_frames, viewers, watc
         capture,
         partial(leave_in_a_frame, watch, server, by_reset=False),
         partial(leave_in_a_frame, watch, server, by_reset=True),
-        partial(rejected, b"GET /nothing HTTP/1.1\r\n\r\n"),
+        partial(rejected, b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
         partial(rejected, b"\x16\x03\x01\r\n\r\n"),
         lambda: server.connect().close(),
     ]
@@ -146,7 +146,7 @@ def test_a_thousand_connections_leave_nothing_behind(serve_frames, viewers, watc
     assert server.sockets == server.places + 2
 
     def two_more():
-        with server.request(b"GET /capture HTTP/1.1\r\n") as begun:
+        with server.request(b"GET /capture HTTP/1.1\r\nHost: a\r\n") as begun:
             one_more = server.try_get("/capture")
             begun.sendall(b"\r\n")
             return one_more and begun.recv(12) == b"HTTP/1.1 200"

@@ -89,10 +89,9 @@ def assert_rejected(status, websocket, *args, **options):
 
 @pytest.mark.target("host", "imc")
 def test_pages_of_other_sites_are_rejected(server, websocket):
-    for origin in (f"http://127.0.0.1:{server.port}", "http://127.0.0.1"):
-        if server.kind == "test" or origin == "http://127.0.0.1":  # The firmware's port is 80.
-            websocket(server, origin=origin).recv(TIMEOUT)
-    for origin in ("http://other.example", "null"):
+    websocket(server, origin=f"http://127.0.0.1:{server.port}").recv(TIMEOUT)
+    other_port = f"http://127.0.0.1:{server.port + 1}"
+    for origin in ("http://other.example", "null", "http://127.0.0.1", other_port):
         assert_rejected(403, websocket, server, origin=origin)
 
 

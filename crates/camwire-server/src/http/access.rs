@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::http::credentials::BEARER;
 use crate::http::credentials::Credentials;
 use crate::http::origin::{Page, host};
+use crate::http::target::Target;
 
 /// What is known of a client while the head of its request is read.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct Access<'c> {
     config: &'c Config,
     is_authorized: bool,
     is_host_allowed: bool,
+    /// How many `Host` there are.
+    hosts: u16,
     /// A secret that browsers do not add by themselves is right.
     has_secret: bool,
     /// What `Origin` says.
@@ -77,6 +80,7 @@ impl<'c> Access<'c> {
             config,
             is_authorized: false,
             is_host_allowed: true,
+            hosts: 0,
             has_secret: false,
             origin: Page::Unknown,
             site: Page::Unknown,
@@ -108,12 +112,8 @@ impl<'c> Access<'c> {
                 self.is_pusher |= self.pushers().allow_authorization(value);
             }
         } else if name.eq_ignore_ascii_case(b"host") {
-            let hosts = self.config.hosts;
-            let mut is_allowed = hosts.is_empty();
-            for one in hosts {
-                is_allowed |= host(value).eq_ignore_ascii_case(one.as_bytes());
-            }
-            self.is_host_allowed &= is_allowed;
+            self.hosts = self.hosts.saturating_add(1);
+            self.called(value);
         } else if name.eq_ignore_ascii_case(b"sec-fetch-site") {
             self.site = match value {
                 b"same-origin" if self.site != Page::Foreign => Page::Own,
@@ -129,6 +129,25 @@ impl<'c> Access<'c> {
             self.is_browser |= contains(value, b"mozilla/");
         } else if name.eq_ignore_ascii_case(b"accept") {
             self.is_browser |= contains(value, b"html") || contains(value, b"image");
+        }
+    }
+
+    /// The host and port in the target or in `Host`, by which the server is called.
+    pub(crate) fn called(&mut self, authority: &[u8]) {
+        let hosts = self.config.hosts;
+        let mut is_allowed = hosts.is_empty();
+        for one in hosts {
+            is_allowed |= host(authority).eq_ignore_ascii_case(one.as_bytes());
+        }
+        self.is_host_allowed = is_allowed;
+    }
+
+    /// Whether there are as many `Host` as there must be.
+    pub(crate) const fn has_one_host(&self, target: Option<Target<'_>>) -> bool {
+        match (self.hosts, target) {
+            (0, Some(target)) => !target.needs_host,
+            (0 | 1, _) => true,
+            _ => false,
         }
     }
 

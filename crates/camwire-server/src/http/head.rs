@@ -12,6 +12,10 @@ pub enum HeadError {
     /// [`LINE_MAX`]. The answer is 431.
     #[error("the request's head is too large")]
     TooLarge,
+    /// An HTTP/1.1 request has no `Host`, or any request has two (RFC 9112, section 3.2). The answer is
+    /// 400.
+    #[error("there must be one Host")]
+    Host,
     /// A line is no field line (RFC 9112, section 5). The answer is 400.
     #[error("the request's head is malformed")]
     Malformed,

@@ -67,6 +67,21 @@ impl<'c> OriginCheck<'c> {
         }
     }
 
+    /// The target has this authority, which takes the place of `Host` (RFC 9112, section 3.2.2). Clients
+    /// send the same in both. For one that does not, no page is the server's own.
+    pub(crate) fn called(&mut self, authority: &[u8]) {
+        let same = Authority::parse(authority).is_some_and(|called| {
+            self.kept_from == KeptFrom::Host
+                && called.is_of(self.host.as_slice(), self.port)
+                && called.port == self.port
+        });
+        for page in [&mut self.origin, &mut self.referer] {
+            if !same && *page == Page::Own {
+                *page = Page::Foreign;
+            }
+        }
+    }
+
     /// What `Origin` says.
     pub(crate) const fn origin(&self) -> Page {
         self.origin

@@ -9,6 +9,7 @@ use crate::http::access::Access;
 use crate::http::body::BodyFields;
 use crate::http::head::{HeadError, HeadReader, RequestLine};
 use crate::http::origin::OriginCheck;
+use crate::http::target::Target;
 use crate::http::upgrade::{Upgrade, Upgraded};
 use crate::sender::Disconnect;
 
@@ -57,6 +58,14 @@ pub(crate) async fn receive_head<'c, R: Read>(
             Ok(None) => {}
             Ok(Some(used)) => {
                 let early = input.get(used..).unwrap_or_default();
+                let target = Target::parse(line.as_bytes()).ok();
+                if !access.has_one_host(target) {
+                    return Ok(Err(HeadError::Host));
+                }
+                if let Some(authority) = target.and_then(|target| target.authority) {
+                    access.called(authority.as_bytes());
+                    origin.called(authority.as_bytes());
+                }
                 let upgraded = upgrade.finish(line.as_bytes(), early.len(), origin.origin());
                 access.pages(origin.origin(), origin.referer());
                 line.keep_early(early);

@@ -62,6 +62,10 @@ pub enum RequestError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'l> {
     pub(crate) method: &'l str,
+    /// Of HTTP/1.1 a `Host` is demanded.
+    pub(crate) needs_host: bool,
+    /// The host and port of a target in the absolute form, which take the place of `Host`.
+    pub(crate) authority: Option<&'l str>,
     pub(crate) path: &'l str,
     pub(crate) query: &'l str,
 }
@@ -75,12 +79,10 @@ impl<'l> Target<'l> {
         let (Some(method), Some(target)) = (head.method, head.path) else {
             return Err(RequestError::Malformed);
         };
-        if head.version.is_none() {
-            return Err(RequestError::Malformed);
-        }
-        let target = origin_form(target);
+        let Some(version) = head.version else { return Err(RequestError::Malformed) };
+        let (authority, target) = split_authority(target);
         let (path, query) = cut(target, b'?').unwrap_or((target, ""));
-        Ok(Self { method, path, query })
+        Ok(Self { method, needs_host: version > 0, authority, path, query })
     }
 
     pub(crate) fn method(self) -> Result<Method, RequestError> {
@@ -120,10 +122,13 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// A server must take the absolute form, too (RFC 9112, section 3.2.2).
-fn origin_form(target: &str) -> &str {
-    let Some(rest) = target.strip_prefix("http://") else { return target };
+fn split_authority(target: &str) -> (Option<&str>, &str) {
+    let Some(rest) = target.strip_prefix("http://") else { return (None, target) };
     let slash = rest.as_bytes().iter().position(|byte| *byte == b'/');
-    slash.and_then(|slash| rest.get(slash..)).unwrap_or("/")
+    match slash.and_then(|slash| rest.split_at_checked(slash)) {
+        Some((authority, path)) => (Some(authority), path),
+        None => (Some(rest), "/"),
+    }
 }
 
 /// What is before and behind the first such byte. (`str::split_once` is not known to the linker as
