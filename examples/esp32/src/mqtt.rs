@@ -2,10 +2,10 @@
 
 use crate::network::{LINK, RANDOM};
 use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_DISCOVERY, MQTT_LAYOUT, MQTT_PREFIX};
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::embassy::Broker;
 use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks};
 use camwire::mqtt::{Device, Discovery, Prefix, Retain, SessionConfig};
-use camwire::capture::{FrameRing, Settings, SourceStatus};
 use core::net::Ipv4Addr;
 use embassy_executor::Spawner;
 use embassy_net::Stack;
@@ -77,9 +77,10 @@ async fn publish(
     let (address, port) = broker;
     let mut broker = Broker::new(stack, address, port, received, sent);
     let config = config(camera.web_port);
-    let client = CameraClient::new(camera.ring, camera.settings, LINK.clock(), config);
-    let mut console = Console(config.session.prefix);
-    let Err(error) = client.with_status(camera.status).run(&mut broker, &mut console, packet).await;
+    let mut client = CameraClient::new(camera.ring, camera.settings, LINK.clock(), config)
+        .expect("packets are large enough for each layout");
+    client.set_status(camera.status);
+    let Err(error) = client.run(&mut broker, &mut Console(config.session.prefix), packet).await;
     println!("mqtt: {error}");
 }
 

@@ -1,10 +1,10 @@
 //! The camera on an MQTT broker, if there is said to be one.
 
 use crate::board::println;
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::embassy::{Broker, LinkClock};
 use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks};
 use camwire::mqtt::{Device, Discovery, Outputs, Prefix, Publishing, Retain, SessionConfig, Speed};
-use camwire::capture::{FrameRing, Settings, SourceStatus};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;
@@ -117,7 +117,9 @@ pub async fn publish(
     let (address, port): (Ipv4Addr, u16) = (*broker.ip(), broker.port());
     let (mut received, mut sent) = ([0; 512], [0; 4096]);
     let mut broker = Broker::new(stack, address, port, &mut received, &mut sent);
-    let camera = CameraClient::new(ring, settings, clock, mqtt.config(stream)).with_status(status);
+    let camera = CameraClient::new(ring, settings, clock, mqtt.config(stream));
+    let mut camera = camera.expect("packets are large enough");
+    camera.set_status(status);
     let Err(error) = camera.run(&mut broker, &mut Wheels::default(), packet).await;
     panic!("{error}");
 }
