@@ -14,7 +14,8 @@ use camwire_embassy::{EmbassyClock, serve};
 use camwire_embassy::{PushEnd, PushMemory, push};
 use camwire_frame::{Clock, Random};
 use camwire_server::{
-    Answer, Answered, Application, Config, Disconnect, Exchange, Server, ViewerSlot, WriteVectored,
+    Answer, Answered, Application, Config, Disconnect, Exchange, Read, Server, ViewerSlot,
+    WriteVectored,
 };
 #[cfg(feature = "push")]
 use camwire_server::{Authorization, Push, PushError};
@@ -377,9 +378,9 @@ impl Application for Slow {
         path == "/slow"
     }
 
-    async fn answer<W: WriteVectored, C: Clock>(
+    async fn answer<R: Read, W: WriteVectored<Error = R::Error>, C: Clock>(
         &self,
-        exchange: Exchange<'_, W, C>,
+        exchange: Exchange<'_, R, W, C>,
     ) -> Result<Answered, Disconnect<W::Error>> {
         EmbassyClock.sleep_until(EmbassyClock.now() + Duration::from_secs(60)).await;
         exchange.answer(&Answer { body: b"at last", ..Answer::default() }).await

@@ -33,7 +33,10 @@ pub struct Config {
     pub mode: Mode,
     /// How long the head of a request may take to arrive.
     pub head_timeout: Duration,
-    /// How long a connection may take nothing of what it is sent.
+    /// How long the body of a request may take to arrive, from when the application asks for it.
+    pub body_timeout: Duration,
+    /// How long a connection may take nothing of what it is sent, and send nothing of the body of its
+    /// request.
     pub progress_timeout: Duration,
     /// How long a connection may take for one picture.
     pub frame_timeout: Duration,
@@ -61,8 +64,10 @@ pub struct Config {
     pub retry_after: Duration,
 }
 
-/// For everybody, and by any name; live pictures; 10 s for a head, 10 s without progress, 30 s for a picture, 10 s for a capture or a setting; a
-/// picture is repeated after 950 ms; a Ping each 5 s, and 30 s for its answer, 10 s of a camera that pushes; 5 s until `/healthz` complains; `Retry-After: 5`.
+/// No login, any name, live frames. 10 s for a head, 60 s for a body, 10 s without progress, 30 s for a
+/// frame, 10 s for a capture or a setting. A frame is repeated after 950 ms. A Ping each 5 s, and 30 s
+/// for its answer; 10 s without any sign of a camera that pushes. `/healthz` says 503 after 5 s.
+/// `Retry-After: 5`.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -73,6 +78,7 @@ impl Default for Config {
             hosts: &[],
             mode: Mode::Live,
             head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
             progress_timeout: Duration::from_secs(10),
             frame_timeout: Duration::from_secs(30),
             capture_timeout: Duration::from_secs(10),

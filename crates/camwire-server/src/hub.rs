@@ -21,6 +21,44 @@ impl TooManyViewers {
     pub(crate) const REASON: &'static str = "too many viewers";
 }
 
+/// The name of one of several cameras, as in `/NAME/stream`: 1 to 32 letters, digits, hyphens and
+/// underscores.
+///
+/// ```
+/// use camwire_server::CameraName;
+///
+/// assert_eq!(CameraName::new("front-door").unwrap().as_str(), "front-door");
+/// assert_eq!(CameraName::new("front/door"), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CameraName<'n>(&'n str);
+
+impl<'n> CameraName<'n> {
+    /// Bytes of the longest name.
+    pub const MAX_LEN: usize = 32;
+
+    /// A name; `None` if it is empty, too long, or has other characters.
+    #[must_use]
+    pub fn new(name: &'n str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_name = (1..=Self::MAX_LEN).contains(&name.len()) && name.bytes().all(is_plain);
+        is_name.then_some(Self(name))
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn as_str(self) -> &'n str {
+        self.0
+    }
+
+    /// What follows `/NAME` in a path, if it begins so.
+    #[cfg(feature = "cameras")]
+    pub(crate) fn rest_of(self, path: &str) -> Option<&str> {
+        let rest = path.strip_prefix('/')?.strip_prefix(self.0)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
+}
+
 /// One camera and what its connections share: the ring with its frames, the state of the source, its
 /// settings, the places for viewers, and the deadlines.
 ///
@@ -35,6 +73,7 @@ impl TooManyViewers {
 /// 4. [`stream`](crate::stream) sends frames over any [`Wire`](crate::Wire), within the deadlines.
 #[derive(Debug)]
 pub struct Hub<'s, C> {
+    name: Option<CameraName<'s>>,
     ring: &'s FrameRing<'s>,
     status: &'s SourceStatus,
     viewers: &'s [ViewerSlot],
@@ -66,7 +105,18 @@ impl<'s, C: Clock> Hub<'s, C> {
         config: Config,
     ) -> Self {
         let (started, last_id) = (clock.now(), AtomicU32::new(0));
-        Self { ring, status, viewers, settings: None, clock, random, config, started, last_id }
+        Self {
+            name: None,
+            ring,
+            status,
+            viewers,
+            settings: None,
+            clock,
+            random,
+            config,
+            started,
+            last_id,
+        }
     }
 
     /// The same camera with settings, for `/status` and `/control`. They are applied by
@@ -74,6 +124,18 @@ impl<'s, C: Clock> Hub<'s, C> {
     #[must_use]
     pub fn with_settings(self, settings: &'s Settings) -> Self {
         Self { settings: Some(settings), ..self }
+    }
+
+    /// The same camera with a name, by which a [`Server`](crate::Server) of several finds it.
+    #[must_use]
+    pub fn with_name(self, name: CameraName<'s>) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// Its name, if it has one.
+    #[must_use]
+    pub const fn name(&self) -> Option<CameraName<'s>> {
+        self.name
     }
 
     /// The ring with its frames.
@@ -192,9 +254,14 @@ impl<'s, C: Clock> Hub<'s, C> {
 
 #[cfg(feature = "ingest")]
 impl<C> Hub<'_, C> {
-    /// Whether this is a relay of cameras that push, and none does.
+    /// Whether this is a relay of a camera that pushes.
+    pub(crate) const fn takes_pushes(&self) -> bool {
+        self.config.ingest_token.is_some()
+    }
+
+    /// Whether this is one, and no camera does.
     pub(crate) fn waits_for_camera(&self) -> bool {
-        self.config.ingest_token.is_some() && !self.ring.has_publisher()
+        self.takes_pushes() && !self.ring.has_publisher()
     }
 
     /// Before a viewer subscribes: the last frame of a camera that has gone is for viewers that have

@@ -20,15 +20,17 @@ mod viewer;
 
 pub use camwire_frame::Backoff;
 pub use camwire_multipart::MediaType;
+pub use embedded_io_async::{Read, Write};
 
 pub use config::{Config, Cors};
 pub use http::application::{Answered, Application, Exchange};
 pub use http::authorization::{Authorization, AuthorizationError};
-pub use http::credentials::Credentials;
+pub use http::body::{BodyError, RequestBody};
+pub use http::credentials::{Credentials, Login};
 pub use http::head::{HEAD_MAX, HeadError, HeadReader, LINE_MAX, RequestLine};
 pub use http::response::Answer;
 pub use http::target::{Method, RequestError};
-pub use hub::{Hub, TooManyViewers};
+pub use hub::{CameraName, Hub, TooManyViewers};
 pub use relay::http_response::{BodyKind, HttpResponse, HttpResponseError, Reconnect};
 #[cfg(feature = "ingest")]
 pub use relay::pull::{PullError, WebSocketSource};

@@ -10,18 +10,23 @@ use embedded_io_async::Read;
 
 use crate::config::Config;
 use crate::http::access::{Access, Denial};
-use crate::http::application::{Application, Exchange};
+use crate::http::application::{Application, Exchange, Parts};
+use crate::http::body::Incoming;
 use crate::http::head::{HeadError, RequestLine};
 use crate::http::receive::{Fields, receive_head};
 use crate::http::response::{Connection, ResponseWriter};
 use crate::http::target::{RequestError, Target};
 use crate::http::upgrade::Upgraded;
+#[cfg(feature = "cameras")]
+use crate::hub::CameraName;
 use crate::hub::Hub;
 #[cfg(feature = "ingest")]
 use crate::relay::ingest::ingest;
 use crate::routes::capture::capture;
 use crate::routes::control::{control, status};
 use crate::routes::health::health;
+#[cfg(feature = "cameras")]
+use crate::routes::overview::{Overview, directory, overview};
 use crate::routes::page::PAGE;
 use crate::routes::request::{Request, Route};
 use crate::routes::stats::stats;
@@ -32,15 +37,24 @@ use crate::transport::WriteVectored;
 use crate::viewer::slot::ViewerSlot;
 use crate::viewer::v1::PROTOCOLS;
 
-/// An HTTP server of one camera.
+/// An HTTP server of one camera, or with the feature `cameras` of several.
 ///
 /// It holds no sockets and spawns nothing. The platform accepts connections and calls
 /// [`serve`](Self::serve) for each, on tasks of its own. What its connections share is its
 /// [`Hub`], which other outputs use, too.
 #[derive(Debug)]
 pub struct Server<'s, C, A = ()> {
-    hub: Hub<'s, C>,
+    cameras: Cameras<'s, C>,
     application: A,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // There is one of it, and no heap to put it on.
+enum Cameras<'s, C> {
+    One(Hub<'s, C>),
+    /// With the first of them, which there is.
+    #[cfg(feature = "cameras")]
+    Several(&'s Hub<'s, C>, &'s [Hub<'s, C>]),
 }
 
 impl<'s, C: Clock> Server<'s, C> {
@@ -61,34 +75,79 @@ impl<'s, C: Clock> Server<'s, C> {
     /// The same server with routes of the application's own.
     #[must_use]
     pub fn with_application<A: Application>(self, application: A) -> Server<'s, C, A> {
-        Server { hub: self.hub, application }
+        Server { cameras: self.cameras, application }
     }
 }
 
 impl<'s, C> From<Hub<'s, C>> for Server<'s, C> {
     fn from(hub: Hub<'s, C>) -> Self {
-        Self { hub, application: () }
+        Self { cameras: Cameras::One(hub), application: () }
+    }
+}
+
+#[cfg(feature = "cameras")]
+impl<'s, C: Clock> Server<'s, C> {
+    /// A server of several cameras: `/NAME/` is the page of each, `/NAME/stream` its stream, and so on
+    /// with every path of a server of one. `/` shows all of them, and `/stats`, `/healthz` and
+    /// `/metrics` are about all.
+    ///
+    /// Logins, `hosts`, `origins` and `cors` are those of the first camera's [`Config`]. Cameras may push
+    /// to those that have an `ingest_token`, all with the token of the first that has one. The rest of
+    /// the configuration is each camera's own, and so are the places for viewers.
+    ///
+    /// `None` if there are none, or not all of them have a name of their own.
+    #[must_use]
+    pub fn of_cameras(cameras: &'s [Hub<'s, C>]) -> Option<Self> {
+        let mut rest = cameras;
+        while let [camera, others @ ..] = rest {
+            camera.name()?;
+            if others.iter().any(|other| other.name() == camera.name()) {
+                return None;
+            }
+            rest = others;
+        }
+        let cameras = Cameras::Several(cameras.first()?, cameras);
+        Some(Self { cameras, application: () })
     }
 }
 
 impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     /// The same server with `/status` and `/control`, which show and change these settings, as
-    /// [`Hub::with_settings`].
+    /// [`Hub::with_settings`]. Of several cameras, each has its own already, and this does nothing.
     #[must_use]
     pub fn with_settings(self, settings: &'s Settings) -> Self {
-        Self { hub: self.hub.with_settings(settings), ..self }
+        let cameras = match self.cameras {
+            Cameras::One(hub) => Cameras::One(hub.with_settings(settings)),
+            #[cfg(feature = "cameras")]
+            several @ Cameras::Several(..) => several,
+        };
+        Self { cameras, ..self }
     }
 
-    /// The camera, for outputs that are not HTTP.
+    /// The camera, for outputs that are not HTTP; the first one if there are several.
     #[must_use]
     pub const fn hub(&self) -> &Hub<'s, C> {
-        &self.hub
+        match &self.cameras {
+            Cameras::One(hub) => hub,
+            #[cfg(feature = "cameras")]
+            Cameras::Several(first, _) => first,
+        }
+    }
+
+    /// All cameras.
+    #[must_use]
+    pub const fn hubs(&self) -> &[Hub<'s, C>] {
+        match &self.cameras {
+            Cameras::One(hub) => core::slice::from_ref(hub),
+            #[cfg(feature = "cameras")]
+            Cameras::Several(_, all) => all,
+        }
     }
 
     /// Logins, limits and deadlines.
     #[must_use]
     pub const fn config(&self) -> &Config {
-        self.hub.config()
+        self.hub().config()
     }
 
     /// Serves one connection: one request, and its answer until that has ended.
@@ -115,13 +174,19 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
         R: Read,
         W: WriteVectored<Error = R::Error>,
     {
-        let hub = &self.hub;
+        let hub = self.hub();
         let out = ResponseWriter::new(Sender::new(write, hub.clock(), hub.config()));
         let mut connection = Connection { peer, read, out };
-        let (request, upgraded) = match self.receive(&mut connection).await? {
+        let (hub, request, upgraded) = match self.receive(&mut connection).await? {
             Received::Answered => return Ok(()),
-            Received::Request(request, upgraded) => (request, upgraded),
+            Received::Request(hub, request, upgraded) => (hub, request, upgraded),
             Received::Refused(refusal) => return self.refuse(&mut connection, refusal).await,
+            #[cfg(feature = "cameras")]
+            Received::Overview(route) => {
+                return overview(self.hubs(), &mut connection.out, route).await;
+            }
+            #[cfg(feature = "cameras")]
+            Received::Directory(name) => return directory(&mut connection.out, name).await,
         };
         let received_at = hub.clock().now();
         // Only with the fields of a handshake is there anything to accept.
@@ -149,15 +214,19 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     async fn receive<R, W>(
         &self,
         connection: &mut Connection<'_, R, W, C>,
-    ) -> Result<Received, Disconnect<R::Error>>
+    ) -> Result<Received<'_, 's, C>, Disconnect<R::Error>>
     where
         R: Read,
         W: WriteVectored<Error = R::Error>,
     {
-        let (clock, config) = (self.hub.clock(), self.hub.config());
+        let (clock, config) = (self.hub().clock(), self.config());
         let mut line = RequestLine::new();
-        let head = receive_head(&mut connection.read, clock, config, PROTOCOLS, &mut line).await?;
-        let Fields { upgraded, access } = match head {
+        let access = Access::new(config);
+        #[cfg(feature = "ingest")]
+        let access = access.with_ingest_token(self.ingest_token());
+        let (read, rules) = (&mut connection.read, (config, access));
+        let head = receive_head(read, clock, rules, PROTOCOLS, &mut line).await?;
+        let Fields { upgraded, access, body } = match head {
             Ok(fields) => fields,
             Err(error) => return Ok(Received::Refused(Refusal::Head(error))),
         };
@@ -166,57 +235,86 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
             Routed::Server(received) => return Ok(received),
             Routed::Application(target) => target,
         };
-        let has_body = !matches!(target.method, "GET" | "HEAD");
-        let exchange = Exchange { target, out: connection.out.reborrow() };
-        self.application.answer(exchange).await?;
-        if has_body {
-            connection.drain().await;
+        let may_have_body = !matches!(target.method, "GET" | "HEAD");
+        {
+            let Connection { read, out, .. } = &mut *connection;
+            let incoming = Incoming { read, early: line.early(), fields: body };
+            let parts = &mut Parts { target, incoming, out: out.reborrow() };
+            self.application.answer(Exchange { parts }).await?;
+        }
+        if may_have_body {
+            connection.drain().await; // It need not have been read.
         }
         Ok(Received::Answered)
     }
 
+    /// The token of cameras that push, which they share.
+    #[cfg(feature = "ingest")]
+    fn ingest_token(&self) -> Option<&'static str> {
+        self.hubs().iter().find_map(|hub| hub.config().ingest_token)
+    }
+
     /// Decides what becomes of a request whose head has come.
-    fn route<'l>(&self, line: &'l [u8], upgraded: Upgraded, access: &Access<'_>) -> Routed<'l> {
+    fn route<'l>(
+        &self,
+        line: &'l [u8],
+        upgraded: Upgraded,
+        access: &Access<'_>,
+    ) -> Routed<'l, '_, 's, C> {
         let target = Target::parse(line);
+        let found = target.ok().and_then(|target| self.camera_of(target));
+        let is_push = found.is_some_and(|(hub, target)| takes_push(hub, target));
         let token = target.ok().and_then(|target| target.parameter("token"));
-        let is_push = target.is_ok_and(|target| self.takes_pushes_at(target.path));
         if let Err(denial) = access.check(token, is_push) {
             return Routed::Server(Received::Refused(Refusal::Access(denial)));
         }
-        if let Ok(target) = target
-            && !is_push
-            && self.application.owns(target.path)
-        {
+        let target = match target {
+            Ok(target) => target,
+            Err(error) => return Routed::Server(Received::Refused(Refusal::Request(error))),
+        };
+        if !is_push && self.application.owns(target.path) {
             return Routed::Application(target);
         }
-        let known = target.and_then(|target| self.known(target));
+        #[cfg(feature = "cameras")]
+        if let Some(route) = Overview::of(target, found.is_none()) {
+            return Routed::Server(match target.method() {
+                Ok(_) => Received::Overview(route),
+                Err(error) => Received::Refused(Refusal::Request(error)),
+            });
+        }
+        #[cfg(feature = "cameras")]
+        if let Some((hub, Target { path: "", .. })) = found
+            && let Some(name) = hub.name()
+        {
+            return Routed::Server(Received::Directory(name));
+        }
         let understand = if upgraded.is_some() { Request::of_upgrade } else { Request::of };
-        Routed::Server(match known.and_then(understand) {
+        let known = found.filter(|(hub, target)| is_known(hub, *target));
+        let request = known.ok_or(RequestError::NotFound);
+        let request = request.and_then(|(hub, target)| Ok((hub, understand(target)?)));
+        Routed::Server(match request {
             Err(error) => Received::Refused(Refusal::Request(error)),
-            Ok(request) => match (request.route, access.check_change()) {
+            Ok((hub, request)) => match (request.route, access.check_change()) {
                 (Route::Control(_), Err(denial)) => Received::Refused(Refusal::Access(denial)),
-                _ => Received::Request(request, upgraded),
+                _ => Received::Request(hub, request, upgraded),
             },
         })
     }
 
-    /// Whether this is where a camera pushes its frames, and a camera may.
-    fn takes_pushes_at(&self, path: &str) -> bool {
-        #[cfg(feature = "ingest")]
-        return self.config().ingest_token.is_some() && path == "/ingest";
-        #[cfg(not(feature = "ingest"))]
-        return path.is_empty(); // No path is.
-    }
-
-    /// The target, unless the server is without that which it is about: settings or a token for
-    /// cameras.
-    fn known<'t>(&self, target: Target<'t>) -> Result<Target<'t>, RequestError> {
-        let is_known = match target.path {
-            "/status" | "/control" => self.hub.settings().is_some(),
-            "/ingest" => self.takes_pushes_at(target.path),
-            _ => true,
-        };
-        if is_known { Ok(target) } else { Err(RequestError::NotFound) }
+    /// The camera that a request is for, and the request as a server of that camera alone would get
+    /// it.
+    fn camera_of<'l>(&self, target: Target<'l>) -> Option<(&Hub<'s, C>, Target<'l>)> {
+        #[cfg(feature = "cameras")]
+        for hub in self.hubs() {
+            if let Some(path) = hub.name().and_then(|name| name.rest_of(target.path)) {
+                return Some((hub, Target { path, ..target }));
+            }
+        }
+        match &self.cameras {
+            Cameras::One(hub) => Some((hub, target)),
+            #[cfg(feature = "cameras")]
+            Cameras::Several(..) => None,
+        }
     }
 
     async fn refuse<R, W>(
@@ -251,21 +349,46 @@ impl<'s, C: Clock, A: Application> Server<'s, C, A> {
     }
 }
 
+/// Whether this is where a camera pushes its frames, and one may.
+fn takes_push<C>(hub: &Hub<'_, C>, target: Target<'_>) -> bool {
+    #[cfg(feature = "ingest")]
+    return hub.takes_pushes() && target.path == "/ingest";
+    #[cfg(not(feature = "ingest"))]
+    {
+        let _ = (hub, target);
+        false
+    }
+}
+
+/// Whether the camera has that which the path is about: settings, or a token for cameras.
+fn is_known<C: Clock>(hub: &Hub<'_, C>, target: Target<'_>) -> bool {
+    match target.path {
+        "/status" | "/control" => hub.settings().is_some(),
+        "/ingest" => takes_push(hub, target),
+        _ => true,
+    }
+}
+
 /// What became of a request whose head has come.
-#[derive(Debug)]
-enum Received {
+enum Received<'h, 's, C> {
     /// The application has answered it.
     Answered,
-    /// It is for the server's own routes.
-    Request(Request, Upgraded),
+    /// It is for a route of a camera.
+    Request(&'h Hub<'s, C>, Request, Upgraded),
+    /// It is about all cameras.
+    #[cfg(feature = "cameras")]
+    Overview(Overview),
+    /// It is for the page of that camera, without the last slash.
+    #[cfg(feature = "cameras")]
+    Directory(CameraName<'h>),
     /// It is answered with an error.
     Refused(Refusal),
 }
 
 /// Who answers a request.
-enum Routed<'l> {
+enum Routed<'l, 'h, 's, C> {
     Application(Target<'l>),
-    Server(Received),
+    Server(Received<'h, 's, C>),
 }
 
 /// Why a request is answered with an error.

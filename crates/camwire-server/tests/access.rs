@@ -3,7 +3,7 @@
 mod harness;
 
 use camwire_server::{
-    Answer, Answered, Application, Credentials, Disconnect, Exchange, Server, WriteVectored,
+    Answer, Answered, Application, Credentials, Disconnect, Exchange, Read, Server, WriteVectored,
 };
 use camwire_websocket::ClientRequest;
 use harness::http::Response;
@@ -190,9 +190,9 @@ impl Application for Robot {
         path == "/robot"
     }
 
-    async fn answer<W: WriteVectored, C: camwire_frame::Clock>(
+    async fn answer<R: Read, W: WriteVectored<Error = R::Error>, C: camwire_frame::Clock>(
         &self,
-        exchange: Exchange<'_, W, C>,
+        exchange: Exchange<'_, R, W, C>,
     ) -> Result<Answered, Disconnect<W::Error>> {
         exchange.answer(&Answer { body: b"robot", ..Answer::default() }).await
     }

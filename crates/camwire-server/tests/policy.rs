@@ -5,7 +5,7 @@ mod harness;
 use std::collections::BTreeSet;
 
 use camwire_server::{
-    Answer, Answered, Application, Config, Cors, Disconnect, Exchange, Server, StreamBody,
+    Answer, Answered, Application, Config, Cors, Disconnect, Exchange, Read, Server, StreamBody,
     WriteVectored,
 };
 use harness::camera::{Obedience, Outcome};
@@ -55,9 +55,9 @@ impl Application for Own {
         path.starts_with("/own")
     }
 
-    async fn answer<W: WriteVectored, C: camwire_frame::Clock>(
+    async fn answer<R: Read, W: WriteVectored<Error = R::Error>, C: camwire_frame::Clock>(
         &self,
-        exchange: Exchange<'_, W, C>,
+        exchange: Exchange<'_, R, W, C>,
     ) -> Result<Answered, Disconnect<W::Error>> {
         let status = if exchange.path() == "/own/improper" { "" } else { "200 OK" };
         exchange.answer(&Answer { status, body: b"<html>", ..Answer::default() }).await

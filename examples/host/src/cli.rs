@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use http::Uri;
 
+use crate::cameras::CameraArg;
 use crate::login::{Login, Secret};
 use crate::mqtt::MqttArgs;
 use crate::push::PushArgs;
@@ -52,6 +53,8 @@ Examples:
       the JPEG files of a directory in turn, for everybody in the network
   camwire-host serve --source file:video.mjpeg --policy keep-all
       a recording, of which viewers with ?mode=all get every picture
+  camwire-host serve --source front=http://192.168.1.20/stream --source back=test
+      several cameras: all at /, and each at its name, such as /front/stream
   camwire-host serve --source ingest --ingest-token T --listen 0.0.0.0:8080
       a relay, to which a camera pushes that nobody can reach from outside:
   camwire-host serve --push ws://relay.example:8080/ingest --push-token T
@@ -105,9 +108,15 @@ pub(crate) struct ServeArgs {
     /// http://[USER:PASSWORD@]HOST[:PORT]/PATH, ws://[USER:PASSWORD@]HOST[:PORT]/PATH (a camwire at
     /// /ws, or any server that sends a JPEG in each message; wss:// with TLS),
     /// mqtt://[USER:PASSWORD@]HOST[:PORT]/PREFIX, or ingest: a camera pushes them to /ingest here,
-    /// with a token
-    #[arg(long, default_value = "test", value_name = "SOURCE")]
-    pub(crate) source: SourceArg,
+    /// with a token. Several cameras: NAME=SOURCE for each; its stream is at /NAME/stream, and so on
+    /// [default: test]
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Vec<CameraArg>,
+
+    /// A TOML file with further cameras: [[camera]] with name, source, and perhaps token, fps,
+    /// resolution, quality and strict for each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// Address and port to serve on; may be given several times. Port 0 takes any free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]

@@ -3,6 +3,7 @@
 // The doc comments of the command line are its help text, not rustdoc.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
+mod cameras;
 mod cli;
 mod clock;
 mod dial;
@@ -12,6 +13,7 @@ mod net;
 mod push;
 mod serve;
 mod source;
+mod throttle;
 mod view;
 
 use std::process::ExitCode;

@@ -1,10 +1,10 @@
 //! `--push`: the pictures go out to a relay, and `--source ingest`: they come in at one.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camwire::frame::{Clock, FrameRate};
-use camwire::server::{Push, PushError, Server};
+use camwire::server::{Hub, Push, PushError};
 use camwire::websocket::Uri;
 use clap::Args;
 
@@ -12,6 +12,7 @@ use crate::cli::{token, websocket_url};
 use crate::clock::HostClock;
 use crate::dial::dial;
 use crate::login::{Login, Secret, ServerLogin};
+use crate::throttle::LogThrottle;
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
@@ -60,6 +61,11 @@ impl PushArgs {
         self.ingest_token.as_ref().or(token)
     }
 
+    /// Whether to push.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.push.is_some()
+    }
+
     /// Whether there are two logins for the relay.
     pub(crate) fn has_two_logins(&self) -> bool {
         let in_url = self.push.as_ref().is_some_and(|relay| relay.login.is_some());
@@ -76,11 +82,11 @@ impl PushArgs {
         let mut to = Push::to(uri);
         to.authorization = login.map(ServerLogin::authorization);
         to.options.rate = self.push_fps;
-        Some(Pusher { to, login, told: None })
+        Some(Pusher { to, login, throttle: LogThrottle::new(SILENCE) })
     }
 }
 
-/// How long an error that repeats itself is not told again.
+/// How long an error that repeats itself is not logged again.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Bytes that are masked and written at once.
@@ -89,29 +95,28 @@ const PIECE: usize = 16 * 1024;
 pub(crate) struct Pusher {
     to: Push<'static>,
     login: Option<&'static ServerLogin>,
-    /// The error that was told last, and when.
-    told: Option<(String, Instant)>,
+    throttle: LogThrottle,
 }
 
 impl Pusher {
     /// Pushes until the source has ended, and connects again and again.
-    pub(crate) async fn run(mut self, server: &Server<'static, HostClock>, clock: HostClock) {
+    pub(crate) async fn run(mut self, hub: &Hub<'static, HostClock>, clock: HostClock) {
         let mut memory = Box::new([0; PIECE]);
         let mut backoff = Push::BACKOFF;
         log::info!("pushing to {}", self.to.uri.authority);
         loop {
             let wait = match dial(&self.to.uri).await {
                 Err(error) => {
-                    self.tell(format!("cannot connect: {error}"));
-                    backoff.next(server.hub().random().word())
+                    self.report(&format!("cannot connect: {error}"));
+                    backoff.next(hub.random().word())
                 }
                 Ok((read, write, peer)) => {
                     self.to.peer = Some(peer);
-                    match self.to.run(server.hub(), read, write, &mut memory).await {
+                    match self.to.run(hub, read, write, &mut memory).await {
                         Ok(()) => return,
                         Err(error) => {
-                            self.tell(in_words(&error, self.login));
-                            error.back_off(&mut backoff, server.hub().random().word())
+                            self.report(&in_words(&error, self.login));
+                            error.back_off(&mut backoff, hub.random().word())
                         }
                     }
                 }
@@ -120,11 +125,9 @@ impl Pusher {
         }
     }
 
-    fn tell(&mut self, text: String) {
-        let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < SILENCE;
-        if !self.told.as_ref().is_some_and(told) {
+    fn report(&mut self, text: &str) {
+        if self.throttle.lets_through(text) {
             log::warn!("push to {}: {text}", self.to.uri.authority);
-            self.told = Some((text, Instant::now()));
         }
     }
 }

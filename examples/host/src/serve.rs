@@ -1,4 +1,4 @@
-//! `camwire-host serve`: one source, one ring, any number of viewers.
+//! `camwire-host serve`: one or several cameras, each with a ring, and any number of viewers.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,13 @@ use camwire::capture::{
     capture_loop_with_settings,
 };
 use camwire::frame::FrameSource as _;
-use camwire::server::{Config, Cors, Credentials, Disconnect, Server, ViewerSlot};
+use camwire::server::{CameraName, Config, Cors, Credentials, Disconnect, Hub, Server, ViewerSlot};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::cameras::{self, CameraArg, CamerasError};
 use crate::cli::{ServeArgs, SourceArg};
 use crate::clock::HostClock;
 use crate::dial::RANDOM;
@@ -29,6 +30,9 @@ use crate::source::{AnySource, LARGEST_PICTURE, SourceError};
 /// it when the ring is full; at 60 pictures a second that takes 60 slots, so with these there is
 /// always a lease that may be asked back, however many viewers stall.
 const SLOTS: usize = 64;
+
+/// The same of each of several cameras, so that they do not take too much memory together.
+const SLOTS_OF_SEVERAL: usize = 16;
 
 /// Places for readers beyond the viewers', for `/capture`.
 const SPARE_READERS: usize = 256;
@@ -44,7 +48,11 @@ type HostServer = Server<'static, HostClock>;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, Because),
+    Listen(SocketAddr, IoReason),
+    #[error("{0}")]
+    Cameras(#[from] CamerasError),
+    #[error("{0} needs a single --source")]
+    OfSeveral(&'static str),
     #[error("{0}")]
     Source(#[from] SourceError),
     #[error("--source ingest needs a token for the camera: --ingest-token TOKEN, or --token TOKEN")]
@@ -63,9 +71,9 @@ pub(crate) enum ServeError {
 
 /// An error of the system in words, without its number where that says nothing more.
 #[derive(Debug)]
-pub(crate) struct Because(pub(crate) io::Error);
+pub(crate) struct IoReason(pub(crate) io::Error);
 
-impl std::fmt::Display for Because {
+impl std::fmt::Display for IoReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.kind() {
             io::ErrorKind::AddrInUse => f.write_str("another program uses that port"),
@@ -89,53 +97,59 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         return Err(ServeError::TwoPushLogins);
     }
     let clock = HostClock::start();
-    // With ingest, the pictures come to the server's own door.
-    let source = match args.source {
-        SourceArg::Ingest => None,
-        _ => Some(AnySource::open(&args.source, &args.options, clock)?),
-    };
-    let (kind, slot_bytes) = match &source {
-        Some(source) => (source.kind(), source.slot_bytes()),
-        None => ("ingest", LARGEST_PICTURE),
-    };
+    let cameras = cameras::all(&args.source, args.config.as_deref())?;
+    let is_alone = cameras.len() == 1;
+    if !is_alone && args.push.is_wanted() {
+        return Err(ServeError::OfSeveral("--push"));
+    }
+    // What is most likely to fail comes first. With ingest, the frames come to the server.
+    let sources = cameras.iter().map(|camera| match camera.source {
+        SourceArg::Ingest => Ok(None),
+        _ => AnySource::open(&camera.source, &args.options, &camera.own, clock).map(Some),
+    });
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let mut listeners = Vec::new();
     for (n, &address) in args.listen.iter().enumerate() {
         if address.port() != 0 && args.listen[..n].contains(&address) {
             continue; // Said twice.
         }
         let listener = TcpListener::bind(address).await;
-        listeners.push(listener.map_err(|error| ServeError::Listen(address, Because(error)))?);
+        listeners.push(listener.map_err(|error| ServeError::Listen(address, IoReason(error)))?);
     }
 
-    // All of this lives as long as the program does.
-    let viewers = usize::from(args.max_viewers);
-    let ring = FrameRing::leak(SLOTS, slot_bytes, viewers + SPARE_READERS, args.policy)?;
-    let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new(kind)));
-    let slots = (0..viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
-    let config = configuration(args, &listeners)?;
+    let config = configuration(args, &cameras, &listeners)?;
     let has_password = config.credentials != Credentials::default();
-    let settings: &'static Settings = Box::leak(Box::new(Settings::new()));
-    let server = Server::new(ring, status, slots, clock, RANDOM, config);
-    let server: Arc<HostServer> = Arc::new(match &source {
-        Some(_) => server.with_settings(settings),
-        None => server,
-    });
-
     let (stop, stopped) = watch::channel(());
-    let capture = source.map(|source| {
-        let capture = source.capture_config(args.options.fps);
-        let publisher = ring.publisher().expect("the first of this ring");
-        let mut stopped = stopped.clone();
-        tokio::spawn(async move {
-            let until = async { drop(stopped.changed().await) };
-            capture_pictures(source, publisher, clock, capture, status, settings, until).await;
-        })
+    let (mut hubs, mut captures) = (Vec::new(), Vec::new());
+    for (camera, source) in cameras.iter().zip(sources) {
+        let hub = hub(args, camera, source.as_ref(), is_alone, clock, &config)?;
+        if let (Some(source), Some(settings)) = (source, hub.settings()) {
+            let capture = source.capture_config(camera.own.fps.or(args.options.fps));
+            let publisher = hub.ring().publisher().expect("the first of this ring");
+            let (status, mut stopped) = (hub.status(), stopped.clone());
+            captures.push(tokio::spawn(async move {
+                let until = async { drop(stopped.changed().await) };
+                capture_pictures(source, publisher, clock, capture, status, settings, until).await;
+            }));
+        }
+        hubs.push(hub);
+    }
+    let server: Arc<HostServer> = Arc::new(match hubs.len() {
+        1 => Server::from(hubs.remove(0)),
+        _ => Server::of_cameras(hubs.leak()).expect("their names are checked"),
     });
 
     let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
     let web_port = mqtt::web_port(addresses);
+    let first = server.hub();
+    let (ring, status) = (first.ring(), first.status());
+    // A camera that pushes has none; then these stay empty.
+    let settings = first.settings().unwrap_or_else(|| Box::leak(Box::new(Settings::new())));
     let host = mqtt::Host { ring, settings, status, clock, web_port };
-    let mqtt = mqtt::open(&args.mqtt, &args.options.mqtt.tls, &args.source, host)?;
+    let mqtt = mqtt::open(&args.mqtt, &args.options.mqtt.tls, &cameras[0].source, host)?;
+    if mqtt.is_some() && !is_alone {
+        return Err(ServeError::OfSeveral("--mqtt"));
+    }
 
     for listener in &listeners {
         announce(listener.local_addr()?, has_password);
@@ -150,7 +164,7 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
         let (server, mut stopped) = (Arc::clone(&server), stopped.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = pusher.run(&server, clock) => {}
+                () = pusher.run(server.hub(), clock) => {}
                 // It has the rest of the farewell to say goodbye.
                 _ = async { stopped.changed().await.ok(); tokio::time::sleep(FAREWELL).await } => {}
             }
@@ -165,12 +179,12 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     // Without a publisher the streams end as they should, with their closing delimiter; the
     // listeners go at once, and with them whatever has not ended in time.
     let _ = stop.send(());
-    if capture.is_none() {
-        ring.close();
+    for hub in server.hubs().iter().filter(|hub| hub.config().ingest_token.is_some()) {
+        hub.ring().close();
     }
     let all_gone = async {
         while tasks.join_next().await.is_some() {}
-        if let Some(capture) = capture {
+        for capture in captures {
             let _ = capture.await;
         }
     };
@@ -178,15 +192,52 @@ async fn serve(args: &ServeArgs, workers: Workers) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What the server is told of the arguments. Its texts live as long as the program does.
-fn configuration(args: &ServeArgs, listeners: &[TcpListener]) -> Result<Config, ServeError> {
+/// One camera. It lives as long as the program does.
+fn hub(
+    args: &ServeArgs,
+    camera: &CameraArg,
+    source: Option<&AnySource>,
+    is_alone: bool,
+    clock: HostClock,
+    config: &Config,
+) -> Result<Hub<'static, HostClock>, ServeError> {
+    let (kind, slot_bytes) = match source {
+        Some(source) => (source.kind(), source.slot_bytes()),
+        None => ("ingest", LARGEST_PICTURE),
+    };
+    let slots = if is_alone { SLOTS } else { SLOTS_OF_SEVERAL };
+    let viewers = usize::from(args.max_viewers);
+    let ring = FrameRing::leak(slots, slot_bytes, viewers + SPARE_READERS, args.policy)?;
+    let status: &'static SourceStatus = Box::leak(Box::new(SourceStatus::new(kind)));
+    let places = (0..viewers).map(|_| ViewerSlot::new()).collect::<Vec<_>>().leak();
+    let mut config = config.clone();
+    if source.is_some() {
+        config.ingest_token = None;
+    }
+    let mut hub = Hub::new(ring, status, places, clock, RANDOM, config);
+    if source.is_some() {
+        hub = hub.with_settings(Box::leak(Box::new(Settings::new())));
+    }
+    let name: Option<&'static str> = camera.name.clone().map(|name| &*name.leak());
+    Ok(match name.and_then(CameraName::new) {
+        Some(name) => hub.with_name(name),
+        None => hub,
+    })
+}
+
+/// The server's configuration. Its texts live as long as the program does.
+fn configuration(
+    args: &ServeArgs,
+    cameras: &[CameraArg],
+    listeners: &[TcpListener],
+) -> Result<Config, ServeError> {
     let text = |text: &String| -> &'static str { text.clone().leak() };
     let mut config = Config::default();
     config.cors = if args.cors { Cors::AnyOrigin } else { Cors::SameOrigin };
     config.origins = args.allow_origin.iter().map(text).collect::<Vec<_>>().leak();
     config.credentials.basic = args.auth.as_ref().map(|auth| text(&auth.0));
     config.credentials.token = args.token.as_ref().map(|token| text(&token.0));
-    if let SourceArg::Ingest = args.source {
+    if cameras.iter().any(|camera| matches!(camera.source, SourceArg::Ingest)) {
         let token = args.push.ingest_token(args.token.as_ref());
         config.ingest_token = Some(text(&token.ok_or(ServeError::NoIngestToken)?.0));
     }

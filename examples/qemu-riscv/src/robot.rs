@@ -3,7 +3,7 @@
 
 use crate::board::println;
 use camwire::frame::Clock;
-use camwire::server::{Answer, Answered, Application, Disconnect, Exchange, WriteVectored};
+use camwire::server::{Answer, Answered, Application, Disconnect, Exchange, Read, WriteVectored};
 use core::fmt::Write as _;
 use embassy_time::{Duration, Instant, Timer};
 use portable_atomic::{AtomicU32, Ordering};
@@ -63,9 +63,9 @@ impl Application for Robot {
         path == "/robot"
     }
 
-    async fn answer<W: WriteVectored, C: Clock>(
+    async fn answer<R: Read, W: WriteVectored<Error = R::Error>, C: Clock>(
         &self,
-        exchange: Exchange<'_, W, C>,
+        exchange: Exchange<'_, R, W, C>,
     ) -> Result<Answered, Disconnect<W::Error>> {
         let Figures { steps, skipped, worst_us } = Figures::now();
         let mut json = heapless::String::<80>::new(); // Enough for three numbers of ten digits.

@@ -14,6 +14,9 @@ pub(crate) struct Access<'c> {
     is_host_allowed: bool,
     /// The request is from a page of another site (Fetch Metadata).
     is_cross_site: bool,
+    /// What a camera that pushes must send.
+    #[cfg(feature = "ingest")]
+    ingest_token: Option<&'static str>,
     #[cfg(feature = "ingest")]
     is_pusher: bool,
 }
@@ -63,17 +66,25 @@ impl<'c> Access<'c> {
             is_host_allowed: true,
             is_cross_site: false,
             #[cfg(feature = "ingest")]
+            ingest_token: None,
+            #[cfg(feature = "ingest")]
             is_pusher: false,
         }
+    }
+
+    /// The same for a server to which cameras push that send this token.
+    #[cfg(feature = "ingest")]
+    pub(crate) const fn with_ingest_token(self, ingest_token: Option<&'static str>) -> Self {
+        Self { ingest_token, ..self }
     }
 
     /// A field line. Those of other names do not matter.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"authorization") {
-            self.is_authorized |= self.config.credentials.allow(value);
+            self.is_authorized |= self.config.credentials.allow_authorization(value);
             #[cfg(feature = "ingest")]
             {
-                self.is_pusher |= self.pushers().allow(value);
+                self.is_pusher |= self.pushers().allow_authorization(value);
             }
         } else if name.eq_ignore_ascii_case(b"host") {
             let hosts = self.config.hosts;
@@ -101,7 +112,7 @@ impl<'c> Access<'c> {
     /// What a camera that pushes must send.
     #[cfg(feature = "ingest")]
     const fn pushers(&self) -> Credentials {
-        Credentials { basic: None, token: self.config.ingest_token }
+        Credentials { basic: None, token: self.ingest_token }
     }
 
     /// Checks a request whose whole head was read. `token` is in its query; `is_push` says that it

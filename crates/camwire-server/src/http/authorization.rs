@@ -242,7 +242,7 @@ mod tests {
             prop_assert!(!has_control(&user) && !has_control(&password));
             let secret = format!("{user}:{password}");
             let credentials = Credentials { basic: Some(secret.leak()), token: None };
-            prop_assert!(credentials.allow(encoded(basic).as_bytes()));
+            prop_assert!(credentials.allow_authorization(encoded(basic).as_bytes()));
         }
 
         #[test]

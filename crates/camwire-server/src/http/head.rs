@@ -33,19 +33,51 @@ pub struct HeadReader<'l> {
 /// Memory for the request line of a head, apart from that of the [`HeadReader`]: it is needed for
 /// longer.
 #[derive(Clone, Debug, Default)]
-pub struct RequestLine(Line);
+pub struct RequestLine {
+    /// The line, and behind it what of the body has come together with the head.
+    kept: Line,
+    /// Where the line ends.
+    len: usize,
+}
 
 impl RequestLine {
     /// An empty one.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Line::new())
+        Self { kept: Line::new(), len: 0 }
     }
 
     /// Its bytes, the line end included, as far as it has come.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.kept.get(..self.len).unwrap_or_default()
+    }
+
+    /// How many bytes may be read at once so that those behind the head fit in here; at least one.
+    pub(crate) fn room(&self) -> usize {
+        // The last byte of the head is none of them.
+        self.kept.capacity().saturating_sub(self.kept.len()).max(1)
+    }
+
+    /// Keeps what came behind the head.
+    pub(crate) fn keep_early(&mut self, early: &[u8]) {
+        let _ = self.kept.extend_from_slice(early); // As `room` says, it fits.
+    }
+
+    /// What was kept of that.
+    pub(crate) fn early(&self) -> &[u8] {
+        self.kept.get(self.len..).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.kept.clear();
+        self.len = 0;
+    }
+
+    fn push(&mut self, byte: u8) -> Result<(), HeadError> {
+        self.kept.push(byte).map_err(|_| HeadError::TooLarge)?;
+        self.len = self.kept.len();
+        Ok(())
     }
 }
 
@@ -69,13 +101,19 @@ impl<'l> HeadReader<'l> {
     /// A reader that has seen nothing, and keeps the request line there.
     #[must_use]
     pub fn new(request: &'l mut RequestLine) -> Self {
-        request.0.clear();
+        request.clear();
         Self {
             request,
             field: FieldLine { kept: Line::new(), fate: Fate::Open },
             seen: 0,
             state: State::RequestLine,
         }
+    }
+
+    /// How many bytes to read at once, if those behind the head are to be
+    /// [kept](RequestLine::keep_early).
+    pub(crate) fn room(&self) -> usize {
+        self.request.room()
     }
 
     /// Takes a piece of input. When the head is complete, returns how many bytes of the piece
@@ -113,9 +151,11 @@ impl<'l> HeadReader<'l> {
     fn step(&mut self, byte: u8) -> Result<Step, HeadError> {
         self.state = match (self.state, byte) {
             // An empty line before the request is ignored (RFC 9112, section 2.2).
-            (State::RequestLine, b'\r' | b'\n') if self.request.0.is_empty() => State::RequestLine,
+            (State::RequestLine, b'\r' | b'\n') if self.request.kept.is_empty() => {
+                State::RequestLine
+            }
             (State::RequestLine, _) => {
-                self.request.0.push(byte).map_err(|_| HeadError::TooLarge)?;
+                self.request.push(byte)?;
                 if byte == b'\n' { State::LineStart } else { State::RequestLine }
             }
             (State::LineStart, b'\r') => State::LastLine,

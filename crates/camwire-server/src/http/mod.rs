@@ -4,6 +4,8 @@ pub(crate) mod access;
 pub(crate) mod application;
 pub(crate) mod authorization;
 pub(crate) mod base64;
+pub(crate) mod body;
+pub(crate) mod chunks;
 pub(crate) mod credentials;
 pub(crate) mod head;
 pub(crate) mod origin;

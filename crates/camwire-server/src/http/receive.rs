@@ -6,6 +6,7 @@ use embedded_io_async::Read;
 
 use crate::config::Config;
 use crate::http::access::Access;
+use crate::http::body::BodyFields;
 use crate::http::head::{HeadError, HeadReader, RequestLine};
 use crate::http::upgrade::{Upgrade, Upgraded};
 use crate::sender::Disconnect;
@@ -15,24 +16,28 @@ use crate::sender::Disconnect;
 pub(crate) struct Fields<'c> {
     pub(crate) upgraded: Upgraded,
     pub(crate) access: Access<'c>,
+    pub(crate) body: BodyFields,
 }
 
-/// Reads the head of a request; its line goes to `line`. The outer error is the connection's, the
+/// Reads the head of a request; its line goes to `line`, and what came behind the head, too. The outer error is the connection's, the
 /// inner one the request's.
 pub(crate) async fn receive_head<'c, R: Read>(
     read: &mut R,
     clock: &impl Clock,
-    config: &'c Config,
+    (config, mut access): (&'c Config, Access<'c>),
     protocols: &'static [&'static str],
     line: &mut RequestLine,
 ) -> Result<Result<Fields<'c>, HeadError>, Disconnect<R::Error>> {
     let deadline = clock.now() + config.head_timeout;
     let mut head = HeadReader::new(line);
     let mut upgrade = Upgrade::new(config, protocols);
-    let mut access = Access::new(config);
+    let mut body = BodyFields::new();
     let mut buffer = [0; 128];
     loop {
-        let count = match select(read.read(&mut buffer), clock.deadline(deadline)).await {
+        // No more than can be kept of the body.
+        let room = buffer.len().min(head.room());
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        let count = match select(read.read(buffer), clock.deadline(deadline)).await {
             Either::First(count) => count?,
             Either::Second(()) => return Err(Disconnect::NoRequest),
         };
@@ -43,13 +48,15 @@ pub(crate) async fn receive_head<'c, R: Read>(
         let mut field = |name: &[u8], value: &[u8]| {
             upgrade.field(name, value);
             access.field(name, value);
+            body.field(name, value);
         };
         match head.feed(input, &mut field) {
             Ok(None) => {}
             Ok(Some(used)) => {
-                let early = input.len().saturating_sub(used);
-                let upgraded = upgrade.finish(line.as_bytes(), early);
-                return Ok(Ok(Fields { upgraded, access }));
+                let early = input.get(used..).unwrap_or_default();
+                let upgraded = upgrade.finish(line.as_bytes(), early.len());
+                line.keep_early(early);
+                return Ok(Ok(Fields { upgraded, access, body }));
             }
             Err(error) => return Ok(Err(error)),
         }

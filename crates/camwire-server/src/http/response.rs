@@ -38,6 +38,15 @@ impl Answer<'_> {
     /// harmless then.
     pub const SANDBOX: &'static str = "default-src 'none'; sandbox";
 
+    /// An empty plain text.
+    pub(crate) const PLAIN: Self = Self {
+        status: "200 OK",
+        content_type: "text/plain; charset=utf-8",
+        policy: Self::SANDBOX,
+        fields: "",
+        body: &[],
+    };
+
     pub(crate) fn is_proper(&self) -> bool {
         let Self { status, content_type, policy, fields, .. } = self;
         let is_line = |text: &str| !text.bytes().any(|byte| byte < b' ');
@@ -51,13 +60,7 @@ impl Answer<'_> {
 
 impl Default for Answer<'_> {
     fn default() -> Self {
-        Self {
-            status: "200 OK",
-            content_type: "text/plain; charset=utf-8",
-            policy: Self::SANDBOX,
-            fields: "",
-            body: &[],
-        }
+        Self::PLAIN
     }
 }
 

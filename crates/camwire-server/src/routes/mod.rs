@@ -3,6 +3,8 @@
 pub(crate) mod capture;
 pub(crate) mod control;
 pub(crate) mod health;
+#[cfg(feature = "cameras")]
+pub(crate) mod overview;
 pub(crate) mod page;
 pub(crate) mod request;
 pub(crate) mod stats;

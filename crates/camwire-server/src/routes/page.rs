@@ -3,7 +3,7 @@
 use crate::http::response::Answer;
 
 /// The page loads nothing but its own frames and figures, and no other page frames it unasked.
-const POLICY: &str = "default-src 'none'; img-src 'self' data:; connect-src 'self'; \
+pub(crate) const POLICY: &str = "default-src 'none'; img-src 'self' data:; connect-src 'self'; \
     style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 pub(crate) const PAGE: Answer<'_> = Answer {

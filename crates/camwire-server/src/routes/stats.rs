@@ -26,23 +26,67 @@ async fn body<W: WriteVectored, C: Clock>(
     out: &mut ResponseWriter<'_, W, C>,
 ) -> Result<(), Disconnect<W::Error>> {
     let mut text = Text::new();
+    write_camera(hub, out, &mut text).await?;
+    end(hub, out, &mut text).await
+}
+
+/// `/stats` of several cameras: the same of each, with its name.
+#[cfg(feature = "cameras")]
+pub(crate) async fn stats_of_all<W: WriteVectored, C: Clock>(
+    hubs: &[Hub<'_, C>],
+    out: &mut ResponseWriter<'_, W, C>,
+) -> Result<(), Disconnect<W::Error>> {
+    out.begin("application/json", &[]).await?;
+    let Some(first) = hubs.first().filter(|_| out.with_body) else { return Ok(()) };
+    let mut text = Text::new();
+    let mut separator = "{\"cameras\":[\n";
+    for hub in hubs {
+        let _ = text.write_str(separator);
+        write_camera(hub, out, &mut text).await?;
+        separator = "},\n";
+    }
+    let _ = text.write_str("}]");
+    end(first, out, &mut text).await
+}
+
+/// A camera without the closing brace of its object. What fits `text` is not sent.
+async fn write_camera<W: WriteVectored, C: Clock>(
+    hub: &Hub<'_, C>,
+    out: &mut ResponseWriter<'_, W, C>,
+    text: &mut Text,
+) -> Result<(), Disconnect<W::Error>> {
     // Each piece is shorter than the text's room, so nothing is ever cut.
-    let _ = write_source(hub, &mut text);
+    let _ = text.write_str("{");
+    if let Some(name) = hub.name() {
+        let _ = write!(text, "\"name\":\"{}\",", name.as_str());
+        out.send_text(text).await?;
+        text.clear();
+    }
+    let _ = write_source(hub, text);
     let _ = text.write_str(",\n\"viewers\":[");
-    out.send_text(&text).await?;
+    out.send_text(text).await?;
     text.clear();
     let mut separator = "\n";
     for slot in hub.viewers() {
-        let now = hub.clock().now();
-        let Some(viewer) = slot.read(now) else { continue };
+        let Some(viewer) = slot.read(hub.clock().now()) else { continue };
         let _ = write!(text, "{separator}{}", Json(viewer));
         separator = ",\n";
         if text.capacity() - text.len() < VIEWER_MAX {
-            out.send_text(&text).await?;
+            out.send_text(text).await?;
             text.clear();
         }
     }
-    out.send_text(&text).await?;
+    let _ = text.write_str("]");
+    Ok(())
+}
+
+/// What ends the statistics: the time.
+async fn end<W: WriteVectored, C: Clock>(
+    hub: &Hub<'_, C>,
+    out: &mut ResponseWriter<'_, W, C>,
+    text: &mut Text,
+) -> Result<(), Disconnect<W::Error>> {
+    out.send_text(text).await?;
     text.clear();
     let now = hub.clock().now();
     let uptime = now.saturating_since(hub.started());
@@ -50,30 +94,35 @@ async fn body<W: WriteVectored, C: Clock>(
     let clock = if hub.clock().unix_offset().is_some() { "unix" } else { "boot" };
     let _ = write!(
         text,
-        "],\n\"uptime_s\":{}.{:03},\"time_s\":{time},\"clock\":\"{clock}\"}}\n",
+        ",\n\"uptime_s\":{}.{:03},\"time_s\":{time},\"clock\":\"{clock}\"}}\n",
         uptime.as_secs(),
         uptime.subsec_millis()
     );
-    out.send_text(&text).await?;
+    out.send_text(text).await?;
     out.sender.flush().await
+}
+
+/// What `/stats` calls the state of a camera.
+pub(crate) fn state<C: Clock>(hub: &Hub<'_, C>, now: Instant) -> &'static str {
+    match hub.status().state() {
+        #[cfg(feature = "ingest")]
+        _ if hub.waits_for_camera() => "waiting",
+        // A driver that hangs on a thread of its own cannot report that.
+        SourceState::Starting | SourceState::Streaming if !hub.is_healthy_at(now) => "stalled",
+        state => state.as_str(),
+    }
 }
 
 fn write_source<C: Clock>(hub: &Hub<'_, C>, out: &mut Text) -> fmt::Result {
     let status = hub.status();
     let now = hub.clock().now();
     let (width, height) = status.size();
-    // A driver that hangs on a thread of its own cannot report that.
-    let state = match status.state() {
-        #[cfg(feature = "ingest")]
-        _ if hub.waits_for_camera() => "waiting",
-        SourceState::Starting | SourceState::Streaming if !hub.is_healthy_at(now) => "stalled",
-        state => state.as_str(),
-    };
+    let state = state(hub, now);
     // As much of it as fits for sure.
     let kind = status.kind().split_at(status.kind().floor_char_boundary(32)).0;
     write!(
         out,
-        "{{\"source\":{{\"kind\":{},\"state\":\"{state}\",\"fps\":{},\"quiet_ms\":{},\
+        "\"source\":{{\"kind\":{},\"state\":\"{state}\",\"fps\":{},\"quiet_ms\":{},\
          \"captured\":{},\"dropped\":{},\"width\":{width},\"height\":{height},\
          \"slot_bytes\":{},\"errors\":{},\"error\":",
         Quoted(kind),
@@ -126,7 +175,7 @@ impl fmt::Display for Json {
 }
 
 /// A measured rate as a JSON number with one place.
-struct Millihertz(u32);
+pub(crate) struct Millihertz(pub(crate) u32);
 
 impl fmt::Display for Millihertz {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -93,6 +93,7 @@ pub fn boundary(content_type: &str) -> String {
 /// WebSocket, or of a server that has not answered. Each answer has one.
 pub fn policy(answer: &[u8]) -> Option<String> {
     let answer = lossy(answer);
+    let answer = answer.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&answer);
     let (head, _) =
         answer.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("HTTP/1.1 "))?;
     if head.starts_with("HTTP/1.1 101 ") {

@@ -17,9 +17,11 @@ use camwire::frame::{
 use camwire::multipart::MissingEoi;
 use camwire::pattern::TestSource;
 
+use crate::cameras::CameraOptions;
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
 use crate::login::{Login, ServerLogin};
+use crate::throttle::LogThrottle;
 use files::{DirectorySource, FileError, FileSource};
 pub(crate) use mqtt::{MqttCamera, MqttSourceArgs, SourceCounts};
 use mqtt::{MqttError, MqttSource};
@@ -68,8 +70,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) struct AnySource {
     kind: Kind,
     slot_bytes: usize,
-    /// The error that was told last, and when.
-    told: Option<(String, Instant)>,
+    throttle: LogThrottle,
     damage: Damage,
     /// The counts that were told last, and when.
     told_counts: (SourceCounts, Instant),
@@ -89,12 +90,14 @@ impl AnySource {
     pub(crate) fn open(
         source: &SourceArg,
         options: &SourceOptions,
+        own: &CameraOptions,
         clock: HostClock,
     ) -> Result<Self, SourceError> {
         let mut slot_bytes = LARGEST_PICTURE;
         let kind = match source {
             SourceArg::Test => {
-                let (resolution, quality) = (options.resolution, options.quality);
+                let resolution = own.resolution.unwrap_or(options.resolution);
+                let quality = own.quality.unwrap_or(options.quality);
                 let pixels = usize::from(resolution.width()) * usize::from(resolution.height());
                 // Even at the best quality the pattern takes less than a byte for a pixel. And
                 // who looks at it may choose a larger one.
@@ -104,11 +107,15 @@ impl AnySource {
             SourceArg::Directory(path) => Kind::Directory(DirectorySource::open(path, clock)?),
             SourceArg::File(path) => Kind::File(FileSource::open(path, clock)?),
             SourceArg::Http(uri, login) => {
-                let login = server_login(login.as_ref(), options)?;
+                let login = server_login(login.as_ref(), options, own)?;
                 let relay = RelayOptions {
                     // With a rate, the capture loop keeps to it.
-                    still_interval: if options.fps.is_some() { Duration::ZERO } else { STILLS },
-                    missing_eoi: if options.strict {
+                    still_interval: if own.fps.or(options.fps).is_some() {
+                        Duration::ZERO
+                    } else {
+                        STILLS
+                    },
+                    missing_eoi: if own.strict || options.strict {
                         MissingEoi::Broken
                     } else {
                         MissingEoi::Append
@@ -117,7 +124,7 @@ impl AnySource {
                 Kind::Relay(Box::new(RelaySource::new(uri.clone(), login, relay, clock)))
             }
             SourceArg::WebSocket(url, login) => {
-                let login = server_login(login.as_ref(), options)?;
+                let login = server_login(login.as_ref(), options, own)?;
                 let relay = WebSocketRelay::new(url, login, clock);
                 Kind::WebSocket(Box::new(relay.expect("a URL that has been checked")))
             }
@@ -128,7 +135,13 @@ impl AnySource {
             }
         };
         let told_counts = (SourceCounts::default(), Instant::now());
-        Ok(Self { kind, slot_bytes, told: None, damage: Damage::default(), told_counts })
+        Ok(Self {
+            kind,
+            slot_bytes,
+            throttle: LogThrottle::new(SILENCE),
+            damage: Damage::default(),
+            told_counts,
+        })
     }
 
     /// A word for it in `/stats`.
@@ -174,8 +187,9 @@ impl AnySource {
 fn server_login(
     login: Option<&Login>,
     options: &SourceOptions,
+    own: &CameraOptions,
 ) -> Result<Option<ServerLogin>, SourceError> {
-    match (login.cloned(), options.source_token.clone()) {
+    match (login.cloned(), own.token.clone().or_else(|| options.source_token.clone())) {
         (Some(_), Some(_)) => Err(SourceError::TwoLogins),
         (Some(login), None) => Ok(Some(ServerLogin::Basic(login))),
         (None, token) => Ok(token.map(ServerLogin::Token)),
@@ -225,10 +239,8 @@ impl AnySource {
             return self.damage.note(error);
         }
         let text = error.to_string();
-        let told = |(last, at): &(String, Instant)| *last == text && at.elapsed() < SILENCE;
-        if !self.told.as_ref().is_some_and(told) {
+        if self.throttle.lets_through(&text) {
             log::warn!("{text}");
-            self.told = Some((text, Instant::now()));
         }
     }
 

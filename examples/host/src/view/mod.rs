@@ -21,6 +21,7 @@ use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::cameras::CameraOptions;
 use crate::cli::{SourceArg, SourceOptions};
 use crate::clock::HostClock;
 use crate::source::{AnyError, AnySource, SourceError};
@@ -156,7 +157,8 @@ pub(crate) fn run(args: &ViewArgs) -> Result<(), ViewError> {
     // What is most likely to fail comes first.
     let screen = Screen::open(args)?;
     let clock = HostClock::start();
-    let source = AnySource::open(&args.source.source, &args.options, clock)?;
+    let source =
+        AnySource::open(&args.source.source, &args.options, &CameraOptions::default(), clock)?;
 
     // All of this lives as long as the program does. What is saved must be complete, so then the
     // recorder holds the source back; otherwise nothing does.
