@@ -122,7 +122,7 @@ fuzz_target!(|input: Input| {
                 // Without a blank line it has no end.
                 let head: Vec<u8> =
                     head.iter().map(|&b| if b == b'\n' { b'+' } else { b }).collect();
-                body.extend_from_slice(b"Content-Length: 1\r\n");
+                body.extend_from_slice(b"Content-Length: 1\r\nx");
                 body.extend_from_slice(&clean(&head));
                 body.extend_from_slice(encoder.tail());
             }

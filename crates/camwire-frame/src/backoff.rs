@@ -33,10 +33,15 @@ impl Backoff {
     #[must_use]
     pub fn next(&mut self, random: u32) -> Duration {
         let wait = self.next.min(self.longest);
-        self.next = wait.saturating_mul(2).min(self.longest);
+        // The compiler cannot prove that sums of `Duration` do not panic.
+        let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+        self.next = Duration::from_micros(micros.saturating_mul(2)).min(self.longest);
         // Longer waits than 49 days lose no more than half of that.
-        let half = u64::from(u32::try_from((wait / 2).as_millis()).unwrap_or(u32::MAX));
-        wait.saturating_sub(Duration::from_millis((half * u64::from(random)) >> 32))
+        let half = u64::from(u32::try_from(micros / 2000).unwrap_or(u32::MAX));
+        match (half * u64::from(random)) >> 32 {
+            0 => wait,
+            part => Duration::from_micros(micros.saturating_sub(part * 1000)),
+        }
     }
 
     /// Begins anew, after an attempt that succeeded.

@@ -141,6 +141,11 @@ impl<const SLOTS: usize, const SLOT_BYTES: usize, const READERS: usize, M: Copy>
     pub fn ring(&mut self, policy: Policy) -> Ring<'_, M> {
         self.slots.fill_with(Slot::new);
         self.readers.fill_with(ReaderSlot::new);
+        self.first_ring(policy)
+    }
+
+    /// A ring in memory that is as new.
+    fn first_ring(&mut self, policy: Policy) -> Ring<'_, M> {
         let region = Region {
             start: NonNull::from(&mut self.bytes).cast(),
             stride: size_of::<SlotBytes<SLOT_BYTES>>(),
@@ -236,7 +241,7 @@ mod in_static {
             // SAFETY: this is the only call that comes here, so these are the only references to
             // `memory` and `ring`, now and for ever.
             let (memory, ring) = unsafe { (&mut *self.memory.get(), &mut *self.ring.get()) };
-            Some(ring.write(memory.ring(policy)))
+            Some(ring.write(memory.first_ring(policy)))
         }
     }
 

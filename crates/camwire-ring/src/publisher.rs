@@ -101,7 +101,8 @@ impl<'r, M: Copy> Publisher<'r, M> {
     ///
     /// [`GrantError::Full`] if every slot is leased or granted, holds the newest item, or holds one that
     /// the policy keeps. Nothing is counted; see [`skip`](Self::skip).
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn try_grant(&mut self) -> Result<Grant<'r, M>, GrantError> {
         let ring = self.ring;
         let head = ring.head.load(Ordering::Relaxed);
@@ -343,6 +344,7 @@ impl<'r, M: Copy> Publisher<'r, M> {
 
     /// Ends the stream: its readers get what the ring still offers of it, then the end. Nothing more
     /// can be published; another publisher may begin another stream.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn close(&mut self) {
         self.ring.life.end();
         self.ring.wake_readers(Event::ITEM);
@@ -380,6 +382,7 @@ impl<'r, M: Copy> Publisher<'r, M> {
     }
 
     /// Lets another publisher in. This one must do nothing more.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn leave(&mut self) {
         // SAFETY: as in `poll_until`.
         let wakers = unsafe { self.ring.publisher_waker.clear() };

@@ -357,6 +357,7 @@ impl<'r, M: Copy> Reader<'r, M> {
 }
 
 impl<M: Copy> Drop for Reader<'_, M> {
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn drop(&mut self) {
         // SAFETY: as in `poll_take`.
         let wakers = unsafe { self.entry.waker.clear() };

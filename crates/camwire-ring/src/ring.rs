@@ -227,6 +227,7 @@ impl<'m, M: Copy> Ring<'m, M> {
     }
 
     /// Wakes the readers that wait for `event`, which the caller has made happen.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn wake_readers(&self, event: Event) {
         fence(Ordering::SeqCst);
         for reader in self.reader_slots() {
@@ -337,6 +338,7 @@ impl<'m, M: Copy> Ring<'m, M> {
     }
 
     /// Wakes the publisher if it waits for `event`, which the caller has made happen.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(crate) fn wake_publisher(&self, event: Event) {
         fence(Ordering::SeqCst);
         self.publisher_waker.wake(event);

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 from camwire import TIMEOUT, Program, run, wait_until
-from tcp import free_port
+from proxy import Proxy
+from tcp import Reader, free_port
 
 # Bytes of a part of that camera's frames.
 PART = 8000
@@ -81,6 +82,52 @@ class Mosquitto:
     def close(self):
         self.stop()
         self.folder.cleanup()
+
+
+class Mqtt311Only(Proxy):
+    """Stands before a broker and rejects clients that speak MQTT 5, as those do that do not know
+    it."""
+
+    login = None
+
+    @staticmethod
+    def _connect_packet(reader):
+        head = reader.exactly(2)
+        while head[-1] & 0x80:
+            head += reader.exactly(1)
+        size = sum((byte & 0x7F) << 7 * at for at, byte in enumerate(head[1:]))
+        return head, reader.exactly(size)
+
+    def serve(self, client):
+        head, body = self._connect_packet(Reader(client))
+        if body[6] == 5:
+            client.sendall(bytes([0x20, 2, 0, 1]))
+            client.close()
+            return
+        self.accepted.append(time.time())
+        server = self.connect()
+        server.sendall(head + body)
+        self.join(client, server)
+
+
+class SlowLine(Proxy):
+    """Stands before a broker and takes so many bytes a second. What waits in it is little, as in a
+    modem."""
+
+    login = None
+
+    def __init__(self, server_port, rate):
+        self.rate = rate
+        super().__init__(server_port)
+
+    def serve(self, client):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        super().serve(client)
+
+    def bytes(self, source, sink):
+        while piece := source.recv(1500):
+            sink.sendall(piece)
+            time.sleep(len(piece) / self.rate)
 
 
 class Client:

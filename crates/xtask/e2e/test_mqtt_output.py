@@ -2,11 +2,12 @@
 
 import json
 import re
+import socket
 import struct
 import time
 
 import pytest
-from broker import Client, Mosquitto, framed, indexed, padded
+from broker import Client, Mosquitto, Mqtt311Only, SlowLine, framed, indexed, padded
 from camwire import HOST, decode, holds, make_frames, run, size_of, wait_until
 
 every_target = pytest.mark.target("host", "imc", "imac")
@@ -34,6 +35,8 @@ def publish(serve, target, broker):
         if target.kind == "qemu":
             # The firmware has words of its own for them.
             names = {"publish": "start", "control_prefix": "control"}
+            if options.get("discovery") == "off":
+                del options["discovery"]  # It announces nothing unless it is told to.
             words = {f"mqtt-{names.get(name, name)}": value for name, value in options.items()}
             if to.login:
                 words["mqtt-login"] = ":".join(to.login)
@@ -258,7 +261,10 @@ def test_only_the_state_is_retained(publish, client, broker):
     late = client("#")
     late.next("cam/image_complete")
     retained = {message.topic for message in list(late.messages) if message.retain}
-    assert retained == {"cam/status", "cam/state", "homeassistant/camera/camwire_cam/config"}
+    discovery = {topic for topic in retained if topic.startswith("homeassistant/")}
+    assert retained - discovery == {"cam/status", "cam/source", "cam/state"}
+    assert "homeassistant/camera/camwire_cam/config" in discovery
+    assert all("/camwire_cam/" in topic for topic in discovery)
 
 
 def test_frames_are_retained_on_request(publish, client):
@@ -291,33 +297,194 @@ def test_status_is_offline_after_an_orderly_end(publish, client):
 
 def test_publisher_backs_off_from_a_broker_that_rejects_its_packets(publish, start):
     broker = start(Mosquitto, "max_packet_size 8000")
-    server = publish("--resolution", "UXGA", to=broker)
+    old = start(Mqtt311Only, broker.port)
+    server = publish("--resolution", "UXGA", to=old)
     time.sleep(5)
-    # Half a second has room for two of them, and then there are 0.8, 1.6 and 2 s in between.
-    assert broker.connections() in range(2, 9)
+    # Three quarters of a second have room for three attempts, and then there are 1 and 1.5 s in
+    # between.
+    assert len(old.accepted) in range(2, 9)
     warnings = [line for line in server.log.splitlines() if "WARN" in line]
     assert len(warnings) == 1 and "--mqtt-packet" in warnings[0], warnings
     assert server.log.count("publishing at") == 1
 
 
+def test_publisher_respects_what_a_broker_says_of_packets(publish, start):
+    broker = start(Mosquitto, "max_packet_size 8000")
+    listener = start(Client, broker, "#")
+    server = publish("--resolution", "UXGA", layout="framed,whole", to=broker)
+    assert size_of(more_frames(listener, 5)[-1]) == (1600, 1200)
+    assert max(len(message.payload) for message in listener.messages) < 8000
+    assert not listener.payloads("cam/image"), "it does not fit"
+    assert broker.connections() == 2
+    warnings = [line for line in server.log.splitlines() if "WARN" in line]
+    assert len(warnings) == 1 and "not published" in warnings[0], warnings
+
+
+def test_broker_of_mqtt_3_1_1_works(publish, start):
+    broker = start(Mosquitto)
+    client = start(Client, broker, "#")
+    publish(layout="framed,whole", discovery="off", to=start(Mqtt311Only, broker.port))
+    more_frames(client, 5)
+    client.publish("cam/set/quality", b"33")
+    wait_until("it is set", lambda: b'"quality":33' in client.payloads("cam/state")[-1])
+    client.publish(STOP)
+    wait_until("it is stopped", lambda: b'"publishing":false' in client.payloads("cam/state")[-1])
+
+
+ENTITIES = {"camera", "switch", "button", "select", "number", "sensor"}
+
+
+def discovered(messages, id="camwire_garden__cam"):
+    """What Home Assistant knows of a camera: components and their configurations."""
+    configs = {}
+    for message in list(messages):
+        found = re.fullmatch(f"homeassistant/(.*)/{id}(/.*)?/config", message.topic)
+        if found:
+            configs[found[1] + (found[2] or "")] = message.payload
+    return {name: json.loads(payload) for name, payload in configs.items() if payload}
+
+
+def with_base(config, topic):
+    return topic.replace("~", config["~"])
+
+
+@pytest.mark.target("host", "imc")
 def test_home_assistant_discovers_the_camera(publish, client, broker):
-    topic = "homeassistant/camera/camwire_garden_cam/config"
     hass = client("homeassistant/#")
-    publish(prefix="garden/cam")
-    config = json.loads(hass.next(topic).payload)
-    assert config["topic"] == "garden/cam/image"
-    assert config["availability_topic"] == "garden/cam/status"
-    assert config["unique_id"] == "camwire_garden_cam"
-    assert config["device"]["identifiers"] == ["camwire_garden_cam"]
-    assert config["name"]
-    camera = client(config["topic"], config["availability_topic"])
-    assert camera.next("garden/cam/status").payload == b"online"
-    assert size_of(camera.next("garden/cam/image").payload) == (640, 480)
+    publish(
+        **{"prefix": "garden/cam", "layout": "whole", "discovery": "homeassistant"},
+        **{"packet": 100_000},
+    )
+    wait_until("it is announced", lambda: "select/resolution" in discovered(hass.messages))
+    configs = discovered(hass.messages)
+    assert {name.split("/")[0] for name in configs} == ENTITIES
+    camera = configs["camera"]
+    assert (camera["name"], with_base(camera, camera["topic"])) == (None, "garden/cam/image")
+    identifiers = {config["unique_id"] for config in configs.values()}
+    assert len(identifiers) == len(configs)
+    for config in configs.values():
+        # Nobody else can open a page on the loopback address.
+        assert "configuration_url" not in config["device"]
+        assert config["device"]["identifiers"] == ["camwire_garden__cam"]
+        assert config["device"]["name"] == "garden/cam"
+        assert config["origin"]["name"] == "camwire"
+        assert config["availability_mode"] == "all"
+        topics = [with_base(config, each["topic"]) for each in config["availability"]]
+        assert topics == ["garden/cam/status", "garden/cam/source"]
+    frames = client("garden/cam/#")
+    wait_until("it is there", lambda: frames.payloads("garden/cam/source") == [b"online"])
+    assert frames.payloads("garden/cam/status") == [b"online"]
+    frames.next("garden/cam/image")
+    # Two a second, as no more are shown.
+    frames.drain()
+    time.sleep(4)
+    images = [message for message in frames.drain() if message.topic == "garden/cam/image"]
+    assert 0 < len(images) <= 10
+    stats = json.loads(frames.next("garden/cam/stats").payload)
+    assert stats.keys() >= {"fps"}
+
     hass.drain()
     broker.publish("homeassistant/status", "offline")
     broker.publish("homeassistant/status", "online")
-    assert json.loads(hass.next(topic).payload) == config, "published once more"
-    assert client(topic).next().retain
+    hass.next("homeassistant/camera/camwire_garden__cam/config")
+    assert client("homeassistant/camera/camwire_garden__cam/config").next().retain
+
+    # As Home Assistant's entities do it.
+    state = client("garden/cam/state")
+    press = lambda name, value: broker.publish(
+        with_base(configs[name], configs[name]["command_topic"]), value
+    )
+    press("switch/streaming", "off")
+    wait_for_state(state, publishing=False)
+    frames.drain()
+    press("button/snapshot", "PRESS")
+    frames.next("garden/cam/image")
+    press("switch/streaming", "on")
+    wait_for_state(state, publishing=True)
+    press("select/resolution", "160x120")
+    wait_for_state(state, resolution="160x120")
+    press("number/quality", "40")
+    wait_for_state(state, quality=40)
+
+
+def test_discovery_is_removed_on_request(publish, client):
+    hass = client("homeassistant/#")
+    server = publish(prefix="garden/cam")
+    wait_until("it is announced", lambda: len(discovered(hass.messages)) >= 7)
+    server.close()
+    late = client("homeassistant/#")
+    wait_until("it is still announced", lambda: discovered(late.messages))
+    server = publish(prefix="garden/cam", discovery="remove")
+    wait_until("it is removed", lambda: not discovered(hass.messages))
+    late = client("homeassistant/#", "garden/cam/image")
+    late.next("garden/cam/image")  # It is published all the same.
+    assert not late.payloads("homeassistant/camera/camwire_garden__cam/config")
+    server.close()
+
+
+def test_cameras_with_similar_prefixes_have_different_identifiers(publish, client):
+    hass = client("homeassistant/+/+/config")
+    for prefix in ("garden/cam", "garden_cam", "garden__cam"):
+        publish(prefix=prefix)
+    wait_until("all are announced", lambda: len({m.topic for m in hass.messages}) == 3)
+
+
+def test_default_prefix_is_the_name_of_the_machine(serve, client, broker):
+    listener = client("camwire/+/status")
+    server = serve("--mqtt", broker.url)
+    server.wait_for_log("publishing at")
+    name = re.sub("[^A-Za-z0-9_-]", "", socket.gethostname().split(".")[0])
+    assert listener.next().topic == f"camwire/{name}/status"
+
+
+def test_dead_camera_behind_a_relay_is_offline(serve, publish, client, start):
+    camera = serve("--fps", 10)
+    listener = client("#")
+    publish("--source", camera.url("/stream"), layout="framed")
+    more_frames(listener, 3)
+    wait_until("it is online", lambda: listener.payloads("cam/source") == [b"online"])
+    camera.kill()
+    wait_until(
+        "it is offline", lambda: listener.payloads("cam/source")[-1] == b"offline", timeout=40
+    )
+    assert listener.payloads("cam/status") == [b"online"], "the relay itself is there"
+
+
+GARBAGE = ["cam/set/quality", "homeassistant/status"]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_retained_garbage_is_skipped_and_named(publish, start, version):
+    broker = start(Mosquitto)
+    to = broker if version == "5" else start(Mqtt311Only, broker.port)
+    sender = start(Client, broker)
+    for topic in GARBAGE:
+        sender.publish(topic, bytes(1_500_000), retain=True)
+    listener = start(Client, broker, "cam/#")
+    server = publish(layout="framed,whole", to=to)
+    more_frames(listener, 10)
+    for topic in GARBAGE:
+        server.wait_for_log(f"skipped a message of .* bytes on {topic}")
+    wait_until("it is rejected", lambda: listener.payloads("cam/refused"))
+    assert listener.payloads("cam/refused") == [b"cam/set/quality: the value is too long"]
+    sender.publish("cam/set/brightness", b"1")
+    wait_until("it is set", lambda: server.settings()["brightness"] == 1)
+    assert server.log.count("WARN") == 2
+    assert listener.payloads("cam/status") == [b"online"], "the connection lasts"
+
+
+def test_slow_line_loses_no_connection(publish, start, broker):
+    """15 KB/s in both directions, with frames of 100 KB, each of which takes 7 s."""
+    line = start(SlowLine, broker.port, rate=15_000)
+    listener = start(Client, broker, "cam/#")
+    server = publish(
+        "--resolution", "SVGA", "--quality", 4, layout="whole", discovery="off", to=line
+    )
+    wait_until("frames come", lambda: len(listener.payloads("cam/image")) >= 7, timeout=90)
+    sizes = [len(payload) for payload in listener.payloads("cam/image")]
+    assert min(sizes) > 60_000
+    assert len(line.accepted) == 1
+    assert "WARN" not in server.log
 
 
 @pytest.mark.parametrize("option", [{"layout": "framed"}, {"discovery": "off"}], ids=str)
@@ -454,7 +621,7 @@ def test_host_reports_a_wrong_password_and_serves(start, serve):
 WRONG = """
 --mqtt nonsense
 --mqtt mqtt://
---mqtt mqtts://broker
+--mqtt http://broker
 --mqtt mqtt://broker/prefix
 --mqtt-prefix a/#
 --mqtt-prefix a/
@@ -474,7 +641,7 @@ def test_wrong_mqtt_arguments_exit_with_2(args):
 
 SMALL = "--mqtt mqtt://127.0.0.1 --mqtt-layout indexed --mqtt-packet 4000"
 CIRCLES = [
-    f"--mqtt mqtt://{broker} --source mqtt://{host}:1883/camwire"
+    f"--mqtt mqtt://{broker} --mqtt-prefix camwire --source mqtt://{host}:1883/camwire"
     for host in ("127.0.0.1", "localhost", "[::1]")
     for broker in ("127.0.0.1", "localhost")
 ]

@@ -27,7 +27,7 @@ def upstream(way, request, serve):
         server = serve(fps=20)
         return server, server.url("/ws", "ws")
     broker = request.getfixturevalue("broker")
-    server = serve("--mqtt", broker.url, "--mqtt-layout", way, "--fps", 20)
+    server = serve("--mqtt", broker.url, "--mqtt-prefix", "camwire", "--mqtt-layout", way, "--fps", 20)
     server.wait_for_log("publishing at")
     return server, f"{broker.url}/camwire"
 

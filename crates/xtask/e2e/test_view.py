@@ -248,7 +248,7 @@ def test_view_starts_and_stops_a_camera_of_esp32_mqtt_livestream(start, tmp_path
 
 
 def test_view_goes_on_when_a_broker_comes_back(serve, view_until, broker):
-    server = serve("--mqtt", broker.url, "--mqtt-layout", "framed")
+    server = serve("--mqtt", broker.url, "--mqtt-prefix", "camwire", "--mqtt-layout", "framed")
     viewer = view_until("--json", "--brightness-every", 0, f"{broker.url}/camwire")
     viewer.wait_for_frames(10)
     broker.stop()

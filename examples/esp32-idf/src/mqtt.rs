@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::{io, thread};
 
 use async_io_mini::Async;
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks, Network};
 use camwire::mqtt::{Device, Discovery, Outputs, Prefix, Retain, SessionConfig};
-use camwire::capture::{FrameRing, Settings, SourceStatus};
 use futures_lite::future::block_on;
 
 use crate::clock::Clock;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const THE_FILE: &str = "src/platform/esp_idf.rs";
-const MOST_LINES: usize = 200;
+const MOST_LINES: usize = 210;
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -2,10 +2,10 @@
 
 use crate::network::{LINK, RANDOM};
 use crate::settings::{MQTT, MQTT_AUTH, MQTT_CONTROL, MQTT_DISCOVERY, MQTT_LAYOUT, MQTT_PREFIX};
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::embassy::Broker;
 use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks};
 use camwire::mqtt::{Device, Discovery, Prefix, Retain, SessionConfig};
-use camwire::capture::{FrameRing, Settings, SourceStatus};
 use core::net::Ipv4Addr;
 use embassy_executor::Spawner;
 use embassy_net::Stack;

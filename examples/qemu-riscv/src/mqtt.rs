@@ -1,10 +1,10 @@
 //! The camera on an MQTT broker, if there is said to be one.
 
 use crate::board::println;
+use camwire::capture::{FrameRing, Settings, SourceStatus};
 use camwire::embassy::{Broker, LinkClock};
 use camwire::minimq::{CameraClient, ClientConfig, ClientEvent, Hooks};
 use camwire::mqtt::{Device, Discovery, Outputs, Prefix, Publishing, Retain, SessionConfig, Speed};
-use camwire::capture::{FrameRing, Settings, SourceStatus};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use embassy_net::Stack;
 use static_cell::ConstStaticCell;

@@ -62,6 +62,25 @@ fn every_value_that_the_readmes_name_is_accepted() {
 }
 
 #[test]
+fn discovery_belongs_to_whole_frames_and_has_a_prefix_of_its_own() {
+    let with = |discovery: &'static str, prefix: &'static str| {
+        both(&[
+            ("CAMWIRE_MQTT_LAYOUT", "whole"),
+            ("CAMWIRE_MQTT_DISCOVERY", discovery),
+            ("CAMWIRE_MQTT_PREFIX", prefix),
+        ])
+    };
+    for discovery in ["homeassistant", "ha/2", "off", "remove"] {
+        assert_eq!(with(discovery, "garden/cam"), [[""; 0]; 2]);
+    }
+    for (discovery, words) in [("ha/#", "without + and #"), ("garden/cam", "are the same")] {
+        for errors in with(discovery, "garden/cam") {
+            assert!(matches!(&*errors, [line] if line.contains(words)), "{errors:?}");
+        }
+    }
+}
+
+#[test]
 fn each_wrong_value_is_one_error_that_helps() {
     for (name, value, words) in [
         ("CAMWIRE_SSID", "", "1 to 32 bytes"),
@@ -84,6 +103,7 @@ fn each_wrong_value_is_one_error_that_helps() {
         ("CAMWIRE_MQTT_CONTROL", "$share/a/cam", "no $ at the start"),
         ("CAMWIRE_MQTT_CONTROL", "garden/", "no / at the end"),
         ("CAMWIRE_MQTT_AUTH", "anna", "a user, a colon and a password"),
+        ("CAMWIRE_MQTT_DISCOVERY", "off", "belongs to CAMWIRE_MQTT_LAYOUT=whole"),
         ("CAMWIRE_PORTS", "", "such as 80,81"),
         ("CAMWIRE_PORTS", "0", "such as 80,81"),
         ("CAMWIRE_PORTS", "65536", "such as 80,81"),

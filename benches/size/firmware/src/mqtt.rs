@@ -1,8 +1,8 @@
 use crate::surroundings::opaque;
 use camwire_frame::Instant;
 use camwire_mqtt::{
-    Chunker, Command, ControlTopics, Delivery, Dialect, MotorWatchdog, Prefix, Reassembler, Retain, Speed,
-    Stamp, Topic,
+    Chunker, Command, ControlTopics, Delivery, Dialect, MotorWatchdog, Prefix, Reassembler, Retain,
+    Speed, Stamp, Topic,
 };
 
 fn prefix() -> Option<Prefix<'static>> {

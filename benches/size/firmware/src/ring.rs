@@ -1,17 +1,17 @@
 use crate::surroundings::{AnyCamera, AnyClock, opaque, run};
 use camwire_capture::{
-    CaptureConfig, Follow, FrameRing, FrameRingMemory, Policy, SourceStatus, capture_loop,
+    CaptureConfig, Follow, FrameRing, Policy, SourceStatus, StaticFrameRing, capture_loop,
 };
 use camwire_frame::FrameInfo;
 use core::time::Duration;
 
 /// Any policy, and everything that a publisher and readers can do.
 pub fn all() {
-    let mut memory = FrameRingMemory::<2, 64, 2>::new();
-    let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
+    static RING: StaticFrameRing<2, 64, 2> = StaticFrameRing::new();
+    let Some(ring) = opaque(&RING).take(opaque(Policy::DropOldest)) else { return };
     opaque((ring.slots(), ring.slot_bytes(), ring.readers(), ring.dropped(), ring.policy()));
-    publish(&ring);
-    read(&ring);
+    publish(ring);
+    read(ring);
 }
 
 fn publish(ring: &FrameRing<'_>) {
@@ -47,8 +47,8 @@ fn read(ring: &FrameRing<'_>) {
 /// The loop that fills a ring from a camera.
 pub fn capture() {
     static STATUS: SourceStatus = SourceStatus::new("any");
-    let mut memory = FrameRingMemory::<2, 64, 2>::new();
-    let ring = opaque(&mut memory).ring(opaque(Policy::DropOldest));
+    static RING: StaticFrameRing<2, 64, 2> = StaticFrameRing::new();
+    let Some(ring) = opaque(&RING).take(opaque(Policy::DropOldest)) else { return };
     let Ok(mut publisher) = ring.publisher() else { return };
     let config = opaque(CaptureConfig::default());
     run(capture_loop(&mut publisher, &mut AnyCamera, &AnyClock, &config, &STATUS));

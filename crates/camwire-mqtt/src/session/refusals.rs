@@ -36,8 +36,8 @@ pub enum RefusalReason {
     Other(&'static str),
 }
 
-/// Refusals that are not reported yet. There is room for a few; more at once are a mistake or
-/// mischief, and are only counted.
+/// Refusals that are not reported yet. There is room for one of each command; more at once are a
+/// mistake or mischief, and are only counted.
 #[derive(Clone, Debug)]
 pub(super) struct Refusals {
     waiting: [Option<(u8, RefusalReason)>; Self::MOST],
@@ -45,7 +45,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    const MOST: usize = 16;
+    const MOST: usize = 36;
 
     pub(super) const fn new() -> Self {
         Self { waiting: [None; Self::MOST], more: 0 }
@@ -85,11 +85,11 @@ mod tests {
     #[test]
     fn refusals_keep_their_order_and_none_is_forgotten() {
         let mut refusals = Refusals::new();
-        let reported = (0..20).filter(|n| refusals.push(*n, RefusalReason::TooLong));
+        let reported = (0..40).filter(|n| refusals.push(*n, RefusalReason::TooLong));
         assert_eq!(reported.count(), Refusals::MOST);
         assert_eq!(refusals.next(), Some((Some((0, RefusalReason::TooLong)), 0)));
         assert!(!refusals.push(30, RefusalReason::NoMotors), "those before it are not reported");
-        for topic in 1..16 {
+        for topic in 1..36 {
             assert_eq!(refusals.next(), Some((Some((topic, RefusalReason::TooLong)), 0)));
         }
         assert_eq!(refusals.next(), Some((None, 5)));

@@ -5,8 +5,8 @@ use crate::opaque::{
     upstream,
 };
 use camwire_frame::{
-    Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, FrameSource, Instant,
-    Pacer, Quality, Random, Ranged, RepeatFilter, Resolution, Setting, SettingName,
+    Backoff, Blocking, BlockingFrameSource, CaptureError, Clock, Control, FrameRate, FrameSource,
+    Instant, Pacer, Quality, Random, Ranged, RepeatFilter, Resolution, Setting, SettingName,
     jpeg::{Scanner, Splitter},
 };
 use camwire_pattern::{TestPattern, TestSource};
@@ -79,6 +79,13 @@ fn time() {
     black_box(<&Peer as Clock>::now(&&Peer));
     black_box(<&Peer as Clock>::unix_offset(&&Peer));
     black_box(<Bare as Clock>::unix_offset(&Bare));
+
+    let mut backoff = Backoff::new(duration(), duration());
+    changed(&mut backoff);
+    black_box(Backoff::next(&mut backoff, any()));
+    Backoff::at_least(&mut backoff, duration());
+    Backoff::reset(&mut backoff);
+    black_box(backoff);
 }
 
 fn random() {

@@ -83,11 +83,7 @@ pub fn config() -> Config {
         blank_line_before_head: flag(),
         glued_delimiter: flag(),
         junk_in_head: flag(),
-        wrong_length: one_of([
-            WrongLength::Refuse,
-            WrongLength::Continue,
-            WrongLength::Ignore,
-        ]),
+        wrong_length: one_of([WrongLength::Refuse, WrongLength::Continue, WrongLength::Ignore]),
     };
     let limits = Limits {
         head_bytes: any(),

@@ -107,10 +107,10 @@ pub fn restart() -> ! {
 // SAFETY: it has no conditions.
 pub const RANDOM: Random = Random::new(|| unsafe { sys::esp_random() });
 
-/// The number of the chip, from its factory: that of its interface to the network.
+/// The number of the chip, which no other has.
 pub fn chip_number() -> [u8; 6] {
     let mut number = [0; 6];
-    // SAFETY: there is room for the six bytes that it writes. It fails only where there is none.
+    // SAFETY: there is room for the six bytes that it writes.
     unsafe { sys::esp_efuse_mac_get_default(number.as_mut_ptr()) };
     number
 }

@@ -55,6 +55,10 @@ pub(crate) enum BrokerError {
     NotAllowed(String),
     #[error("the connection to the broker {0} is lost")]
     Lost(String),
+    #[error(
+        "the broker {0} closes the connection at once: perhaps it speaks TLS there, see mqtts://"
+    )]
+    Hangup(String),
     #[error("the broker {0} has closed the connection: {1}")]
     Closed(String, String),
     #[error("the broker {0}: {1}")]
@@ -103,6 +107,9 @@ impl Connector {
                     self.version = Version::V5;
                     return Err(match rejected {
                         Rejected::Version => BrokerError::Refused(name(), reason(1)),
+                        Rejected::Closed if self.options.broker.tls.is_none() => {
+                            BrokerError::Hangup(name())
+                        }
                         Rejected::Closed => BrokerError::Lost(name()),
                         Rejected::Error(error) => error,
                     });
@@ -171,10 +178,12 @@ enum Rejected {
     Error(BrokerError),
 }
 
-/// What a TLS client makes of a server that has none.
+/// What TLS makes of a server that has none: some answer in their own way, most hang up.
 fn explained(error: io::Error) -> io::Error {
-    if error.to_string().contains("corrupt message") {
-        io::Error::other("it does not speak TLS there: use mqtt://")
+    let is_hangup =
+        matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+    if is_hangup || error.to_string().contains("corrupt message") {
+        io::Error::other(format!("{error}: perhaps it does not speak TLS there, see mqtt://"))
     } else {
         error
     }
@@ -191,7 +200,8 @@ pub(crate) struct Connection {
     read: Incoming,
     write: Outgoing,
     decoder: Decoder,
-    /// What is to be written before anything else.
+    /// What is to be written before anything else: whole packets, but for the last one while its
+    /// body is being sent.
     outgoing: Vec<u8>,
     /// TLS has taken bytes that the network has not.
     is_unflushed: bool,
@@ -326,7 +336,7 @@ impl Connection {
         let is_writing = !self.outgoing.is_empty() || !body.is_empty() || self.is_unflushed;
         let since = self.writing_since.unwrap_or_else(Instant::now);
         self.writing_since = is_writing.then_some(since);
-        let timer = self.deadline();
+        let timer = self.deadline(body.is_empty());
         let buffer = self.decoder.buffer();
         buffer.reserve(READ);
         let mut has_waited = false;
@@ -359,7 +369,7 @@ impl Connection {
             Event::Timer if self.is_stalled(now) => {
                 return Err(BrokerError::Silent(self.name.clone()));
             }
-            Event::Timer if self.pinged.is_none() => {
+            Event::Timer if self.pinged.is_none() && body.is_empty() => {
                 self.outgoing.extend(PINGREQ);
                 self.pinged = Some(now);
             }
@@ -368,14 +378,14 @@ impl Connection {
         Ok(progress)
     }
 
-    /// When to look whether the broker is there.
-    fn deadline(&self) -> Instant {
-        let ping = match self.pinged {
-            None => self.received + PING_AFTER.min(self.keep_alive / 2),
-            Some(at) => at.max(self.moved) + STALL_TIMEOUT,
-        };
-        let write = self.writing_since.map(|since| since.max(self.moved) + STALL_TIMEOUT);
-        write.map_or(ping, |write| write.min(ping))
+    /// When to look whether the broker is there. Between two packets it can be asked.
+    fn deadline(&self, is_between: bool) -> Instant {
+        let ping = self.received + PING_AFTER.min(self.keep_alive / 2);
+        let ping = Some(ping).filter(|_| self.pinged.is_none() && is_between);
+        let since = [self.pinged, self.writing_since].into_iter().flatten();
+        let stalls = since.map(|since| since.max(self.moved) + STALL_TIMEOUT);
+        // While a packet is being written and nothing else is to be waited for, that is one.
+        stalls.chain(ping).min().unwrap_or_else(|| Instant::now() + STALL_TIMEOUT)
     }
 
     fn is_stalled(&self, now: Instant) -> bool {

@@ -456,3 +456,18 @@ async fn next_frame(
 pub(crate) fn web_port(listening: impl IntoIterator<Item = SocketAddr>) -> Option<u16> {
     listening.into_iter().find(|at| !at.ip().is_loopback()).map(|at| at.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_that_only_this_machine_can_open_is_not_announced() {
+        let port = |addresses: &[&str]| {
+            web_port(addresses.iter().map(|text| text.parse::<SocketAddr>().unwrap()))
+        };
+        assert_eq!(port(&["127.0.0.1:80", "[::1]:81"]), None);
+        assert_eq!(port(&["127.0.0.1:80", "0.0.0.0:8080", "192.0.2.1:82"]), Some(8080));
+        assert_eq!(port(&[]), None);
+    }
+}
