@@ -4,8 +4,8 @@ use core::pin::pin;
 use core::time::Duration;
 
 use camwire_frame::{
-    CaptureError, Clock, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource, Instant,
-    Pacer, Setting, SettingName,
+    Backoff, CaptureError, Clock, Control, ControlError, Flow, FrameInfo, FrameRate, FrameSource,
+    Instant, Pacer, Setting, SettingName,
 };
 use embassy_futures::select::{Either, Either3, Either4, select, select3, select4};
 use embassy_futures::yield_now;
@@ -335,7 +335,8 @@ where
     /// True when the source has ended, false when nobody wants frames any more.
     async fn capture_while_wanted(&mut self, wanted_since: Instant) -> bool {
         let (clock, config, status) = (self.out.clock, self.out.config, self.out.status);
-        let (mut is_first, mut stale, mut failures) = (true, 0, 0u32);
+        let (mut is_first, mut stale, mut has_failed) = (true, 0, false);
+        let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
         // A slot that is taken already.
         let mut spare = None;
         while self.out.publisher.has_demand() {
@@ -382,12 +383,13 @@ where
                 Captured::Done(Ok(info)) => match self.out.accept(slot, info, is_stream) {
                     Ok(unused) => {
                         spare = unused;
-                        if is_first || failures > 0 {
+                        if is_first || has_failed {
                             // A camera that has only now started, or anew, has more to tell.
                             self.mailbox.report(self.source);
                         }
                         self.undo = M::Undo::default();
-                        (is_first, failures) = (false, 0);
+                        (is_first, has_failed) = (false, false);
+                        backoff.reset();
                         continue;
                     }
                     Err(error) => {
@@ -398,7 +400,8 @@ where
                 Captured::Done(Err(CaptureError::Repeat)) => {
                     status.repeated(clock.now());
                     spare = slot;
-                    failures = 0;
+                    has_failed = false;
+                    backoff.reset();
                     if self.source.flow() != Flow::Stream {
                         // It has no newer one, and that it knew at once.
                         self.wait_until(clock.now() + config.backoff_min).await;
@@ -430,10 +433,9 @@ where
             if self.source.flow() == Flow::Stream {
                 continue; // It goes on meanwhile, and what nobody reads grows old.
             }
-            failures = failures.saturating_add(1);
-            if failures > 1 {
-                let wait = config.backoff_min.saturating_mul(1 << (failures - 2).min(16));
-                self.wait_until(clock.now() + wait.min(config.backoff_max)).await;
+            // The first one may be a spoilt frame, so the second attempt is made at once.
+            if core::mem::replace(&mut has_failed, true) {
+                self.wait_until(clock.now() + backoff.next(0)).await;
             }
         }
         false

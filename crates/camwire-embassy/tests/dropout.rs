@@ -559,6 +559,7 @@ async fn publish(ring: &'static FrameRing<'static>, link: &'static Link, stack: 
     let mut config = SessionConfig::new(Prefix::new("camera").unwrap());
     config.framed = Some(1);
     let camera = CameraClient::new(ring, settings, link.clock(), ClientConfig::new(config));
+    let mut camera = camera.unwrap();
     let (mut received, mut sent) = ([0; 512], [0; 5760]);
     let mut broker = Broker::new(stack, address_of(CLIENT), 1883, &mut received, &mut sent);
     camera.run(&mut broker, &mut (), &mut [0; 4096]).await.unwrap();

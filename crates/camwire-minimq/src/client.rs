@@ -166,6 +166,13 @@ pub trait Network {
 /// MQTT 5 (mosquitto since 1.6).
 #[derive(Debug)]
 pub struct CameraClient<'a, C> {
+    session: CameraSession<'a>,
+    host: Host<'a, C>,
+}
+
+/// What the session is connected with.
+#[derive(Debug)]
+struct Host<'a, C> {
     ring: &'a FrameRing<'a>,
     settings: &'a Settings,
     status: Option<&'a SourceStatus>,
@@ -175,22 +182,25 @@ pub struct CameraClient<'a, C> {
 
 impl<'a, C: Clock> CameraClient<'a, C> {
     /// A camera that shows what is in `ring`, whose source applies `settings`.
-    #[must_use]
-    pub const fn new(
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Packet`] if the packets of the configuration are too small for a layout.
+    #[inline] // It is large: the caller makes it where it stays.
+    pub fn new(
         ring: &'a FrameRing<'a>,
         settings: &'a Settings,
         clock: C,
         config: ClientConfig<'a>,
-    ) -> Self {
-        Self { ring, settings, status: None, clock, config }
+    ) -> Result<Self, ConfigError> {
+        let session = CameraSession::new(config.session)?;
+        Ok(Self { session, host: Host { ring, settings, status: None, clock, config } })
     }
 
     /// Reports on `PREFIX/source` whether the source gives frames, and with discovery how many a
     /// second. Without a status the source counts as there.
-    #[must_use]
-    pub const fn with_status(mut self, status: &'a SourceStatus) -> Self {
-        self.status = Some(status);
-        self
+    pub fn set_status(&mut self, status: &'a SourceStatus) {
+        self.host.status = Some(status);
     }
 
     /// Connects to the broker, and again whenever the connection is lost, for ever.
@@ -206,32 +216,34 @@ impl<'a, C: Clock> CameraClient<'a, C> {
     ///
     /// Dropping the future closes the connection, and the broker publishes the last will.
     pub async fn run<N: Network, H: Hooks>(
-        self,
+        &mut self,
         network: &mut N,
         hooks: &mut H,
         packet: &mut [u8],
     ) -> Result<Infallible, ConfigError> {
-        let mut camera = CameraSession::new(self.config.session)?;
-        camera.limit_packets(u32::try_from(packet.len()).unwrap_or(u32::MAX))?;
+        let Self { session, host } = self;
+        session.limit_packets(u32::try_from(packet.len()).unwrap_or(u32::MAX))?;
         let mut received = [0; RECEIVE_BYTES];
         let buffers = Buffers::new(&mut received, packet);
-        let mut client = Session::new(self.options(&camera, buffers)?);
+        let mut client = Session::new(host.options(session, buffers)?);
         loop {
-            let connecting = pin!(in_time(&self.clock, CONNECT_TIMEOUT, network.connect()));
-            let connected = self.driving(&mut camera, hooks, connecting).await;
+            let connecting = pin!(in_time(&host.clock, CONNECT_TIMEOUT, network.connect()));
+            let connected = host.driving(session, hooks, connecting).await;
             let error = match connected {
                 Either::First(Some((transport, own))) => {
-                    self.connected(&mut client, &mut camera, transport, own, hooks).await
+                    host.connected(&mut client, session, transport, own, hooks).await
                 }
                 _ => ConnectionError::Unreachable,
             };
             hooks.log(ClientEvent::Disconnected(error));
-            let again = camera.disconnected(self.clock.now());
-            let pause = pin!(self.clock.sleep_until(again));
-            self.driving(&mut camera, hooks, pause).await;
+            let again = session.disconnected(host.clock.now());
+            let pause = pin!(host.clock.sleep_until(again));
+            host.driving(session, hooks, pause).await;
         }
     }
+}
 
+impl<'a, C: Clock> Host<'a, C> {
     fn options<'b>(
         &self,
         camera: &CameraSession<'_>,
@@ -288,7 +300,7 @@ impl<'a, C: Clock> CameraClient<'a, C> {
             Either::First(Ok(connection)) => {
                 hooks.log(ClientEvent::Connected);
                 camera.connected(self.clock.now(), own);
-                let shared = Shared { client: self, camera, hooks, moved: &moved, seen: 0 };
+                let shared = Shared { host: self, camera, hooks, moved: &moved, seen: 0 };
                 let Err(error) = Conversation { connection, shared }.run().await;
                 // Whether the source applies it after all, the state shows.
                 let unknown = RefusalReason::Other("the connection was lost meanwhile");
@@ -355,7 +367,7 @@ struct Conversation<'c, 'a, 'b, T, C, H> {
 }
 
 struct Shared<'c, 'a, C, H> {
-    client: &'c CameraClient<'a, C>,
+    host: &'c Host<'a, C>,
     camera: &'c mut CameraSession<'a>,
     hooks: &'c mut H,
     /// When bytes were last taken or came.
@@ -366,7 +378,7 @@ struct Shared<'c, 'a, C, H> {
 
 impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
     async fn run(mut self) -> Result<Infallible, ConnectionError> {
-        let client = self.shared.client;
+        let host = self.shared.host;
         let mut subscription = Subscription::new(self.shared.camera.filters());
         let mut applying = pin!(None);
         let mut reader = None;
@@ -382,21 +394,21 @@ impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
             let is_subscribed =
                 subscription.is_complete() && !subscription.is_pending(&self.connection);
             if let Some(setting) = self.shared.camera.poll_setting() {
-                applying.set(Some(client.apply(setting)));
+                applying.set(Some(host.apply(setting)));
             }
             let due = self.shared.camera.frame_due();
             if due.is_none() {
                 reader = None;
             } else if reader.is_none() && is_subscribed {
-                reader = client.ring.subscribe(Follow::Live).ok();
+                reader = host.ring.subscribe(Follow::Live).ok();
             }
-            let now = client.clock.now();
+            let now = host.clock.now();
             let timeout = drive(self.shared.camera, self.shared.hooks, now);
             let timeout = timeout.map_or(now + LOOK, |at| at.min(now + LOOK));
-            let frame = next_frame(&client.clock, &mut reader, due);
+            let frame = next_frame(&host.clock, &mut reader, due);
             let applied = poll_fn(|cx| poll_option(applying.as_mut(), cx));
-            let changed = client.settings_changed(self.shared.seen);
-            let timeout = select(changed, client.clock.sleep_until(timeout));
+            let changed = host.settings_changed(self.shared.seen);
+            let timeout = select(changed, host.clock.sleep_until(timeout));
             let has_ended = match select4(self.connection.poll(), applied, frame, timeout).await {
                 Either4::First(input) => {
                     self.shared.handle_input(input?);
@@ -426,7 +438,7 @@ impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
         self.shared.update();
         let mut buf = [0; CameraSession::BUFFER_LEN];
         while let Some(message) =
-            self.shared.camera.poll_transmit(self.shared.client.clock.now(), &mut buf)
+            self.shared.camera.poll_transmit(self.shared.host.clock.now(), &mut buf)
         {
             match self.shared.send(&mut self.connection, message).await {
                 // A message that is larger than the broker takes is left out.
@@ -439,13 +451,13 @@ impl<T: Read + Write, C: Clock, H: Hooks> Conversation<'_, '_, '_, T, C, H> {
 
     /// Publishes a frame, and goes on with the rest between its parts.
     async fn publish(&mut self, frame: &FrameLease<'_, '_>) -> Result<(), ConnectionError> {
-        let client = self.shared.client;
+        let host = self.shared.host;
         let captured = Captured {
             at: frame.info().captured_at,
             missed: frame.missed(),
-            unix_offset: client.clock.unix_offset(),
+            unix_offset: host.clock.unix_offset(),
         };
-        let messages = self.shared.camera.publish(frame, captured, client.clock.now());
+        let messages = self.shared.camera.publish(frame, captured, host.clock.now());
         let too_large = ClientEvent::FrameTooLarge { bytes: frame.len() };
         if messages.rejected().is_some_and(|error| error != SplitError::Empty) {
             self.shared.hooks.log(too_large);
@@ -485,7 +497,7 @@ impl<C: Clock, H: Hooks> Shared<'_, '_, C, H> {
     fn handle_input(&mut self, input: Option<InboundPublish<'_>>) {
         let Some(message) = input else { return };
         let delivery = Delivery::from_retain_flag(message.retained());
-        let now = self.client.clock.now();
+        let now = self.host.clock.now();
         let (topic, payload) = (message.topic(), message.payload());
         let _ = self.camera.handle_input(topic, payload, delivery, now); // It reports refusals.
         drive(self.camera, self.hooks, now);
@@ -493,10 +505,10 @@ impl<C: Clock, H: Hooks> Shared<'_, '_, C, H> {
 
     /// What is new of the source.
     fn update(&mut self) {
-        let CameraClient { settings, status, clock, .. } = self.client;
+        let Host { settings, status, clock, .. } = self.host;
         self.seen = settings.version();
         self.camera.update_settings(|name| settings.get(name));
-        self.camera.update_source(self.client.is_source_available());
+        self.camera.update_source(self.host.is_source_available());
         let mut stats = Stats::default();
         stats.millihertz = status.map_or(0, |status| status.millihertz(clock.now()));
         self.hooks.fill_stats(&mut stats);
@@ -509,7 +521,7 @@ impl<C: Clock, H: Hooks> Shared<'_, '_, C, H> {
         &mut self,
         mut future: Pin<&mut F>,
     ) -> Result<F::Output, ConnectionError> {
-        let Self { client: CameraClient { clock, .. }, camera, hooks, moved, .. } = self;
+        let Self { host: Host { clock, .. }, camera, hooks, moved, .. } = self;
         moved.set(clock.now());
         loop {
             let now = clock.now();

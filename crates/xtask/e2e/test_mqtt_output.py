@@ -29,7 +29,7 @@ def publish(serve, target, broker):
     """Starts a server that publishes at a broker, by default with the prefix `cam`. The options are
     those of camwire-host that begin with `--mqtt-`."""
 
-    def publish(*args, frames=(), to=broker, **options):
+    def publish(*args, frames=(), to=broker, is_accepted=True, **options):
         address = f"{target.this_machine}:{to.port}"
         options = {"prefix": "cam", **options}
         if target.kind == "qemu":
@@ -45,7 +45,8 @@ def publish(serve, target, broker):
             options["user"], options["password"] = to.login
         options = {f"mqtt_{name}": value for name, value in options.items()}
         server = serve(*args, frames=frames, mqtt=f"mqtt://{address}", **options)
-        server.wait_for_log("publishing at")
+        if is_accepted:
+            server.wait_for_log("publishing at")
         return server
 
     return publish
@@ -298,14 +299,15 @@ def test_status_is_offline_after_an_orderly_end(publish, client):
 def test_publisher_backs_off_from_a_broker_that_rejects_its_packets(publish, start):
     broker = start(Mosquitto, "max_packet_size 8000")
     old = start(Mqtt311Only, broker.port)
-    server = publish("--resolution", "UXGA", to=old)
+    server = publish("--resolution", "UXGA", to=old, is_accepted=False)
     time.sleep(5)
     # Three quarters of a second have room for three attempts, and then there are 1 and 1.5 s in
     # between.
     assert len(old.accepted) in range(2, 9)
     warnings = [line for line in server.log.splitlines() if "WARN" in line]
     assert len(warnings) == 1 and "--mqtt-packet" in warnings[0], warnings
-    assert server.log.count("publishing at") == 1
+    # Whether it says so at all depends on what the broker does first: confirm, or reject.
+    assert server.log.count("publishing at") <= 1
 
 
 def test_publisher_respects_what_a_broker_says_of_packets(publish, start):

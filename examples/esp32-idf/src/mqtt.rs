@@ -49,15 +49,17 @@ pub struct Camera {
 ///
 /// # Errors
 ///
-/// If a thread cannot be had.
+/// If a thread cannot be had, or packets are too small for the layout.
 pub fn start(broker: SocketAddrV4, camera: Camera) -> io::Result<()> {
     let Camera { ring, settings, status, clock, motors, web_port } = camera;
     let wheels = motors.map(|motors| Wheels::new(motors, clock)).transpose()?;
     let config = config(web_port, wheels.is_some());
     let mut firmware = Firmware { wheels, prefix: config.session.prefix };
     let mut packet = vec![0; packet_bytes(ring)];
+    let camera = CameraClient::new(ring, settings, clock, config).map_err(io::Error::other)?;
+    let mut camera = Box::new(camera);
+    camera.set_status(status);
     let run = move || {
-        let camera = CameraClient::new(ring, settings, clock, config).with_status(status);
         // A board has no environment; a computer may have another broker each time.
         let other = std::env::var("CAMWIRE_MQTT").ok().and_then(|address| address.parse().ok());
         let mut broker = Broker(other.unwrap_or(broker));

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long to wait before joining again: twice as long each time, up to the second.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+use camwire::frame::Backoff;
+
+/// How long to wait before joining again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// A connection that held for so long was good: the next wait is the first one again. A network
 /// that accepts and then drops at once is tried ever more slowly.
 const STABLE: Duration = Duration::from_secs(60);
@@ -36,21 +37,20 @@ pub trait Station {
 /// Stays in the network: joins it, and again whenever it is lost, and says where to look: at the
 /// server's ports.
 pub fn stay(station: &mut impl Station, ports: &[u16]) -> ! {
-    let mut wait = FIRST_WAIT;
+    let mut backoff = BACKOFF;
     loop {
-        wait = once(station, ports, wait, sleep, Instant::now);
+        once(station, ports, &mut backoff, sleep, Instant::now);
     }
 }
 
-/// Joins the network and stays until it is lost, then waits for `wait`. What it returns is how long
-/// to wait the next time.
+/// Joins the network and stays until it is lost, then waits.
 fn once(
     station: &mut impl Station,
     ports: &[u16],
-    mut wait: Duration,
+    backoff: &mut Backoff,
     mut sleep: impl FnMut(Duration),
     now: impl Fn() -> Instant,
-) -> Duration {
+) {
     println!("wifi: joining");
     match station.join() {
         Ok(address) => ports.iter().for_each(|port| match port {
@@ -64,12 +64,12 @@ fn once(
         sleep(LOOK);
     }
     if now().duration_since(since) >= STABLE {
-        wait = FIRST_WAIT;
+        backoff.reset();
     }
+    let wait = backoff.next(0);
     println!("wifi: not in the network; again in {} s", wait.as_secs());
     station.leave();
     sleep(wait);
-    (wait * 2).min(LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -124,11 +124,11 @@ mod tests {
             joined: 0,
             left: 0,
         };
-        let (mut wait, mut waits) = (FIRST_WAIT, Vec::new());
+        let (mut backoff, mut waits) = (BACKOFF, Vec::new());
         for looks in rounds {
             let before = slept.get();
             let pass = |time| slept.set(slept.get() + time);
-            wait = once(&mut network, &[80], wait, pass, || start + slept.get());
+            once(&mut network, &[80], &mut backoff, pass, || start + slept.get());
             let watched = LOOK * looks.unwrap_or(0);
             waits.push((slept.get() - before - watched).as_secs());
         }

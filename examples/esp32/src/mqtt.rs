@@ -77,9 +77,10 @@ async fn publish(
     let (address, port) = broker;
     let mut broker = Broker::new(stack, address, port, received, sent);
     let config = config(camera.web_port);
-    let client = CameraClient::new(camera.ring, camera.settings, LINK.clock(), config);
-    let mut console = Console(config.session.prefix);
-    let Err(error) = client.with_status(camera.status).run(&mut broker, &mut console, packet).await;
+    let mut client = CameraClient::new(camera.ring, camera.settings, LINK.clock(), config)
+        .expect("packets are large enough for each layout");
+    client.set_status(camera.status);
+    let Err(error) = client.run(&mut broker, &mut Console(config.session.prefix), packet).await;
     println!("mqtt: {error}");
 }
 

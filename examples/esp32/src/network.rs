@@ -2,7 +2,7 @@
 
 use crate::settings::{ADDRESS, GATEWAY, PASSWORD, RECEIVE_QUEUE, SSID};
 use camwire::embassy::{HeldLink, Link};
-use camwire::frame::Random;
+use camwire::frame::{Backoff, Random};
 use embassy_executor::Spawner;
 use embassy_net::{Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
@@ -18,9 +18,9 @@ use esp_radio::wifi::{
 /// The chip's generator. Nobody can predict it once Wi-Fi runs: the radio's noise feeds it.
 pub const RANDOM: Random = Random::new(|| Rng::new().random());
 
-/// How long to wait before connecting again: twice as long each time, up to the second.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long to wait before connecting again.
+const BACKOFF: Backoff =
+    Backoff::new(core::time::Duration::from_secs(1), core::time::Duration::from_secs(60));
 /// A connection that held for so long was good: the next wait is the first one again. A network
 /// that accepts and then drops at once is tried ever more slowly.
 const STABLE: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ pub fn start<const SOCKETS: usize>(
 /// Connects to the network, again and again.
 #[embassy_executor::task]
 async fn stay_connected(mut wifi: WifiController<'static>) {
-    let mut wait = FIRST_WAIT;
+    let mut backoff = BACKOFF;
     loop {
         println!("wifi: connecting to {SSID}");
         match with_timeout(CONNECTING, wifi.connect_async()).await {
@@ -94,13 +94,13 @@ async fn stay_connected(mut wifi: WifiController<'static>) {
                 let since = Instant::now();
                 disconnected(&wifi).await;
                 if since.elapsed() >= STABLE {
-                    wait = FIRST_WAIT;
+                    backoff.reset();
                 }
             }
         }
-        println!("wifi: again in {} s", wait.as_secs());
-        Timer::after(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        let seconds = backoff.next(0).as_secs();
+        println!("wifi: again in {seconds} s");
+        Timer::after_secs(seconds).await;
     }
 }
 

@@ -25,6 +25,18 @@ impl LogThrottle {
         self.logged = Some((text.to_owned(), Instant::now()));
         true
     }
+
+    /// Logs a warning, unless the same one was logged a short while ago.
+    pub(crate) fn warn(&mut self, text: &str) {
+        if self.lets_through(text) {
+            log::warn!("{text}");
+        }
+    }
+
+    /// What comes next is news, whatever it is.
+    pub(crate) fn forget(&mut self) {
+        self.logged = None;
+    }
 }
 
 #[cfg(test)]

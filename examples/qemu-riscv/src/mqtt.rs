@@ -117,7 +117,9 @@ pub async fn publish(
     let (address, port): (Ipv4Addr, u16) = (*broker.ip(), broker.port());
     let (mut received, mut sent) = ([0; 512], [0; 4096]);
     let mut broker = Broker::new(stack, address, port, &mut received, &mut sent);
-    let camera = CameraClient::new(ring, settings, clock, mqtt.config(stream)).with_status(status);
+    let camera = CameraClient::new(ring, settings, clock, mqtt.config(stream));
+    let mut camera = camera.expect("packets are large enough");
+    camera.set_status(status);
     let Err(error) = camera.run(&mut broker, &mut Wheels::default(), packet).await;
     panic!("{error}");
 }

@@ -305,6 +305,7 @@ impl<'a> CameraSession<'a> {
     /// # Errors
     ///
     /// [`ChunkerError`] if packets are too small for a layout.
+    #[inline] // It is large: the caller makes it where it stays.
     pub const fn new(config: SessionConfig<'a>) -> Result<Self, ChunkerError> {
         let outputs = match Output::of(&config) {
             Ok(outputs) => outputs,

@@ -7,7 +7,7 @@ mod packet;
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camwire::frame::FrameRate;
 use camwire::mqtt::{ChunkerError, Prefix};
@@ -253,27 +253,8 @@ pub(crate) fn random() -> u32 {
     RandomState::new().hash_one(std::process::id()) as u32
 }
 
-/// What repeats itself is logged once in a while, not each time.
-#[derive(Debug, Default)]
-pub(crate) struct LogThrottle(Option<(String, Instant)>);
-
-impl LogThrottle {
-    const SILENCE: Duration = Duration::from_secs(10);
-
-    pub(crate) fn warn(&mut self, text: String) {
-        let is_repeated =
-            |(last, at): &(String, Instant)| *last == text && at.elapsed() < Self::SILENCE;
-        if !self.0.as_ref().is_some_and(is_repeated) {
-            log::warn!("{text}");
-            self.0 = Some((text, Instant::now()));
-        }
-    }
-
-    /// What comes next is news, whatever it is.
-    pub(crate) fn forget(&mut self) {
-        self.0 = None;
-    }
-}
+/// How long a warning that repeats itself is left out.
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

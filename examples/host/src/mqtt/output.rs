@@ -17,8 +17,9 @@ use tokio::task::JoinHandle;
 use super::address::Broker;
 use super::client::{BrokerError, ClientOptions, Connection, Connector, own_address};
 use super::packet::Packet;
-use super::{DiscoveryArg, Layout, LogThrottle, MqttArgs, MqttError};
+use super::{DiscoveryArg, Layout, MqttArgs, MqttError, SILENCE};
 use crate::clock::HostClock;
+use crate::throttle::LogThrottle;
 
 /// Bytes of the largest message that is received. Commands are short.
 const LARGEST_MESSAGE: usize = 64 << 10;
@@ -78,7 +79,7 @@ impl MqttOutput {
             applying: None,
             frame: Vec::new(),
             seen: 0,
-            throttle: LogThrottle::default(),
+            throttle: LogThrottle::new(SILENCE),
         };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(camera.run(Connector::new(options), stopped));
@@ -177,7 +178,7 @@ impl Camera {
             } else {
                 ""
             };
-            self.throttle.warn(format!("{error}{hint}"));
+            self.throttle.warn(&format!("{error}{hint}"));
             self.reader = None;
             let again = self.session.disconnected(self.host.clock.now());
             tokio::select! {
@@ -198,7 +199,7 @@ impl Camera {
         if let Some(largest) = connection.largest_packet
             && let Err(error) = self.session.limit_packets(largest)
         {
-            self.throttle.warn(format!("{} takes too small packets: {error}", self.broker));
+            self.throttle.warn(&format!("{} takes too small packets: {error}", self.broker));
         }
         self.update();
         self.session.connected(clock.now(), own_address(connection.own));
@@ -215,7 +216,7 @@ impl Camera {
             } else if self.reader.is_none() {
                 self.reader = self.host.ring.subscribe(Follow::Live).ok();
                 if self.reader.is_none() {
-                    self.throttle.warn("no place for a reader of the frames".to_owned());
+                    self.throttle.warn("no place for a reader of the frames");
                 }
             }
             let event = tokio::select! {
@@ -275,7 +276,7 @@ impl Camera {
         if let Some(error) = messages.rejected()
             && error != SplitError::Empty
         {
-            self.throttle.warn(format!("a frame is not published: {error} (see --mqtt-packet)"));
+            self.throttle.warn(&format!("a frame is not published: {error} (see --mqtt-packet)"));
         }
         for message in messages {
             progress.has_sent = true;
@@ -303,7 +304,7 @@ impl Camera {
                 }
                 Some(Packet::Skipped { topic, bytes }) => {
                     let text = format!("skipped a message of {bytes} bytes on {topic}");
-                    self.throttle.warn(text);
+                    self.throttle.warn(&text);
                     self.session.handle_skipped(topic)
                 }
                 Some(Packet::SubAck { id, codes }) => {
@@ -323,7 +324,7 @@ impl Camera {
                     log::debug!("refused: {}: {}", refusal.topic, refusal.reason);
                 }
                 Outcome::RejectedUnreported(_) => {
-                    self.throttle.warn("too many wrong commands at once".to_owned());
+                    self.throttle.warn("too many wrong commands at once");
                 }
                 Outcome::Ignored | Outcome::Accepted => {}
             }
@@ -346,7 +347,7 @@ impl Camera {
             };
             let broker = &self.broker;
             self.throttle
-                .warn(format!("the broker {broker} does not allow to subscribe to {topics}"));
+                .warn(&format!("the broker {broker} does not allow to subscribe to {topics}"));
         }
     }
 

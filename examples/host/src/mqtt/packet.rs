@@ -1,11 +1,10 @@
 //! MQTT 5.0 and 3.1.1 as far as quality of service 0 goes: packets out of and into bytes. No socket
 //! and no clock.
 //!
-//! No client on crates.io does what frames need of it. The living fork of rumqttc has a crate for
-//! each version of MQTT, which makes 157 packages of this program's 139; it copies each frame into
-//! its queue, and like the others it ends the connection when a message is larger than its limit,
-//! and does not say on which topic it was: a retained one ends every connection. What quality of
-//! service 0 needs is this file.
+//! No client on crates.io does what frames need of it. The living fork of rumqttc (0.34) has a crate
+//! for each version of MQTT and adds 18 packages to this program; it queues each frame, and like the
+//! others it ends the connection when a message is larger than its limit, and does not say on which
+//! topic it was: a retained one ends every connection. What quality of service 0 needs is this file.
 
 /// A version of MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

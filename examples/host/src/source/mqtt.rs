@@ -13,9 +13,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::HostClock;
 use crate::mqtt::{
-    Broker, BrokerArg, BrokerError, ClientOptions, Connection, Connector, Layout, LogThrottle,
-    MqttTlsArgs, MqttUrl, Packet,
+    Broker, BrokerArg, BrokerError, ClientOptions, Connection, Connector, Layout, MqttTlsArgs,
+    MqttUrl, Packet, SILENCE,
 };
+use crate::throttle::LogThrottle;
 
 /// How long a camera may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -240,7 +241,7 @@ impl MqttSource {
             counts: SourceCounts::default(),
             started_by: StartedBy::Others,
             announced: false,
-            throttle: LogThrottle::default(),
+            throttle: LogThrottle::new(SILENCE),
         }
     }
 
@@ -393,7 +394,7 @@ impl MqttSource {
                 }
                 Packet::Skipped { topic, bytes } => {
                     let text = format!("skipped a message of {bytes} bytes on {topic}");
-                    self.throttle.warn(text);
+                    self.throttle.warn(&text);
                     News::None
                 }
                 _ => News::None,
@@ -473,7 +474,7 @@ impl MqttSource {
         if !refused.is_empty() {
             let topics = refused.join(", ");
             let text = format!("the broker {broker} does not allow to subscribe to {topics}");
-            self.throttle.warn(text);
+            self.throttle.warn(&text);
         }
         Ok(())
     }
