@@ -22,7 +22,7 @@ pub fn a_picture_captured_in_an_interrupt() {
     let server = server(Machine::started_at(0), Config::default());
     let mut answer = Vec::<u8, 512>::new();
     board::interrupt_in(10_000, publish);
-    let request = Request(b"GET /capture HTTP/1.1\r\n\r\n");
+    let request = Request(b"GET /capture HTTP/1.1\r\nHost: a\r\n\r\n");
     let served = wait(server.serve(request, Sequential(Taking(&mut answer)), None));
     assert_eq!(served, Ok(()));
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
@@ -36,7 +36,7 @@ pub fn a_stalled_viewer_as_time_goes_beyond_32_bits() {
     let clock = Machine::started_at((1 << 32) - 11_000);
     let server = server(clock, config);
     board::interrupt_in(10_000, publish);
-    let request = Request(b"GET /stream HTTP/1.1\r\n\r\n");
+    let request = Request(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
     let served = wait(server.serve(request, Sequential(Taking(&mut Vec::<u8, 320>::new())), None));
     assert_eq!(served, Err(Disconnect::Stalled));
     let now = clock.now().as_micros() - (1 << 32);
