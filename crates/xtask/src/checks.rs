@@ -72,6 +72,11 @@ pub(crate) const CHECKS: &[Check] = &[
         ring(job, &[DEEP, ("CAMWIRE_RING_SECONDS", "3600")])
     })
     .tier(Tier::Deep),
+    Check::new("ring-mutations", "tests find each defect put into the ring", |job| {
+        job.tests(pytest(job, "ring-mutations")?)
+    })
+    .tier(Tier::Deep)
+    .after(&["tools"]),
     Check::new("e2e-long", "end-to-end tests that take longer than 20 seconds", |job| {
         e2e::pytest(job, &["-m", "deep"], "release")
     })
