@@ -18,7 +18,9 @@ TESTS = "--tests --all-features"
 #
 # Not on the list: the Release of `Slot::publish` and the Acquire of `Slot::lease`. They matter to a
 # reader that slept while 2^13 items went through the slot, and so finds the tag of an item that it
-# knows nothing of. No model is that long.
+# knows nothing of. No model is that long. Nor the Release of `Life::end`, for which the fence of the last
+# commit stands in, and the test for HELD in `Slot::revoke`, which only the publisher could make true,
+# and LIVE as the first kind of a reader, without which the publisher waits until its first lease ends.
 MUTATIONS = {
     "dropped grant wakes nobody": (
         "publisher.rs",
@@ -146,32 +148,11 @@ MUTATIONS = {
         LOOM,
         "keep_all_keeps_all",
     ),
-    "a lease of an item that the ring offers is asked back": (
-        "slot.rs",
-        "let leases = |state: &u32| state & (HELD | GRANT) == 0 && state & LEASES != 0;",
-        "let leases = |state: &u32| state & LEASES != 0;",
-        LOOM,
-        None,
-    ),
     "the age of leases is not reset": (
         "slot.rs",
         "        self.wanted_since.store(0);\n        self.state.store(HELD",
         "        self.state.store(HELD",
         TESTS,
-        None,
-    ),
-    "a reader holds back with the place of the one before": (
-        "reader.rs",
-        ".compare_exchange(VACANT, LIVE, Ordering::Acquire, Ordering::Relaxed)",
-        ".compare_exchange(VACANT, kind, Ordering::Acquire, Ordering::Relaxed)",
-        LOOM,
-        None,
-    ),
-    "a stream ends without Release": (
-        "life.rs",
-        "self.0.fetch_or(ENDED, Ordering::Release);",
-        "self.0.fetch_or(ENDED, Ordering::Relaxed);",
-        LOOM,
         None,
     ),
     "the head is stored relaxed": (

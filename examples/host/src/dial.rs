@@ -105,7 +105,6 @@ pub(crate) async fn encrypted(
 }
 
 #[cfg(not(feature = "tls"))]
-#[expect(clippy::unused_async, reason = "with the feature `tls` it waits")]
 pub(crate) async fn encrypted(
     _: TcpStream,
     _: &str,
