@@ -249,7 +249,7 @@ impl<'r, M: Copy> Publisher<'r, M> {
         ring.set_order(position, number);
         // Release: who sees the new head finds the slot through the table.
         ring.head.store(position.wrapping_add(1), Ordering::Release);
-        ring.wake_readers(Event::ITEM);
+        ring.wake_readers_for_item();
         Ok(sequence)
     }
 
@@ -347,7 +347,7 @@ impl<'r, M: Copy> Publisher<'r, M> {
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn close(&mut self) {
         self.ring.life.end();
-        self.ring.wake_readers(Event::ITEM);
+        self.ring.wake_readers_for_item();
     }
 
     /// Makes room for another publisher that goes on with this one's stream: readers keep what the

@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 use crate::life::Stream;
 use crate::ring::{Follow, LIVE, ORDERED, Policy, ReaderSlot, Ring, VACANT, is_after};
 use crate::slot::Slot;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::waker::{Event, WakerCell};
 
 /// Why there is no reader for the caller.
@@ -340,6 +340,8 @@ impl<'r, M: Copy> Reader<'r, M> {
             // SAFETY: the place is this reader's, which is borrowed mutably; the one before it has
             // left with Release before this one came with Acquire.
             unsafe { self.entry.waker.register(cx.waker(), Event::ITEM) };
+            self.ring.awaits_item.swap(true, Ordering::AcqRel);
+            fence(Ordering::SeqCst);
             taken = self.take(which);
         }
         match taken {

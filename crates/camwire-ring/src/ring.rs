@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use crate::life::Life;
 use crate::memory::{MemoryError, Region};
 use crate::slot::{Released, Slot, const_unless_loom};
-use crate::sync::{AtomicU32, Halves, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU32, Halves, Ordering, fence};
 use crate::waker::{Event, WakerCell};
 
 /// What becomes of items when the ring is full.
@@ -98,6 +98,10 @@ pub struct Ring<'m, M: Copy = ()> {
 
     /// The sequence number of the next item; the publisher's.
     pub(crate) next_sequence: Halves,
+
+    /// Whether a reader may be waiting for an item. So with many readers that do not wait, a commit
+    /// need not look at each.
+    pub(crate) awaits_item: AtomicBool,
 
     /// Readers there are, and one more than the highest place ever taken by one.
     pub(crate) reader_count: AtomicU32,
@@ -208,6 +212,7 @@ impl<'m, M: Copy> Ring<'m, M> {
             passed: AtomicU32::new(start),
             dropped: AtomicU32::new(0),
             next_sequence: Halves::new(1),
+            awaits_item: AtomicBool::new(false),
             reader_count: AtomicU32::new(0),
             reader_places: AtomicU32::new(0),
             life: Life::new(),
@@ -223,7 +228,23 @@ impl<'m, M: Copy> Ring<'m, M> {
     /// It ends no wait of a publisher.
     pub fn close(&self) {
         self.life.close();
-        self.wake_readers(Event::ITEM);
+        self.wake_readers_for_item();
+    }
+
+    /// Wakes the readers that wait for an item, or for the end of the stream: the caller has made
+    /// that happen.
+    ///
+    /// A reader registers its waker, sets the flag, fences, and looks again for an item. Here the item
+    /// is published, then comes a fence, then the flag is looked at. One of the two sees the other, as
+    /// in [`WakerCell`]. Both change the flag in one step that reads it, too, so who finds it set finds
+    /// the wakers of all that have set it since it was cleared.
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    pub(crate) fn wake_readers_for_item(&self) {
+        fence(Ordering::SeqCst);
+        if self.awaits_item.load(Ordering::Relaxed) {
+            self.awaits_item.swap(false, Ordering::AcqRel);
+            self.wake_readers(Event::ITEM);
+        }
     }
 
     /// Wakes the readers that wait for `event`, which the caller has made happen.
