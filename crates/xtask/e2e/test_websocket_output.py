@@ -156,7 +156,7 @@ def test_client_of_the_older_demo_gets_frames(serve, websocket, watch):
 OLDER_PAGE = """
     <!DOCTYPE html><img>
     <script>
-        const socket = new WebSocket("ws://127.0.0.1:%d/");
+        const socket = new WebSocket(`ws://127.0.0.1:${location.hash.slice(1)}/`);
         socket.onmessage = ({data}) => {
             URL.revokeObjectURL(document.images[0].src);
             document.images[0].src = URL.createObjectURL(data);
@@ -169,10 +169,10 @@ OLDER_PAGE = """
 @pytest.mark.browser("chromium")
 def test_page_of_the_older_demo_shows_frames(serve, start, tab):
     """It draws every message, whatever it is."""
-    board = serve(ports="80,81", fps=30)
-    page = OLDER_PAGE % board.ports[81]
-    answer = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page
-    tab.open(start(Answering, answer.encode()).url())
+    answer = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + OLDER_PAGE
+    page = start(Answering, answer.encode()).url()
+    board = serve(ports="80,81", fps=30, origin=page.removesuffix("/"))
+    tab.open(f"{page}#{board.ports[81]}")
     assert_moving_frame(tab, "qemu-older-demo", board.size)
 
 

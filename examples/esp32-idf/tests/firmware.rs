@@ -183,8 +183,10 @@ fn only_who_may() {
         let basic = "Authorization: Basic YW5uYTpzZWNyZXQ=\r\n";
         assert_eq!(status(target, basic), expected(AUTH == Some("anna:secret")));
     }
+    let own = format!("http://127.0.0.1:{}", firmware.ports[0]);
     for (origin, is_right) in [
-        ("http://127.0.0.1:8081", true),
+        (own.as_str(), true),
+        ("http://127.0.0.1:1", false),
         ("https://a.example", ORIGINS.contains(&"https://a.example")),
         ("https://b.example", false),
     ] {

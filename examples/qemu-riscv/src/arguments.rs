@@ -5,6 +5,7 @@ use camwire::server::{Authorization, Config, Push};
 use camwire::websocket::Uri;
 use core::time::Duration;
 use heapless::Vec;
+use static_cell::StaticCell;
 
 /// The most ports.
 const PORTS: usize = 3;
@@ -23,6 +24,7 @@ pub struct Arguments {
     /// `hold=N`: how many seconds the network's link may be down before connections end; 30.
     pub hold: Duration,
     /// `auth=USER:PASSWORD` and `token=TOKEN`: what the server asks for; either will do.
+    /// `origin=http://HOST:PORT`: pages from there may open WebSockets and change settings, too.
     pub server: Config,
     /// `push=ws://HOST[:PORT]/PATH`: a relay, which gets the pictures, too; and the token that it
     /// asks for, `push_token=TOKEN`.
@@ -61,6 +63,11 @@ impl Arguments {
                 }
                 Some(("token", token)) => {
                     credentials.token = Some(token);
+                    true
+                }
+                Some(("origin", origin)) => {
+                    static ORIGIN: StaticCell<[&str; 1]> = StaticCell::new();
+                    arguments.server.origins = ORIGIN.init([origin]);
                     true
                 }
                 Some(("push", uri)) => {
