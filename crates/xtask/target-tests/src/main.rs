@@ -15,6 +15,7 @@ mod frame;
 mod multipart;
 mod ring;
 mod server;
+mod stress;
 mod websocket;
 
 macro_rules! tests {
@@ -41,6 +42,9 @@ const TESTS: &[(&str, fn())] = tests![
     ring::leases_grow_old_after_32_bits,
     server::a_picture_captured_in_an_interrupt,
     server::a_stalled_viewer_as_time_goes_beyond_32_bits,
+    stress::everything_at_once_on_a_ring_that_drops_the_oldest,
+    stress::everything_at_once_on_a_ring_that_drops_the_newest,
+    stress::everything_at_once_on_a_ring_that_keeps_all,
     websocket::every_cut_of_frames,
     websocket::masks_at_every_alignment,
     websocket::messages_beyond_32_bits,
