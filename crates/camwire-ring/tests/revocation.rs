@@ -141,6 +141,26 @@ fn on_a_ring_that_keeps_all_only_live_leases_are_asked_back() {
     assert!(publish(&mut publisher));
 }
 
+/// A slot that was wanted back long ago is not, once it has another item.
+#[test]
+fn lease_of_a_slot_that_is_used_again_has_its_own_grace() {
+    let ring = ring(2, 1, Policy::DropOldest);
+    let mut publisher = ring.publisher().unwrap();
+    let mut reader = ring.subscribe(Follow::Live).unwrap();
+    assert!(publish(&mut publisher));
+    let lease = reader.try_latest().unwrap();
+    assert!(publish(&mut publisher));
+    assert_eq!(publisher.revoke_oldest(at(0), GRACE), 0, "from now on it is wanted back");
+    drop(lease);
+    assert!(publish(&mut publisher));
+    let lease = reader.try_latest().unwrap();
+    assert_eq!(lease.sequence(), 3);
+    assert!(publish(&mut publisher));
+    for (time, asked) in [(5000, 0), (5999, 0), (6000, 1)] {
+        assert_eq!(publisher.revoke_oldest(at(time), GRACE), asked, "{time}");
+    }
+}
+
 /// Times of 64 bits have no limit that a program could meet.
 #[test]
 fn leases_grow_old_at_any_time() {

@@ -227,3 +227,23 @@ fn a_skipped_number_is_missed() {
     assert_eq!((publish(&mut publisher), ring.dropped()), (4, 2));
     assert_eq!(next(&mut reader), Ok((4, 2)));
 }
+
+#[test]
+fn items_had_before_rewinding_are_not_missed() {
+    let ring = ring(4, 1, Policy::DropOldest);
+    let mut publisher = ring.publisher().unwrap();
+    let mut reader = ring.subscribe(Follow::Live).unwrap();
+    let mut publish = || {
+        let grant = publisher.try_grant().unwrap();
+        publisher.commit(grant, 0, ()).unwrap()
+    };
+    assert_eq!([publish(), publish(), publish()], [1, 2, 3]);
+    let numbers = |lease: camwire_ring::Lease<'_, '_>| (lease.sequence(), lease.missed());
+    assert_eq!(reader.try_latest().map(numbers), Ok((3, 0)));
+    reader.rewind();
+    assert_eq!(reader.try_next().map(numbers), Ok((1, 0)));
+    assert_eq!(reader.try_latest().map(numbers), Ok((3, 0)), "the second is no loss");
+    assert_eq!(publish(), 4);
+    assert_eq!(publish(), 5);
+    assert_eq!(reader.try_latest().map(numbers), Ok((5, 1)), "the fourth is");
+}

@@ -302,7 +302,7 @@ fn run(policy: Policy) {
     let [published, read, revoked] =
         [&stage.published, &stage.read, &stage.revoked].map(|count| count.load(SeqCst));
     println!("{policy:?}: {published} published, {read} read, {revoked} asked back");
-    assert!(published > 100 && read > 100);
+    assert!(published > 0 && read > 0);
     // Nothing was lost: every slot can be granted.
     let mut publisher = stage.ring.publisher().unwrap();
     publisher.clear();
