@@ -232,7 +232,7 @@ fn a_skipped_number_is_missed() {
 fn items_had_before_rewinding_are_not_missed() {
     let ring = ring(4, 1, Policy::DropOldest);
     let mut publisher = ring.publisher().unwrap();
-    let mut reader = ring.subscribe(Follow::Live).unwrap();
+    let mut reader = ring.subscribe(Live).unwrap();
     let mut publish = || {
         let grant = publisher.try_grant().unwrap();
         publisher.commit(grant, 0, ()).unwrap()
