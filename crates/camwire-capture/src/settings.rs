@@ -7,8 +7,8 @@ use crate::sync::{AtomicU32, Ordering, const_unless_loom};
 
 /// What a source is set to, for everybody to see, and the mailbox by which they change it.
 ///
-/// The source belongs to its capture loop, which applies settings between two captures. Whoever wants
-/// something else calls [`set`](Self::set) and gets the result: the page, a script over HTTP and a
+/// The source belongs to its capture loop, which applies settings between two captures. Call
+/// [`set`](Self::set) to request another value; it returns the result. The page, a script over HTTP and a
 /// broker all see the same state. Requests are applied one at a time.
 ///
 /// [`capture_loop_with_settings`](crate::capture_loop_with_settings) is the other side.

@@ -23,7 +23,7 @@ use minimq::{
 use crate::link::{Watched, in_time};
 use crate::subscription::Subscription;
 
-/// Bytes of the largest message that is taken from the broker, which is told so.
+/// Bytes of the largest message that the broker may send; CONNECT reports it.
 const RECEIVE_BYTES: usize = 512;
 
 /// How long connecting may take, and then again the handshake of MQTT.

@@ -517,8 +517,8 @@ impl<'a> CameraSession<'a> {
     /// What the motors are to do, if that has changed: to be applied at once. Both stop a second
     /// after the last heartbeat, whether connected or not.
     ///
-    /// Whoever drives motors has something besides that stops them at [`Outputs::until`], should
-    /// the transport be stuck.
+    /// Stop the motors at [`Outputs::until`] by a timer that does not depend on the transport, which may
+    /// be stuck.
     pub fn poll_motors(&mut self, now: Instant) -> Option<Outputs> {
         let outputs = self.motors.outputs(now);
         let has_changed = outputs != self.driven;

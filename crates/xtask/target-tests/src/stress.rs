@@ -121,10 +121,10 @@ fn interrupt() {
             reader.rewind();
             false
         }
-        4 => reader.repeat().is_some_and(|lease| {
-            examine(&lease);
+        4 => {
+            let _ = reader.repeat().map(|lease| examine(&lease));
             false
-        }),
+        }
         _ => {
             if let Ok(lease) = reader.try_next() {
                 examine(&lease);
